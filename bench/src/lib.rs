@@ -1,1 +1,35 @@
+//! Workloads, clients, and honest figures: how fast a store of this engine is on this machine,
+//! measured beside what its disk can do by itself, and checked afterwards for lost writes.
+//!
+//! The clients of a run stand on the shards or on plain threads; those threads, like the clock of
+//! the runtime that times them, are this crate's own business and no part of a simulated run.
 
+mod client;
+mod crowd;
+mod error;
+pub mod limits;
+pub mod measure;
+mod phase;
+mod place;
+mod plan;
+mod progress;
+pub mod random;
+mod report;
+mod run;
+mod sample;
+mod session;
+mod site;
+pub mod workload;
+
+pub use error::BenchError;
+pub use measure::Stop;
+pub use phase::load::LoadFigures;
+pub use phase::verify::VerifyFigures;
+pub use place::human_bytes;
+pub use plan::{ClientsOn, Plan};
+pub use progress::Progress;
+pub use report::{
+    CommitFigures, DiskFigures, Environment, MixFigures, PairRow, PairsFigures, RatioFigures,
+    ReadFigures, Report, WorkloadFacts,
+};
+pub use run::run;

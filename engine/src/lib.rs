@@ -1,1 +1,86 @@
+//! Sombra: a transactional storage engine for Linux servers with fast disks.
+//!
+//! One executor per core owns a partition of the data; every byte moves by aligned `O_DIRECT`
+//! I/O; all shards commit through one shared group-commit log, and a commit's position in that
+//! log is its timestamp. This crate is the library that people embed: begin at [`Db::open`].
+//!
+//! ```
+//! use sombra::{Db, Isolation, Options, Routing};
+//! use sombra_runtime::{Runtime, RuntimeOptions};
+//!
+//! # let parent = std::env::temp_dir().join(format!("sombra-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&parent)?;
+//! # let dir = parent.join("store");
+//! let runtime = Runtime::start(RuntimeOptions { shards: 2, ..Default::default() })?;
+//! runtime.block_on(async {
+//!     let db = Db::open(&runtime, &dir, Options::default()).await?;
+//!     let users = db.create_keyspace("users", Routing::range()).await?;
+//!     let transaction = db.begin(Isolation::Snapshot)?;
+//!     transaction.put(&users, "ada", "countess")?;
+//!     transaction.commit().await?;
+//!     assert_eq!(db.get(&users, "ada").await?.as_deref(), Some(&b"countess"[..]));
+//!     db.close().await?;
+//!     Ok::<_, Box<dyn std::error::Error>>(())
+//! })?;
+//! runtime.shutdown();
+//! # std::fs::remove_dir_all(&parent)?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Layers
+//!
+//! A module imports only modules of a smaller layer, or to its left in its own row;
+//! `cargo xtask layers` checks it.
+//!
+//! | layer | modules | what |
+//! |------:|---------|------|
+//! | 0 | limits ids options poison memory | words and numbers; every bound by name |
+//! | 1 | format error | bytes to structs and back, pure; one error enum per operation |
+//! | 3 | wal | positions, group commit, segments, scan |
+//! | 6 | window | versions of one tablet in memory |
+//! | 7 | mvcc | oracle, snapshot registry |
+//! | 8 | keyspace tablet | routing; one tablet's reads and writes |
+//! | 9 | txn | what a transaction buffers |
+//! | 10 | commit | validate, reserve, apply, settle, acknowledge |
+//! | 12 | recovery | lock, superblock, replay, a fresh segment and its link |
+//! | 14 | shard metrics | owns tablets, serves requests, services |
+//! | 15 | inspect db | public API |
 
+#![forbid(unsafe_code)]
+
+mod commit;
+mod db;
+mod error;
+pub mod format;
+mod ids;
+pub mod inspect;
+mod keyspace;
+pub mod limits;
+mod memory;
+mod metrics;
+mod mvcc;
+mod options;
+mod poison;
+mod recovery;
+mod shard;
+mod tablet;
+mod txn;
+mod wal;
+mod window;
+
+pub use db::{
+    BlockingDb, BlockingScan, BlockingTransaction, Committed, Db, DbHandle, Local, LocalDb,
+    LocalTransaction, Port, Remote, Scan, Snapshot, Transaction,
+};
+pub use error::{
+    BeginError, CloseError, CommitError, ConflictReason, KeyspaceError, OpenError, ReadError,
+    TransactionError, WriteError,
+};
+pub use ids::{Incarnation, KeyspaceId, Lsn, StoreId, TabletId};
+pub use keyspace::Keyspace;
+pub use metrics::{METRICS_FILE, MetricKind, MetricLine, Metrics};
+pub use options::{
+    Durability, DurabilityMethod, Isolation, OpenMode, OptionError, Options, Routing,
+};
+pub use recovery::OpenReport;
+pub use txn::KeyRange;

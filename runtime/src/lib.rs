@@ -1,1 +1,39 @@
+//! The thread-per-core executor under Sombra: one shard per core, each with its own ring, tasks,
+//! timers and buffers. Time, chance, threads and I/O enter a program only through this crate, so
+//! that the simulated driver can replay a whole run from one seed (INV-10).
 
+pub mod limits;
+#[cfg(feature = "sim")]
+pub mod sim;
+pub mod sync;
+
+mod buffer;
+mod driver;
+mod error;
+mod executor;
+mod file;
+mod idle;
+mod ids;
+mod metrics;
+mod port;
+mod probe;
+mod ring;
+mod runtime;
+mod shard;
+mod start;
+mod sys;
+mod task;
+mod time;
+mod timers;
+
+pub use buffer::{DmaBuf, IoBuf};
+pub use error::{ShutdownReport, StartError};
+pub use file::{Create, DirEntry, DiskInfo, DmaFile, FileLock, OpenHow, WriteCache};
+pub use file::{FlushVia, IoClass, WriteMode};
+pub use ids::ShardId;
+pub use metrics::{ClassMetrics, ShardIoMetrics};
+pub use runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions};
+pub use shard::Shard;
+pub use task::{PanicSink, TaskClass, TaskSpec};
+pub use time::Moment;
+pub use timers::{Sleep, YieldNow};

@@ -1,1 +1,12 @@
+//! Whole-system tests of Sombra: a model of what was promised, a workload that reports to it,
+//! and a simulated machine that crashes under it.
+//!
+//! Everything here follows from one seed: time, chance and order come from the simulated
+//! runtime and from [`random::Random`].
 
+pub mod limits;
+pub mod model;
+pub mod protocol;
+pub mod random;
+pub mod seeds;
+pub mod workload;

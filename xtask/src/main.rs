@@ -1,1 +1,70 @@
-fn main() {}
+//! Every command a developer of Sombra needs: `cargo xtask <command>`.
+
+mod check;
+mod findings;
+mod kill;
+mod layers;
+mod limits;
+mod process;
+mod sanity;
+mod sim;
+mod source;
+mod testing;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use workspace::Workspace;
+
+/// What a command answers when it cannot say "all is well".
+type Failure = String;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer commands of the Sombra workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything that must hold before a change lands: lints, layers, tests, models, crashes
+    Check(check::CheckArguments),
+    /// Unit, integration and doc tests, then the guard over `xtask/key-tests.txt`
+    Test,
+    /// Who imports whom, where `unsafe` stands, who touches time, chance, threads and I/O
+    Layers,
+    /// Sizes, links, leftovers, and commands that the documents name
+    Tidy,
+    /// Kill a writing process at random moments and look for lost commits
+    Kill(kill::KillArguments),
+    /// Run seeds of the whole-system simulation
+    Sim(sim::SimArguments),
+    /// Build the release binary and drive it once through a short life on a real file system
+    Sanity(sanity::SanityArguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = Workspace::find().and_then(|workspace| run(&workspace, arguments.command));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Check(arguments) => check::run(workspace, &arguments),
+        Command::Test => testing::run(workspace).map(|_summary| ()),
+        Command::Layers => layers::run(workspace),
+        Command::Tidy => tidy::run(workspace),
+        Command::Kill(arguments) => kill::run(workspace, &arguments),
+        Command::Sim(arguments) => sim::run(&arguments),
+        Command::Sanity(arguments) => sanity::run(workspace, &arguments),
+    }
+}

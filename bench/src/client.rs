@@ -1,0 +1,157 @@
+//! One client: draws operations, times them, and keeps the ledger true.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use sombra::{CommitError, TransactionError};
+
+use crate::limits::{CONFLICT_ATTEMPTS_MAX, OPS_BEFORE_YIELD};
+use crate::measure::{Ledger, Pace, Recorder, Stop, Window, later};
+use crate::random::Random;
+use crate::site::{Replaced, Site};
+use crate::workload::{Chooser, Mix, Operation, Shape, WriteTag};
+
+/// What all clients of one phase share.
+pub(crate) struct PhaseShared {
+    pub(crate) mix: Mix,
+    pub(crate) chooser: Chooser,
+    pub(crate) shape: Shape,
+    pub(crate) window: Window,
+    pub(crate) stop: Stop,
+    pub(crate) ledger: Arc<Ledger>,
+    /// Clients that are still at work: the phase ends early when none is.
+    pub(crate) at_work: AtomicUsize,
+}
+
+/// One client's part in a phase.
+pub(crate) struct Client {
+    pub(crate) shared: Arc<PhaseShared>,
+    pub(crate) pace: Pace,
+    pub(crate) random: Random,
+    pub(crate) writer: u32,
+}
+
+/// What one client saw, and what all clients saw when merged.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientReport {
+    pub(crate) reads: Recorder,
+    pub(crate) writes: Recorder,
+    pub(crate) conflicts: u64,
+    /// Reads of a loaded record that found nothing, or somebody else's value.
+    pub(crate) wrong_reads: u64,
+    /// Why the client ended before the phase did.
+    pub(crate) failure: Option<String>,
+}
+
+impl ClientReport {
+    pub(crate) fn merge(&mut self, other: ClientReport) {
+        self.reads.merge(&other.reads);
+        self.writes.merge(&other.writes);
+        self.conflicts += other.conflicts;
+        self.wrong_reads += other.wrong_reads;
+        self.failure = self.failure.take().or(other.failure);
+    }
+}
+
+impl Client {
+    /// Works until the window ends, a stop is requested, or the store refuses.
+    pub(crate) async fn run(mut self, site: impl Site) -> ClientReport {
+        let shared = Arc::clone(&self.shared);
+        let mut report = ClientReport::default();
+        let mut number = 0;
+        while !shared.stop.is_requested() {
+            let due = self.pace.intended_start(number);
+            let due = due.map(|after| later(shared.window.begin, after));
+            if due.is_some_and(|due| due >= shared.window.end) {
+                break;
+            }
+            if let Some(due) = due.filter(|due| *due > site.now()) {
+                site.wait_until(due).await;
+            } else if number.is_multiple_of(u64::from(OPS_BEFORE_YIELD)) {
+                site.breathe().await;
+            }
+            let started = site.now();
+            if started >= shared.window.end {
+                break;
+            }
+            let operation = shared.mix.draw(&mut self.random);
+            let record = shared.chooser.draw(&mut self.random);
+            let tag = WriteTag::new(self.writer, number);
+            let outcome = self.perform(&site, operation, (record, tag), &mut report).await;
+            if let Err(error) = outcome {
+                report.failure = Some(error.to_string());
+                break;
+            }
+            let done = site.now();
+            if shared.window.counts(done) {
+                let service = done.saturating_since(started).as_nanos() as u64;
+                let response = done.saturating_since(due.unwrap_or(started)).as_nanos() as u64;
+                report.recorder_for(operation).record(service, response);
+            }
+            number += 1;
+        }
+        shared.at_work.fetch_sub(1, Ordering::Relaxed);
+        report
+    }
+
+    async fn perform(
+        &self,
+        site: &impl Site,
+        operation: Operation,
+        (record, tag): (u64, WriteTag),
+        report: &mut ClientReport,
+    ) -> Result<(), TransactionError> {
+        let key = self.shared.shape.key(record);
+        if operation == Operation::Read {
+            let found = site.get(&key).await?;
+            self.check(record, found.as_ref(), report);
+            return Ok(());
+        }
+        let mut attempt = 1;
+        loop {
+            let value = self.shared.shape.value(record, tag);
+            let outcome = match operation {
+                Operation::ReadModifyWrite => site.replace(&key, value).await,
+                Operation::Read | Operation::Update => {
+                    site.put(&key, value).await.map(|lsn| Replaced { before: None, lsn })
+                }
+            };
+            match outcome {
+                Ok(Replaced { before, lsn }) => {
+                    self.shared.ledger.acknowledge(record, tag, lsn.as_u64());
+                    if operation == Operation::ReadModifyWrite {
+                        self.check(record, before.as_ref(), report);
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.is_retryable() && attempt < CONFLICT_ATTEMPTS_MAX => {
+                    report.conflicts += 1;
+                    attempt += 1;
+                    site.breathe().await;
+                }
+                Err(error) => {
+                    if matches!(error, TransactionError::Commit(CommitError::Unknown { .. })) {
+                        self.shared.ledger.doubt(record, tag);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Every record is loaded before a phase begins, so a read finds a value of its own record.
+    fn check(&self, record: u64, found: Option<&Bytes>, report: &mut ClientReport) {
+        let right = found.is_some_and(|value| self.shared.shape.names_record(value, record));
+        report.wrong_reads += u64::from(!right);
+    }
+}
+
+impl ClientReport {
+    fn recorder_for(&mut self, operation: Operation) -> &mut Recorder {
+        match operation {
+            Operation::Read => &mut self.reads,
+            Operation::Update | Operation::ReadModifyWrite => &mut self.writes,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What a run does: the choices, their bounds, and the space that they need.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use sombra_runtime::DriverChoice;
+
+use crate::error::BenchError;
+use crate::limits;
+use crate::workload::{Distribution, Mix, Shape};
+
+/// Where clients run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientsOn {
+    /// As tasks on the shards.
+    Shards,
+    /// As plain threads through the public handle.
+    Handle,
+}
+
+impl ClientsOn {
+    /// The other place.
+    #[must_use]
+    pub const fn other(self) -> ClientsOn {
+        match self {
+            ClientsOn::Shards => ClientsOn::Handle,
+            ClientsOn::Handle => ClientsOn::Shards,
+        }
+    }
+
+    /// The name that reports use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            ClientsOn::Shards => "on shards",
+            ClientsOn::Handle => "through handle",
+        }
+    }
+}
+
+/// One run, fully described. Start from `Plan::default()` and change what differs.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where the run's own fresh directory is made.
+    pub dir: PathBuf,
+    /// Leaves the run's directory in place.
+    pub keep: bool,
+    pub shards: usize,
+    pub driver: DriverChoice,
+    pub clients: usize,
+    pub clients_on: ClientsOn,
+    pub records: u64,
+    pub shape: Shape,
+    /// `None` takes what each mix's definition names.
+    pub distribution: Option<Distribution>,
+    pub mixes: Vec<Mix>,
+    pub warmup: Duration,
+    pub measured: Duration,
+    /// Operations a second over all clients; `None` is a closed loop.
+    pub rate_per_s: Option<u64>,
+    /// Measures the commit ratio in this many pairs instead of every phase once.
+    pub pairs: Option<usize>,
+    pub seed: u64,
+}
+
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan {
+            dir: PathBuf::from("sombra-bench-data"),
+            keep: false,
+            shards: 2,
+            driver: DriverChoice::Auto,
+            clients: 64,
+            clients_on: ClientsOn::Shards,
+            records: 1_000_000,
+            shape: Shape { key_len_bytes: 24, value_len_bytes: 100 },
+            distribution: None,
+            mixes: vec![Mix::A, Mix::B, Mix::C, Mix::F],
+            warmup: Duration::from_secs(1),
+            measured: Duration::from_secs(4),
+            rate_per_s: None,
+            pairs: None,
+            seed: 1,
+        }
+    }
+}
+
+/// Phases that write at full speed, beside the mixes: commits here, there, and from one client.
+const WRITING_PHASES: u64 = 3;
+/// A log segment is made ahead of need; this many may stand half empty.
+const SEGMENTS_AHEAD: u64 = 4;
+/// What a commit record holds beside keys and values, rounded up.
+const COMMIT_OVERHEAD_BYTES: u64 = 128;
+
+impl Plan {
+    /// Checks every choice against `limits`.
+    ///
+    /// # Errors
+    /// The first option that is outside, with what was expected and found.
+    pub fn validate(&self) -> Result<(), BenchError> {
+        let within = |option, found: u64, low: u64, high: u64| {
+            if (low..=high).contains(&found) {
+                return Ok(());
+            }
+            let expected = format!("{low} to {high}");
+            Err(BenchError::Option { option, expected, found: found.to_string() })
+        };
+        let key_max = sombra::limits::KEY_BYTES_MAX as u64;
+        let value_max = sombra::limits::VALUE_BYTES_MAX as u64;
+        let (key_min, value_min) = (limits::KEY_BYTES_MIN, limits::VALUE_BYTES_MIN);
+        let seconds_max = limits::PHASE_SECONDS_MAX;
+        within("--shards", self.shards as u64, 1, sombra_runtime::limits::SHARDS_MAX as u64)?;
+        within("--clients", self.clients as u64, 1, limits::CLIENTS_MAX as u64)?;
+        within("--records", self.records, 1, limits::RECORDS_MAX)?;
+        within("--key-bytes", self.shape.key_len_bytes as u64, key_min as u64, key_max)?;
+        within("--value-bytes", self.shape.value_len_bytes as u64, value_min as u64, value_max)?;
+        within("--seconds", self.measured.as_secs(), 1, seconds_max)?;
+        within("--warmup", self.warmup.as_secs(), 0, seconds_max)?;
+        within("--rate", self.rate_per_s.unwrap_or(1), 1, limits::RATE_MAX)?;
+        within("--pairs", self.pairs.unwrap_or(1) as u64, 1, limits::PAIRS_MAX as u64)
+    }
+
+    /// Seconds in which clients may write, at most.
+    fn writing_seconds(&self) -> u64 {
+        let phase = (self.warmup + self.measured).as_secs();
+        match self.pairs {
+            Some(pairs) => phase * pairs as u64,
+            None => {
+                let mixes = self.mixes.iter().filter(|mix| mix.read_percent() < 100).count();
+                phase * (WRITING_PHASES + mixes as u64)
+            }
+        }
+    }
+
+    /// The bound that the store's log gets, so that a run never takes more disk than it checked.
+    #[must_use]
+    pub fn log_bytes_max(&self) -> u64 {
+        let record = self.shape.record_bytes() + COMMIT_OVERHEAD_BYTES;
+        let load = self.records * record;
+        let rate = self.rate_per_s.unwrap_or(u64::MAX).min(limits::SPACE_COMMITS_PER_S);
+        let writes = self.writing_seconds() * rate * (record * 3 / 2);
+        let segments = SEGMENTS_AHEAD * sombra::limits::SEGMENT_BYTES_DEFAULT;
+        (load + writes + segments).next_multiple_of(sombra::limits::SEGMENT_BYTES_DEFAULT)
+    }
+
+    /// Free bytes without which the run does not start.
+    #[must_use]
+    pub fn space_needed_bytes(&self) -> u64 {
+        self.log_bytes_max() + limits::SCRATCH_BYTES + limits::SPACE_RESERVE_BYTES
+    }
+
+    /// The store's memory budget: every record's window entry twice over, or the default.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let entry = self.shape.record_bytes() + sombra::limits::WINDOW_ENTRY_OVERHEAD_BYTES;
+        (self.records * entry * 2).max(sombra::limits::MEMORY_BYTES_DEFAULT)
+    }
+}

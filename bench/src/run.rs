@@ -1,0 +1,212 @@
+//! A whole run, phase after phase.
+
+use sombra::DurabilityMethod;
+
+use crate::error::BenchError;
+use crate::measure::Stop;
+use crate::phase::clients::{ClientsPhase, ClientsRun};
+use crate::phase::disk::Scratch;
+use crate::phase::load::load;
+use crate::phase::pairs::run_pairs;
+use crate::phase::verify::verify;
+use crate::plan::{ClientsOn, Plan};
+use crate::progress::Progress;
+use crate::report::{
+    CommitFigures, DiskFigures, Environment, MixFigures, RatioFigures, ReadFigures, Report,
+    WorkloadFacts,
+};
+use crate::session::Session;
+use crate::workload::Mix;
+
+/// Runs a plan from the empty directory to the verification, and reports.
+///
+/// A stop request ends the phase at work and skips the rest; what was measured is reported.
+///
+/// # Errors
+/// The plan is outside its bounds, there is too little space, or the store or the device refused
+/// something that a phase cannot go on without. The run's files are removed on every way out,
+/// unless the plan keeps them.
+pub fn run(plan: Plan, stop: Stop, progress: Progress) -> Result<Report, BenchError> {
+    let mut session = Session::open(plan, stop, progress)?;
+    let outcome = measure(&mut session);
+    session.progress.end();
+    let ended = session.end();
+    let report = outcome?;
+    ended?;
+    Ok(report)
+}
+
+fn measure(session: &mut Session) -> Result<Report, BenchError> {
+    let opened = session.db.open_report();
+    let method = method_named(opened.durability_method)?;
+    let directory = session.place.run_dir();
+    let environment = Environment::of(&session.runtime, directory, method.name());
+    let mut report = Report::new(environment, WorkloadFacts::of(&session.plan));
+    let path = session.place.scratch();
+    let scratch = Scratch::prepare(&session.runtime, &path, &session.progress)?;
+    if session.plan.pairs.is_some() {
+        measure_pairs(session, &scratch, method, &mut report)?;
+    } else {
+        measure_phases(session, &scratch, method, &mut report)?;
+    }
+    drop(scratch);
+    if !session.stop.is_requested() {
+        report.verify = Some(verify(session)?);
+    }
+    report.interrupted = session.stop.is_requested();
+    report.close(session);
+    Ok(report)
+}
+
+fn measure_pairs(
+    session: &Session,
+    scratch: &Scratch,
+    method: DurabilityMethod,
+    report: &mut Report,
+) -> Result<(), BenchError> {
+    report.load = Some(load(session)?);
+    report.pairs = run_pairs(session, scratch, method, session.commit_phase())?;
+    Ok(())
+}
+
+fn measure_phases(
+    session: &Session,
+    scratch: &Scratch,
+    method: DurabilityMethod,
+    report: &mut Report,
+) -> Result<(), BenchError> {
+    report.disk = Some(measure_disk(session, scratch, method)?);
+    if session.stop.is_requested() {
+        return Ok(());
+    }
+    report.load = Some(load(session)?);
+    let here = session.plan.clients_on;
+    let commit = session.commit_phase();
+    report.commit = session.step(commit, report)?.map(|run| CommitFigures::of(&run));
+    let beside = ClientsPhase { on: here.other(), name: "commits, beside", ..commit };
+    report.commit_beside = session.step(beside, report)?.map(|run| CommitFigures::of(&run));
+    let lone = ClientsPhase { clients: 1, rate_per_s: None, name: "lone client", ..commit };
+    let lone = ClientsPhase { on: ClientsOn::Shards, ..lone };
+    report.lone_client = session.step(lone, report)?.map(|run| CommitFigures::of(&run));
+    let read = ClientsPhase { mix: Mix::Read, name: "reads", ..commit };
+    report.read = session.step(read, report)?.map(|run| ReadFigures::of(&run));
+    let beside = ClientsPhase { on: here.other(), name: "reads, beside", ..read };
+    report.read_beside = session.step(beside, report)?.map(|run| ReadFigures::of(&run));
+    for mix in session.plan.mixes.clone() {
+        let run = session.step(session.mix_phase(mix), report)?;
+        report.ycsb.extend(run.map(|run| MixFigures::of(&run)));
+    }
+    Ok(())
+}
+
+fn measure_disk(
+    session: &Session,
+    scratch: &Scratch,
+    method: DurabilityMethod,
+) -> Result<DiskFigures, BenchError> {
+    let writes = scratch.durable_writes(method, &session.stretch())?;
+    if session.stop.is_requested() {
+        return Ok(DiskFigures::of(&writes, None));
+    }
+    let reads = scratch.random_reads(&session.stretch())?;
+    Ok(DiskFigures::of(&writes, Some(&reads)))
+}
+
+impl Session {
+    fn commit_phase(&self) -> ClientsPhase {
+        ClientsPhase { name: "commits", ..self.mix_phase(Mix::Commit) }
+    }
+
+    fn mix_phase(&self, mix: Mix) -> ClientsPhase {
+        let canonical = mix.canonical_distribution();
+        ClientsPhase {
+            name: "mixed operations",
+            mix,
+            distribution: self.plan.distribution.unwrap_or(canonical),
+            clients: self.plan.clients,
+            on: self.plan.clients_on,
+            rate_per_s: self.plan.rate_per_s,
+        }
+    }
+
+    /// Runs one phase and notes what a reader of its figures must know; nothing after a stop.
+    fn step(
+        &self,
+        phase: ClientsPhase,
+        report: &mut Report,
+    ) -> Result<Option<ClientsRun>, BenchError> {
+        if self.stop.is_requested() {
+            return Ok(None);
+        }
+        let run = self.run_clients(phase)?;
+        let place = phase.on.name();
+        if let Some(failure) = &run.report.failure {
+            report.notes.push(format!("{} {place}: a client ended early: {failure}", phase.mix));
+        }
+        if run.report.wrong_reads > 0 {
+            let wrong = run.report.wrong_reads;
+            report.notes.push(format!("{} {place}: {wrong} reads found no value", phase.mix));
+        }
+        Ok(Some(run))
+    }
+}
+
+impl Report {
+    fn new(environment: Environment, workload: WorkloadFacts) -> Report {
+        Report {
+            version: env!("CARGO_PKG_VERSION"),
+            environment,
+            workload,
+            disk: None,
+            load: None,
+            commit: None,
+            commit_beside: None,
+            lone_client: None,
+            read: None,
+            read_beside: None,
+            ycsb: Vec::new(),
+            pairs: None,
+            verify: None,
+            ratio: None,
+            notes: Vec::new(),
+            interrupted: false,
+        }
+    }
+
+    /// Adds what follows from the figures, and what people must know beside them.
+    fn close(&mut self, session: &Session) {
+        let ratio = self.disk.as_ref().zip(self.commit.as_ref());
+        self.ratio = ratio.map(|(disk, commit)| RatioFigures {
+            commit_per_durable_write: commit.per_s / disk.durable_write_per_s,
+            is_median_of_pairs: false,
+        });
+        if let Some(pairs) = &self.pairs {
+            let commit_per_durable_write = pairs.commit_against_reference.median;
+            self.ratio =
+                Some(RatioFigures { commit_per_durable_write, is_median_of_pairs: true });
+        }
+        if let Some(note) = &self.environment.driver_note {
+            self.notes.push(note.clone());
+        }
+        if self.environment.build == "debug" {
+            self.notes.push("a debug build: its figures say nothing about the store".to_owned());
+        }
+        if session.place.is_kept() {
+            let kept = session.place.run_dir().display();
+            self.notes.push(format!("files kept in {kept}"));
+        }
+    }
+}
+
+/// The store names its method; the device is measured with the same one.
+fn method_named(name: &str) -> Result<DurabilityMethod, BenchError> {
+    let methods = [
+        DurabilityMethod::Dsync,
+        DurabilityMethod::RingFlush,
+        DurabilityMethod::PoolFlush,
+        DurabilityMethod::WriteThrough,
+    ];
+    let named = methods.into_iter().find(|method| method.name() == name);
+    let unknown = || format!("expected a known durability method, found {name:?}");
+    named.ok_or_else(|| BenchError::phase("open", unknown()))
+}

@@ -1,0 +1,136 @@
+//! What every phase of a run works with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sombra::{Db, Keyspace, LocalDb, OpenMode, Options, Routing};
+use sombra_runtime::{Runtime, RuntimeOptions, Shard, ShardId};
+
+use crate::crowd::Crowd;
+use crate::error::BenchError;
+use crate::measure::{Ledger, Stop};
+use crate::phase::disk::Stretch;
+use crate::place::Place;
+use crate::plan::Plan;
+use crate::progress::Progress;
+
+/// The keyspace that a run fills.
+pub(crate) const KEYSPACE_NAME: &str = "usertable";
+
+/// An open store, its runtime, and what the run knows about it.
+pub(crate) struct Session {
+    pub(crate) plan: Plan,
+    pub(crate) place: Place,
+    pub(crate) runtime: Runtime,
+    pub(crate) db: Db,
+    pub(crate) keyspace: Keyspace,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) stop: Stop,
+    pub(crate) progress: Progress,
+}
+
+impl Session {
+    /// Checks the plan and the space, starts the shards, and makes the store.
+    pub(crate) fn open(plan: Plan, stop: Stop, progress: Progress) -> Result<Session, BenchError> {
+        plan.validate()?;
+        let place = Place::prepare(&plan.dir, plan.space_needed_bytes(), plan.keep)?;
+        let runtime = Runtime::start(RuntimeOptions {
+            shards: plan.shards,
+            driver: plan.driver,
+            ..RuntimeOptions::default()
+        })?;
+        match make_store(&runtime, &plan, &place) {
+            Ok((db, keyspace)) => {
+                let ledger = Arc::new(Ledger::new(plan.records));
+                Ok(Session { plan, place, runtime, db, keyspace, ledger, stop, progress })
+            }
+            Err(error) => {
+                runtime.shutdown();
+                Err(error)
+            }
+        }
+    }
+
+    /// How long each measurement of the device takes.
+    pub(crate) fn stretch(&self) -> Stretch {
+        Stretch {
+            warmup: self.plan.warmup,
+            measured: self.plan.measured,
+            stop: self.stop.clone(),
+            progress: self.progress.clone(),
+        }
+    }
+
+    /// Closes the store and opens it again, as after a restart: reads then find what recovery
+    /// brought back, and nothing that only memory held.
+    pub(crate) fn reopen(&mut self) -> Result<Duration, BenchError> {
+        let closed = self.runtime.block_on(self.db.clone().close());
+        closed?;
+        let started = self.runtime.now();
+        let options = Options { open_mode: OpenMode::MustExist, ..store_options(&self.plan) };
+        let opened = Db::open(&self.runtime, self.place.store(), options);
+        self.db = self.runtime.block_on(opened)?;
+        let took = self.runtime.now().saturating_since(started);
+        let missing = || BenchError::phase("reopen", "the keyspace is gone");
+        self.keyspace = self.db.keyspace(KEYSPACE_NAME).ok_or_else(missing)?;
+        Ok(took)
+    }
+
+    /// Ends the run: closes the store, stops the shards, and removes the files unless kept.
+    pub(crate) fn end(self) -> Result<(), BenchError> {
+        let closed = self.runtime.block_on(self.db.close());
+        self.runtime.shutdown();
+        Ok(closed?)
+    }
+
+    /// Runs `tasks_per_shard` tasks on every shard and gives their results.
+    pub(crate) fn on_every_shard<T, F, Fut>(&self, job: F) -> Result<Vec<T>, BenchError>
+    where
+        T: Send + Unpin + 'static,
+        F: Fn(ShardTask) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = T> + 'static,
+    {
+        let tasks = self.runtime.shard_count() * crate::limits::LOADERS_PER_SHARD;
+        let futures = (0..tasks).map(|index| {
+            let shard = ShardId::new((index % self.runtime.shard_count()) as u16);
+            let (job, keyspace) = (job.clone(), self.keyspace.clone());
+            self.db.on_shard(shard, move |local| {
+                let shard = local.runtime_shard();
+                job(ShardTask { local, shard, keyspace, index: index as u64, tasks: tasks as u64 })
+            })
+        });
+        let results = self.runtime.block_on(Crowd::new(futures));
+        let stopped = |error| BenchError::phase("task on a shard", error);
+        results.into_iter().map(|result| result.map_err(stopped)).collect()
+    }
+}
+
+/// One of several tasks that share the records among them.
+pub(crate) struct ShardTask {
+    pub(crate) local: LocalDb,
+    pub(crate) shard: Shard,
+    pub(crate) keyspace: Keyspace,
+    pub(crate) index: u64,
+    pub(crate) tasks: u64,
+}
+
+fn make_store(
+    runtime: &Runtime,
+    plan: &Plan,
+    place: &Place,
+) -> Result<(Db, Keyspace), BenchError> {
+    let options = Options { open_mode: OpenMode::CreateNew, ..store_options(plan) };
+    let db = runtime.block_on(Db::open(runtime, place.store(), options))?;
+    // Hashing the whole key spreads every workload over all tablets, whatever its keys look like.
+    let routing = Routing::hash(plan.shape.key_len_bytes as u16);
+    let keyspace = runtime.block_on(db.create_keyspace(KEYSPACE_NAME, routing))?;
+    Ok((db, keyspace))
+}
+
+fn store_options(plan: &Plan) -> Options {
+    Options {
+        memory_bytes: plan.memory_bytes(),
+        log_bytes_max: plan.log_bytes_max(),
+        ..Options::default()
+    }
+}

@@ -1,0 +1,100 @@
+//! The two places where a client can stand, behind one vocabulary.
+
+use std::thread;
+
+use bytes::Bytes;
+use sombra::{Db, Isolation, Keyspace, LocalDb, Lsn, TransactionError};
+use sombra_runtime::{Moment, Runtime, Shard};
+
+/// Where a client stands: it reads, writes, knows the time, and can wait.
+///
+/// Used within this crate only and never as an object, so that its futures need no bounds.
+pub(crate) trait Site {
+    fn now(&self) -> Moment;
+    async fn wait_until(&self, moment: Moment);
+    /// Lets neighbours run, where a client that never waits would hold them up.
+    async fn breathe(&self);
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TransactionError>;
+    async fn put(&self, key: &[u8], value: Vec<u8>) -> Result<Lsn, TransactionError>;
+    /// Reads a key and replaces its value in one transaction.
+    async fn replace(&self, key: &[u8], value: Vec<u8>) -> Result<Replaced, TransactionError>;
+}
+
+/// What a read-modify-write read, and where it was committed.
+pub(crate) struct Replaced {
+    pub(crate) before: Option<Bytes>,
+    pub(crate) lsn: Lsn,
+}
+
+/// A task on a shard.
+pub(crate) struct ShardSite {
+    pub(crate) local: LocalDb,
+    pub(crate) shard: Shard,
+    pub(crate) keyspace: Keyspace,
+}
+
+impl Site for ShardSite {
+    fn now(&self) -> Moment {
+        self.shard.now()
+    }
+
+    async fn wait_until(&self, moment: Moment) {
+        self.shard.sleep_until(moment).await;
+    }
+
+    async fn breathe(&self) {
+        self.shard.yield_now().await;
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TransactionError> {
+        Ok(self.local.get(&self.keyspace, key).await?)
+    }
+
+    async fn put(&self, key: &[u8], value: Vec<u8>) -> Result<Lsn, TransactionError> {
+        Ok(self.local.put(&self.keyspace, key, value).await?)
+    }
+
+    async fn replace(&self, key: &[u8], value: Vec<u8>) -> Result<Replaced, TransactionError> {
+        let transaction = self.local.begin(Isolation::Snapshot)?;
+        let before = transaction.get(&self.keyspace, key).await?;
+        transaction.put(&self.keyspace, key, value)?;
+        let lsn = transaction.commit().await?.lsn();
+        Ok(Replaced { before, lsn })
+    }
+}
+
+/// A plain thread with the public handle.
+pub(crate) struct HandleSite {
+    pub(crate) db: Db,
+    pub(crate) runtime: Runtime,
+    pub(crate) keyspace: Keyspace,
+}
+
+impl Site for HandleSite {
+    fn now(&self) -> Moment {
+        self.runtime.now()
+    }
+
+    /// Sleeps the client's own thread: nothing else runs there.
+    async fn wait_until(&self, moment: Moment) {
+        thread::sleep(moment.saturating_since(self.runtime.now()));
+    }
+
+    async fn breathe(&self) {}
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TransactionError> {
+        Ok(self.db.get(&self.keyspace, key).await?)
+    }
+
+    async fn put(&self, key: &[u8], value: Vec<u8>) -> Result<Lsn, TransactionError> {
+        Ok(self.db.put(&self.keyspace, key, value).await?)
+    }
+
+    async fn replace(&self, key: &[u8], value: Vec<u8>) -> Result<Replaced, TransactionError> {
+        let transaction = self.db.begin(Isolation::Snapshot)?;
+        let before = transaction.get(&self.keyspace, key).await?;
+        transaction.put(&self.keyspace, key, value)?;
+        let lsn = transaction.commit().await?.lsn();
+        Ok(Replaced { before, lsn })
+    }
+}

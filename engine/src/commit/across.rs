@@ -1,0 +1,196 @@
+//! A commit whose keys lie on several shards: prepare in parallel, ONE log record, apply
+//! everywhere, then clear. Nobody waits while prepared: a conflict aborts. No second flush.
+
+use std::rc::Rc;
+
+use futures_channel::oneshot;
+use sombra_runtime::ShardId;
+use sombra_runtime::sync::Charge;
+use sombra_runtime::sync::atomic::Ordering;
+
+use super::core::Core;
+use super::prepared::PrepareId;
+use super::single::{Hold, WaitFor};
+use super::{CommitRequest, ShardWrites};
+use crate::error::CommitError;
+use crate::ids::Lsn;
+use crate::mvcc::registry::SnapshotGuard;
+use crate::txn::Write;
+
+/// A participant's answer to a prepare.
+pub(crate) type Answer = Result<(), CommitError>;
+
+/// What a coordinator tells a participant.
+pub(crate) enum CommitMessage {
+    /// Validate these writes and hold their keys.
+    Prepare { id: PrepareId, snapshot: Lsn, writes: Vec<Write>, answer: oneshot::Sender<Answer> },
+    /// The record is in the log: apply what was prepared, then let the keys go.
+    Apply { id: PrepareId, lsn: Lsn, applied: oneshot::Sender<()> },
+    /// Let the keys go.
+    Abort { id: PrepareId },
+}
+
+/// Carries messages to other shards, in order for each.
+pub(crate) trait Carrier {
+    /// Returns when the message is on its way; `Err` when that shard is gone.
+    fn carry(&self, to: ShardId, message: CommitMessage) -> impl Future<Output = Result<(), ()>>;
+}
+
+impl Core {
+    /// A participant's side. Uninterrupted; the answer goes back on the message's own channel.
+    pub(crate) fn take_message(self: &Rc<Self>, message: CommitMessage) {
+        match message {
+            CommitMessage::Prepare { id, snapshot, writes, answer } => {
+                drop(answer.send(self.prepare(id, snapshot, writes)));
+            }
+            CommitMessage::Apply { id, lsn, applied } => {
+                let writes = self.prepared.borrow_mut().leave(id);
+                self.apply(lsn, writes);
+                let _ = applied.send(());
+                self.after_reservation();
+            }
+            CommitMessage::Abort { id } => {
+                drop(self.prepared.borrow_mut().leave(id));
+                self.after_reservation();
+            }
+        }
+    }
+
+    fn prepare(&self, id: PrepareId, snapshot: Lsn, writes: Vec<Write>) -> Answer {
+        self.refuse_if_poisoned()?;
+        let part = ShardWrites { shard: self.shard.id(), writes };
+        if !self.has_tablets(&part.writes) {
+            return Err(self.dropped(&part));
+        }
+        if let Some(conflict) = self.find_conflict(&part.writes, Some(snapshot)) {
+            self.count_conflict(conflict.reason);
+            return Err(conflict.into_error());
+        }
+        self.prepared.borrow_mut().enter(id, part.writes);
+        Ok(())
+    }
+
+    /// Charges memory for all parts and log space for the record; waits while there is no room.
+    /// Nothing is reserved or held yet, so waiting here holds up nobody.
+    pub(crate) async fn charge_when_room(
+        self: &Rc<Self>,
+        parts: &[ShardWrites],
+        record: &[u8],
+    ) -> Result<(Charge<'_>, u64), CommitError> {
+        loop {
+            self.refuse_if_stopped()?;
+            let held = self
+                .charge_memory(parts)
+                .and_then(|bytes| self.charge_log(record, bytes).map(|charge| (charge, bytes)));
+            match held {
+                Ok(charged) => return Ok(charged),
+                Err(Hold::Refused(error)) => return Err(error),
+                Err(Hold::Wait(WaitFor::Room(len))) => {
+                    self.wait_until(|| self.may_have_room(len)).await;
+                }
+                Err(Hold::Wait(WaitFor::Key | WaitFor::Visible(_))) => {
+                    unreachable!("charging waits for room only")
+                }
+            }
+        }
+    }
+
+    fn refuse_if_poisoned(&self) -> Answer {
+        match self.store.poison.reason() {
+            Some(reason) => Err(CommitError::Poisoned { reason: reason.to_owned() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Runs one commit across shards on its coordinator, as its own task: dropping the client's
+/// future drops only the reply.
+pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request: CommitRequest) {
+    let begun_ns = core.shard.now().as_nanos();
+    let CommitRequest { snapshot, durability, parts, record, reply } = request;
+    let snapshot = snapshot.expect("a blind write has one key, so one shard");
+    let sequence = core.sequence.get();
+    core.sequence.set(sequence + 1);
+    let id = PrepareId { coordinator: core.shard.id(), sequence };
+    let others: Vec<ShardId> = parts[1..].iter().map(|part| part.shard).collect();
+
+    // Everything that may be missing is charged before anything is prepared or reserved.
+    let (charge, memory_bytes) = match core.charge_when_room(&parts, &record).await {
+        Ok(charged) => charged,
+        Err(error) => return drop(reply.send(Err(error))),
+    };
+    if let Err(error) = prepare_all(&core, &carrier, id, &snapshot, parts).await {
+        core.store.memory.release(memory_bytes);
+        drop(charge);
+        abort_all(&core, &carrier, id, &others).await;
+        return drop(reply.send(Err(error)));
+    }
+    let (start, reserved) = core.reserve(charge, &record, durability);
+    let lsn = reserved.lsn();
+    drop(snapshot);
+    core.counters().commits_across.fetch_add(1, Ordering::Relaxed);
+    let own = core.prepared.borrow_mut().leave(id);
+    core.apply(lsn, own);
+    core.acknowledge_later(reserved, reply, begun_ns);
+    core.after_reservation();
+    if apply_all(&carrier, id, lsn, &others).await.is_err() {
+        return core.store.stop("a shard was lost while a commit was applied");
+    }
+    core.mark_applied(start);
+    core.after_reservation();
+}
+
+/// Prepares every part, the others' in parallel, and returns after all have answered.
+async fn prepare_all(
+    core: &Rc<Core>,
+    carrier: &impl Carrier,
+    id: PrepareId,
+    snapshot: &SnapshotGuard,
+    parts: Vec<ShardWrites>,
+) -> Result<(), CommitError> {
+    let snapshot = snapshot.lsn();
+    let mut parts = parts.into_iter();
+    let own = parts.next().expect("a commit has a coordinator that takes part");
+    let mut outcome = core.prepare(id, snapshot, own.writes);
+    let mut answers = Vec::new();
+    for part in parts {
+        let (answer, answered) = oneshot::channel();
+        let message = CommitMessage::Prepare { id, snapshot, writes: part.writes, answer };
+        // A lost shard drops the message and with it `answer`: seen below.
+        let _ = carrier.carry(part.shard, message).await;
+        answers.push(answered);
+    }
+    for answered in answers {
+        let lost = || CommitError::Poisoned { reason: "a shard was lost".to_owned() };
+        let answer = answered.await.unwrap_or_else(|_| Err(lost()));
+        outcome = outcome.and(answer);
+    }
+    outcome?;
+    core.refuse_if_poisoned()
+}
+
+async fn abort_all(core: &Rc<Core>, carrier: &impl Carrier, id: PrepareId, others: &[ShardId]) {
+    core.take_message(CommitMessage::Abort { id });
+    for &other in others {
+        // A lost shard holds no keys.
+        let _ = carrier.carry(other, CommitMessage::Abort { id }).await;
+    }
+}
+
+async fn apply_all(
+    carrier: &impl Carrier,
+    id: PrepareId,
+    lsn: Lsn,
+    others: &[ShardId],
+) -> Result<(), ()> {
+    let mut answers = Vec::new();
+    for &other in others {
+        let (applied, answered) = oneshot::channel();
+        carrier.carry(other, CommitMessage::Apply { id, lsn, applied }).await?;
+        answers.push(answered);
+    }
+    for answered in answers {
+        answered.await.map_err(drop)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,51 @@
+//! From a write set to an acknowledged commit: validate, reserve, apply unseen, durable,
+//! visible, reply.
+//!
+//! Knows the order of these and the messages between shards. Must never know sockets, clients
+//! or how a message travels (it is carried by a [`Carrier`]).
+
+mod across;
+mod core;
+mod open;
+mod prepared;
+mod shared;
+mod single;
+
+pub(crate) use self::across::{Carrier, CommitMessage, commit_across};
+pub(crate) use self::core::Core;
+pub(crate) use self::shared::{ShardCounters, StoreCore};
+
+use futures_channel::oneshot;
+use sombra_runtime::ShardId;
+
+use crate::error::CommitError;
+use crate::ids::Lsn;
+use crate::mvcc::registry::SnapshotGuard;
+use crate::options::Durability;
+use crate::txn::Write;
+
+#[cfg(test)]
+mod tests;
+
+/// How a commit is answered: its LSN, or why not.
+pub(crate) type CommitReply = oneshot::Sender<Result<Lsn, CommitError>>;
+
+/// The writes of one commit that one shard owns.
+#[derive(Debug)]
+pub(crate) struct ShardWrites {
+    pub(crate) shard: ShardId,
+    pub(crate) writes: Vec<Write>,
+}
+
+/// One commit on its way to its coordinator.
+pub(crate) struct CommitRequest {
+    /// Held until the reservation. `None`: a blind write, which waits for invisible versions of
+    /// its key instead of conflicting with them.
+    pub(crate) snapshot: Option<SnapshotGuard>,
+    pub(crate) durability: Durability,
+    /// By shard; the coordinator's own part first.
+    pub(crate) parts: Vec<ShardWrites>,
+    /// The encoded log record.
+    pub(crate) record: Vec<u8>,
+    pub(crate) reply: CommitReply,
+}

@@ -1,0 +1,202 @@
+//! A commit whose keys all lie on one shard: validate, reserve and apply in one uninterrupted
+//! step without I/O. What others conflict with is the applied, still invisible version.
+
+use std::rc::Rc;
+
+use sombra_runtime::TaskClass;
+use sombra_runtime::sync::{Charge, ChargeError};
+
+use super::core::{Conflict, Core};
+use super::{CommitRequest, ShardWrites};
+use crate::error::{CommitError, WriteError};
+use crate::ids::Lsn;
+use crate::limits;
+use crate::mvcc::registry::SnapshotGuard;
+use crate::wal::segments::SpaceState;
+
+/// What a commit waits for before its reservation. After it nothing waits but for durability.
+pub(super) enum WaitFor {
+    /// Room for so many bytes in the log's ring or in its next segment.
+    Room(u32),
+    /// A key that a commit across shards holds.
+    Key,
+    /// The version that a blind write met and that is not visible yet.
+    Visible(Lsn),
+}
+
+/// Why a commit cannot go on now.
+pub(super) enum Hold {
+    Refused(CommitError),
+    Wait(WaitFor),
+}
+
+impl Core {
+    /// Commits a request whose keys all lie here; the reply goes out when it is settled.
+    pub(crate) fn commit_here(self: &Rc<Self>, request: CommitRequest) {
+        let begun_ns = self.shard.now().as_nanos();
+        if let Some((request, wait)) = self.try_commit(request, begun_ns) {
+            let core = Rc::clone(self);
+            let spec = self.spec("commit", TaskClass::Foreground);
+            self.shard
+                .spawn(spec, async move { core.commit_slowly(request, wait, begun_ns).await });
+        }
+    }
+
+    async fn commit_slowly(
+        self: Rc<Self>,
+        mut request: CommitRequest,
+        mut wait: WaitFor,
+        begun_ns: u64,
+    ) {
+        loop {
+            match wait {
+                WaitFor::Room(len) => self.wait_until(|| self.may_have_room(len)).await,
+                WaitFor::Key => self.wait_until(|| false).await,
+                WaitFor::Visible(lsn) => {
+                    if let Err(error) = self.wait_visible(lsn).await {
+                        // Nothing of this commit was reserved: its outcome is known.
+                        let reason = error.to_string();
+                        drop(request.reply.send(Err(CommitError::Poisoned { reason })));
+                        return;
+                    }
+                }
+            }
+            match self.try_commit(request, begun_ns) {
+                None => return,
+                Some((again, next)) => (request, wait) = (again, next),
+            }
+        }
+    }
+
+    /// One uninterrupted attempt. Gives the request back when it has to wait.
+    fn try_commit(
+        self: &Rc<Self>,
+        mut request: CommitRequest,
+        begun_ns: u64,
+    ) -> Option<(CommitRequest, WaitFor)> {
+        let snapshot = request.snapshot.as_ref().map(SnapshotGuard::lsn);
+        let validated = self.validate(&request.parts[0], snapshot);
+        let charged = validated.and_then(|()| self.charge_memory(&request.parts));
+        let charge = match charged.and_then(|bytes| self.charge_log(&request.record, bytes)) {
+            Ok(charge) => charge,
+            Err(Hold::Refused(error)) => {
+                drop(request.reply.send(Err(error)));
+                return None;
+            }
+            Err(Hold::Wait(wait)) => return Some((request, wait)),
+        };
+        let (start, reserved) = self.reserve(charge, &request.record, request.durability);
+        // The slot was needed until the reservation: conflicts are decided.
+        drop(request.snapshot.take());
+        let writes = request.parts.pop().map_or_else(Vec::new, |part| part.writes);
+        self.apply(reserved.lsn(), writes);
+        self.mark_applied(start);
+        self.acknowledge_later(reserved, request.reply, begun_ns);
+        self.after_reservation();
+        None
+    }
+
+    /// Gets the log written at the end of this turn, and settles what needs no write.
+    pub(crate) fn after_reservation(self: &Rc<Self>) {
+        self.store.signal(self.shard.id()).raise();
+    }
+
+    fn validate(&self, part: &ShardWrites, snapshot: Option<Lsn>) -> Result<(), Hold> {
+        self.refuse_if_stopped().map_err(Hold::Refused)?;
+        if !self.has_tablets(&part.writes) {
+            return Err(Hold::Refused(self.dropped(part)));
+        }
+        match self.find_conflict(&part.writes, snapshot) {
+            None => Ok(()),
+            Some(conflict) if snapshot.is_none() => Err(Hold::Wait(match conflict.newest {
+                Some(newest) => WaitFor::Visible(newest),
+                None => WaitFor::Key,
+            })),
+            Some(conflict) => {
+                self.count_conflict(conflict.reason);
+                Err(Hold::Refused(conflict.into_error()))
+            }
+        }
+    }
+
+    pub(crate) fn refuse_if_stopped(&self) -> Result<(), CommitError> {
+        if let Some(reason) = self.store.poison.reason() {
+            return Err(CommitError::Poisoned { reason: reason.to_owned() });
+        }
+        if self.store.is_closing() {
+            return Err(CommitError::Closed);
+        }
+        Ok(())
+    }
+
+    pub(super) fn dropped(&self, part: &ShardWrites) -> CommitError {
+        let id = part.writes.first().map_or(0, |write| write.tablet.keyspace.as_u32());
+        CommitError::KeyspaceDropped { name: format!("#{id}") }
+    }
+
+    /// Charges the windows' budget for all parts; the charge turns into window bytes as the
+    /// parts are applied. Returns the bytes, for giving them back.
+    pub(super) fn charge_memory(&self, parts: &[ShardWrites]) -> Result<u64, Hold> {
+        let writes = parts.iter().flat_map(|part| &part.writes);
+        let bytes = writes.map(crate::txn::Write::cost_bytes).sum();
+        let memory = &self.store.memory;
+        if memory.try_charge(bytes).is_ok() {
+            return Ok(bytes);
+        }
+        // Old versions may hold what is missing.
+        self.tidy(limits::GARBAGE_STEP_MAX);
+        memory.try_charge(bytes).map(|()| bytes).map_err(|used| {
+            let (expected, found) = (memory.max_bytes(), used + bytes);
+            Hold::Refused(CommitError::MemoryFull { expected, found })
+        })
+    }
+
+    /// Charges ring and log space for the record; gives the memory back when there is none.
+    pub(super) fn charge_log(&self, record: &[u8], memory_bytes: u64) -> Result<Charge<'_>, Hold> {
+        let log = &self.store.log;
+        let len = record.len() as u32;
+        let error = match log.ring().try_charge(len) {
+            Ok(charge) => return Ok(charge),
+            Err(error) => error,
+        };
+        self.store.memory.release(memory_bytes);
+        let refuse = |error| Err(Hold::Refused(error));
+        match error {
+            ChargeError::RingFull => Err(Hold::Wait(WaitFor::Room(len))),
+            ChargeError::TooLong { .. } => {
+                let (expected, found) = (limits::RECORD_BYTES_MAX, record.len());
+                let unit = "bytes";
+                refuse(WriteError::TooLarge { unit, expected, found }.into())
+            }
+            ChargeError::SpaceFull => {
+                log.segments().want();
+                match log.segments().state() {
+                    SpaceState::Fine => Err(Hold::Wait(WaitFor::Room(len))),
+                    SpaceState::LogFull { expected, found } => {
+                        refuse(CommitError::LogFull { expected, found })
+                    }
+                    SpaceState::DiskFull { needed, reason } => {
+                        refuse(CommitError::DiskFull { needed, reason })
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Whether a charge that failed is worth another attempt.
+    pub(super) fn may_have_room(&self, len: u32) -> bool {
+        let log = &self.store.log;
+        log.ring().try_charge(len).is_ok()
+            || log.segments().state() != SpaceState::Fine
+            || self.refuse_if_stopped().is_err()
+    }
+}
+
+impl Conflict {
+    pub(super) fn into_error(self) -> CommitError {
+        let keyspace = format!("#{}", self.tablet.keyspace.as_u32());
+        CommitError::Conflict { keyspace, key: self.key, reason: self.reason }
+    }
+}

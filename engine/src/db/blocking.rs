@@ -1,0 +1,212 @@
+//! The same handles for plain threads: every method blocks its caller.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use sombra_runtime::Runtime;
+
+use super::handle::Db;
+use super::scan::Scan;
+use super::transaction::{Committed, Transaction};
+use crate::error::{
+    BeginError, CloseError, CommitError, KeyspaceError, ReadError, TransactionError, WriteError,
+};
+use crate::ids::Lsn;
+use crate::keyspace::Keyspace;
+use crate::options::{Durability, Isolation, Routing};
+use crate::txn::KeyRange;
+
+/// An open store whose methods block the calling thread. Not for async code: there use [`Db`].
+#[derive(Clone)]
+pub struct BlockingDb {
+    db: Db,
+    runtime: Runtime,
+}
+
+impl BlockingDb {
+    pub(super) fn new(db: Db) -> BlockingDb {
+        let runtime = db.port.0.shared().runtime.clone();
+        BlockingDb { db, runtime }
+    }
+
+    fn wait<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
+    /// As [`Db::begin`](super::DbHandle::begin).
+    ///
+    /// # Errors
+    /// As [`BeginError`].
+    pub fn begin(&self, isolation: Isolation) -> Result<BlockingTransaction, BeginError> {
+        let inner = self.db.begin(isolation)?;
+        Ok(BlockingTransaction { inner, runtime: self.runtime.clone() })
+    }
+
+    /// Runs a transaction and commits it, again on a new snapshot after a conflict.
+    ///
+    /// # Errors
+    /// What `f` or the last commit said.
+    pub fn run<T>(
+        &self,
+        isolation: Isolation,
+        mut f: impl FnMut(&BlockingTransaction) -> Result<T, TransactionError>,
+    ) -> Result<T, TransactionError> {
+        self.wait(self.db.run(isolation, |inner| {
+            // The closure blocks this thread, which is the one that waits anyway.
+            let transaction = BlockingTransaction { inner, runtime: self.runtime.clone() };
+            let outcome = f(&transaction);
+            std::future::ready(outcome)
+        }))
+    }
+
+    /// As [`Db::get`](super::DbHandle::get).
+    ///
+    /// # Errors
+    /// As [`ReadError`].
+    pub fn get(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<Bytes>, ReadError> {
+        self.wait(self.db.get(keyspace, key))
+    }
+
+    /// As [`Db::put`](super::DbHandle::put).
+    ///
+    /// # Errors
+    /// As [`CommitError`].
+    pub fn put(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Bytes>,
+    ) -> Result<Lsn, CommitError> {
+        self.wait(self.db.put(keyspace, key, value))
+    }
+
+    /// As [`Db::delete`](super::DbHandle::delete).
+    ///
+    /// # Errors
+    /// As [`CommitError`].
+    pub fn delete(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Lsn, CommitError> {
+        self.wait(self.db.delete(keyspace, key))
+    }
+
+    /// As [`Db::keyspace`](super::DbHandle::keyspace).
+    #[must_use]
+    pub fn keyspace(&self, name: &str) -> Option<Keyspace> {
+        self.db.keyspace(name)
+    }
+
+    /// As [`Db::create_keyspace`](super::DbHandle::create_keyspace).
+    ///
+    /// # Errors
+    /// As [`KeyspaceError`].
+    pub fn create_keyspace(&self, name: &str, routing: Routing) -> Result<Keyspace, KeyspaceError> {
+        self.wait(self.db.create_keyspace(name, routing))
+    }
+
+    /// As [`Db::drop_keyspace`](super::DbHandle::drop_keyspace).
+    ///
+    /// # Errors
+    /// As [`KeyspaceError`].
+    pub fn drop_keyspace(&self, keyspace: &Keyspace) -> Result<(), KeyspaceError> {
+        self.wait(self.db.drop_keyspace(keyspace))
+    }
+
+    /// As [`Db::close`].
+    ///
+    /// # Errors
+    /// As [`CloseError`].
+    pub fn close(self) -> Result<(), CloseError> {
+        let BlockingDb { db, runtime } = self;
+        runtime.block_on(db.close())
+    }
+}
+
+/// A transaction whose methods block the calling thread.
+pub struct BlockingTransaction {
+    inner: Transaction,
+    runtime: Runtime,
+}
+
+impl BlockingTransaction {
+    /// As [`Transaction::get`].
+    ///
+    /// # Errors
+    /// As [`ReadError`].
+    pub fn get(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<Bytes>, ReadError> {
+        self.runtime.block_on(self.inner.get(keyspace, key))
+    }
+
+    /// As [`Transaction::put`].
+    ///
+    /// # Errors
+    /// As [`WriteError`].
+    pub fn put(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Bytes>,
+    ) -> Result<(), WriteError> {
+        self.inner.put(keyspace, key, value)
+    }
+
+    /// As [`Transaction::delete`].
+    ///
+    /// # Errors
+    /// As [`WriteError`].
+    pub fn delete(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<(), WriteError> {
+        self.inner.delete(keyspace, key)
+    }
+
+    /// As [`Transaction::durability`].
+    pub fn durability(&self, durability: Durability) {
+        self.inner.durability(durability);
+    }
+
+    /// The rows of a range, page by page.
+    #[must_use]
+    pub fn scan(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> BlockingScan {
+        let inner = self.inner.scan(keyspace, range);
+        BlockingScan { inner, runtime: self.runtime.clone() }
+    }
+
+    /// As [`Transaction::snapshot_lsn`].
+    #[must_use]
+    pub fn snapshot_lsn(&self) -> Lsn {
+        self.inner.snapshot_lsn()
+    }
+
+    /// As [`Transaction::commit`].
+    ///
+    /// # Errors
+    /// As [`CommitError`].
+    pub fn commit(self) -> Result<Committed, CommitError> {
+        let BlockingTransaction { inner, runtime } = self;
+        runtime.block_on(inner.commit())
+    }
+
+    /// As [`Transaction::rollback`].
+    pub fn rollback(self) {
+        self.inner.rollback();
+    }
+}
+
+/// The rows of a range; an iterator that blocks for each page.
+pub struct BlockingScan {
+    inner: Scan,
+    runtime: Runtime,
+}
+
+impl Iterator for BlockingScan {
+    type Item = Result<(Bytes, Bytes), ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.runtime.block_on(self.inner.next()).transpose()
+    }
+}

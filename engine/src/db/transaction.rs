@@ -1,0 +1,305 @@
+//! Transactions and read-only snapshots.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_channel::oneshot;
+use sombra_runtime::ShardId;
+
+use super::port::{self, Local, Port, Remote};
+use super::scan::Scan;
+use crate::commit::{CommitRequest, ShardWrites};
+use crate::error::{CommitError, ReadError, WriteError};
+use crate::format::log_record::{LoggedWrite, encode_commit};
+use crate::ids::Lsn;
+use crate::keyspace::Keyspace;
+use crate::limits;
+use crate::mvcc::registry::SnapshotGuard;
+use crate::options::Durability;
+use crate::shard::StoreShared;
+use crate::txn::{KeyRange, Write, WriteSet, check_key};
+
+/// A commit that is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    lsn: Lsn,
+}
+
+impl Committed {
+    /// The commit's place in the one order of all commits; a transaction without writes has its
+    /// snapshot's.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+}
+
+/// The state of a transaction; `Db::run` keeps a second hand on it.
+pub(super) struct TransactionState {
+    /// `None` once the transaction has ended.
+    guard: Option<SnapshotGuard>,
+    pub(super) writes: WriteSet,
+    keyspaces: Vec<Keyspace>,
+    durability: Durability,
+}
+
+/// A read-write transaction on one snapshot. Reads see the snapshot and the transaction's own
+/// writes; writes are buffered until the commit. Dropping it rolls it back.
+pub struct Transaction<P: Port = Remote> {
+    port: P,
+    snapshot: Lsn,
+    state: Arc<Mutex<TransactionState>>,
+}
+
+/// A transaction on a shard.
+pub type LocalTransaction = Transaction<Local>;
+
+impl<P: Port> Transaction<P> {
+    pub(super) fn new(port: P, guard: SnapshotGuard) -> Transaction<P> {
+        let snapshot = guard.lsn();
+        let state = TransactionState {
+            guard: Some(guard),
+            writes: WriteSet::default(),
+            keyspaces: Vec::new(),
+            durability: Durability::Sync,
+        };
+        Transaction { port, snapshot, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// A second hand on the same transaction, for `Db::run`.
+    pub(super) fn second(&self) -> Transaction<P> {
+        Transaction {
+            port: self.port.clone(),
+            snapshot: self.snapshot,
+            state: Arc::clone(&self.state),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, TransactionState> {
+        // Nothing panics while it is held; were it so, the state is still whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn refuse_if_ended(&self) -> Result<(), ReadError> {
+        if self.state().guard.is_none() { Err(ReadError::Ended) } else { Ok(()) }
+    }
+
+    /// Everything committed at or below this is what the transaction reads.
+    #[must_use]
+    pub fn snapshot_lsn(&self) -> Lsn {
+        self.snapshot
+    }
+
+    /// Chooses when the commit is acknowledged; `Sync` unless told otherwise.
+    pub fn durability(&self, durability: Durability) {
+        self.state().durability = durability;
+    }
+
+    /// The value of `key`, or `None`.
+    ///
+    /// # Errors
+    /// As [`ReadError`]; the transaction may go on.
+    pub async fn get(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let key = key.as_ref();
+        check_key(key).map_err(|_| {
+            let (expected, found) = (limits::KEY_BYTES_MAX, key.len());
+            ReadError::KeyLength { expected, found }
+        })?;
+        let place = keyspace.place(key);
+        self.refuse_if_ended()?;
+        let own = self.state().writes.get(keyspace.id(), &place.window_key);
+        if let Some(own) = own {
+            return Ok(own);
+        }
+        let value = port::get(&self.port, keyspace, place, self.snapshot).await;
+        // Versions were kept only while the transaction lived.
+        self.refuse_if_ended()?;
+        value
+    }
+
+    /// Buffers a put.
+    ///
+    /// # Errors
+    /// A key, value or transaction beyond its bound; the transaction may go on.
+    pub fn put(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Bytes>,
+    ) -> Result<(), WriteError> {
+        self.write(keyspace, key.as_ref(), Some(value.into()))
+    }
+
+    /// Buffers a delete; deleting what is not there is no error.
+    ///
+    /// # Errors
+    /// As [`Transaction::put`].
+    pub fn delete(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<(), WriteError> {
+        self.write(keyspace, key.as_ref(), None)
+    }
+
+    fn write(
+        &self,
+        keyspace: &Keyspace,
+        key: &[u8],
+        value: Option<Bytes>,
+    ) -> Result<(), WriteError> {
+        let mut state = self.state();
+        if state.guard.is_none() {
+            return Err(WriteError::Ended);
+        }
+        state.writes.insert(keyspace, key, value)?;
+        if !state.keyspaces.contains(keyspace) {
+            state.keyspaces.push(keyspace.clone());
+        }
+        Ok(())
+    }
+
+    /// The rows of a range, own writes included: in key order, or by (hash, key) in a `Hash`
+    /// keyspace unless the range lies within one prefix. Own writes made after a page was
+    /// fetched may be missing from it.
+    #[must_use]
+    pub fn scan(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> Scan<P> {
+        Scan::new(self.port.clone(), self.second(), keyspace.clone(), range.into())
+    }
+
+    pub(super) fn own_writes<T>(&self, f: impl FnOnce(&WriteSet) -> T) -> T {
+        f(&self.state().writes)
+    }
+
+    /// Commits; returns when every snapshot sees it and, for `Sync`, its record is durable.
+    ///
+    /// Dropping the future does not stop a commit that was sent: only its answer is lost.
+    ///
+    /// # Errors
+    /// As [`CommitError`]; nothing happened unless it is `Unknown`.
+    pub async fn commit(self) -> Result<Committed, CommitError> {
+        let shared = Arc::clone(self.port.shared());
+        let (request, answer, keyspaces) = {
+            let mut state = self.state();
+            let ended = CommitError::Write(WriteError::Ended);
+            let guard = state.guard.take().ok_or(ended)?;
+            if state.writes.is_empty() {
+                return Ok(Committed { lsn: self.snapshot });
+            }
+            let writes = state.writes.take();
+            let (reply, answer) = oneshot::channel();
+            let parts = by_shard(&shared, writes, self.port.preferred());
+            let request = CommitRequest {
+                snapshot: Some(guard),
+                durability: state.durability,
+                record: encode(&shared, &parts)?,
+                parts,
+                reply,
+            };
+            (request, answer, std::mem::take(&mut state.keyspaces))
+        };
+        let outcome = port::commit(&self.port, request, answer).await;
+        let lsn = outcome.map_err(|error| shared.with_name(error, &keyspaces))?;
+        Ok(Committed { lsn })
+    }
+
+    /// Forgets the writes and ends the transaction.
+    pub fn rollback(self) {
+        let mut state = self.state();
+        state.guard = None;
+        state.writes = WriteSet::default();
+    }
+}
+
+/// Commits one write without a snapshot: it waits for an invisible version of its key instead
+/// of conflicting with it.
+pub(super) async fn commit_blind<P: Port>(
+    port: &P,
+    keyspace: &Keyspace,
+    key: &[u8],
+    value: Option<Bytes>,
+) -> Result<Lsn, CommitError> {
+    let shared = Arc::clone(port.shared());
+    if let Some(reason) = shared.core.poison.reason() {
+        return Err(CommitError::Poisoned { reason: reason.to_owned() });
+    }
+    let mut writes = WriteSet::default();
+    writes.insert(keyspace, key, value)?;
+    let parts = by_shard(&shared, writes.take(), None);
+    let (reply, answer) = oneshot::channel();
+    let record = encode(&shared, &parts)?;
+    let durability = Durability::Sync;
+    let request = CommitRequest { snapshot: None, durability, parts, record, reply };
+    let outcome = port::commit(port, request, answer).await;
+    outcome.map_err(|error| shared.with_name(error, std::slice::from_ref(keyspace)))
+}
+
+/// Groups writes by owner. The first part's owner coordinates: the caller's own shard if it
+/// takes part.
+fn by_shard(
+    shared: &StoreShared,
+    writes: Vec<Write>,
+    preferred: Option<ShardId>,
+) -> Vec<ShardWrites> {
+    let mut parts: Vec<ShardWrites> = Vec::new();
+    for write in writes {
+        let shard = shared.shard_of(write.tablet);
+        match parts.iter_mut().find(|part| part.shard == shard) {
+            Some(part) => part.writes.push(write),
+            None => parts.push(ShardWrites { shard, writes: vec![write] }),
+        }
+    }
+    if let Some(own) = parts.iter().position(|part| Some(part.shard) == preferred) {
+        parts.swap(0, own);
+    }
+    parts
+}
+
+fn encode(shared: &StoreShared, parts: &[ShardWrites]) -> Result<Vec<u8>, CommitError> {
+    let writes = parts.iter().flat_map(|part| &part.writes).map(|write| LoggedWrite {
+        keyspace: write.tablet.keyspace,
+        key: write.key(),
+        value: write.value.as_deref(),
+    });
+    let mut record = Vec::new();
+    encode_commit(&mut record, shared.runtime.wall_clock_ms(), writes).map_err(|error| {
+        let (expected, found) = (error.expected, error.found);
+        CommitError::Write(WriteError::TooLarge { unit: "bytes", expected, found })
+    })?;
+    Ok(record)
+}
+
+/// A read-only view of one moment. Never conflicts; keeps what it reads until it is dropped.
+pub struct Snapshot<P: Port = Remote> {
+    inner: Transaction<P>,
+}
+
+impl<P: Port> Snapshot<P> {
+    pub(super) fn new(inner: Transaction<P>) -> Snapshot<P> {
+        Snapshot { inner }
+    }
+
+    /// Everything committed at or below this is what the snapshot reads.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.inner.snapshot_lsn()
+    }
+
+    /// The value of `key`, or `None`.
+    ///
+    /// # Errors
+    /// As [`ReadError`].
+    pub async fn get(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<Bytes>, ReadError> {
+        self.inner.get(keyspace, key).await
+    }
+
+    /// The rows of a range, ordered as [`Transaction::scan`] says.
+    #[must_use]
+    pub fn scan(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> Scan<P> {
+        self.inner.scan(keyspace, range)
+    }
+}

@@ -1,0 +1,235 @@
+//! One error enum per operation; each variant is a decision for the caller.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::format::log_record::RecordError;
+use crate::format::segment::SegmentError;
+use crate::format::superblock::SuperblockPickError;
+use crate::ids::{Lsn, StoreId};
+use crate::options::OptionError;
+
+/// Why a store did not open. The store is unharmed: nothing was written before the check failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Caller: mend the option.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// Caller: close the other owner first.
+    #[error("{path}: held by another process or by another Db of this one ({holder})")]
+    Locked { path: PathBuf, holder: String },
+    /// Caller: make the store, or mend the path.
+    #[error("{path}: no store here: expected a file `superblock`, found {found}")]
+    Missing { path: PathBuf, found: String },
+    /// Caller: open it instead of making it.
+    #[error("{path}: expected no store, found one")]
+    Exists { path: PathBuf },
+    /// Caller: another build, or another directory.
+    #[error("{path}: {source}")]
+    Superblock { path: PathBuf, source: SuperblockPickError },
+    /// Caller: put the store's own log back.
+    #[error("{path}: log of another store: expected store id {expected}, found {found}")]
+    ForeignLog { path: PathBuf, expected: StoreId, found: StoreId },
+    /// Caller: restore the file from a copy; until `sombra repair` exists there is no other way.
+    #[error("{path}: {source}")]
+    Segment { path: PathBuf, source: SegmentError },
+    /// Acknowledged data is damaged. Caller: restore from a copy.
+    #[error(
+        "{path} at byte {offset}: acknowledged data is damaged: {reason} (expected {expected}, \
+         found {found}). The store is left as it is: copy its directory, then restore a copy \
+         that is whole; this build has no repair command yet"
+    )]
+    Damaged { path: PathBuf, offset: u64, reason: &'static str, expected: String, found: String },
+    /// A valid block with a record that makes no sense: corruption, never the end of the log.
+    #[error("{path}: record at LSN {lsn}: {source}")]
+    Record { path: PathBuf, lsn: Lsn, source: RecordError },
+    /// Caller: give the store more memory.
+    #[error("memory_bytes: replaying the log needs more than {found} bytes; {needed_hint}")]
+    MemoryTooSmall { found: u64, needed_hint: String },
+    /// Caller: the bound of `limits::LINKS_MAX` openings between two log truncations is reached.
+    #[error("{path}: {found} openings are recorded, at most {expected} fit: copy the data out")]
+    TooManyIncarnations { path: PathBuf, expected: usize, found: usize },
+    /// The runtime was shut down, or a task of it panicked while opening.
+    #[error("the runtime stopped while the store was opening: {reason}")]
+    RuntimeStopped { reason: String },
+    /// Caller: permission, space, file system. The path and the operation are named.
+    #[error("{path}: {operation}: {source}")]
+    Io { path: PathBuf, operation: &'static str, source: io::Error },
+}
+
+/// Why a transaction or snapshot did not begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BeginError {
+    /// Caller: end some, then try again.
+    #[error("expected at most {expected} open snapshots, found all of them in use")]
+    TooManySnapshots { expected: usize },
+    /// Caller: reopen the store.
+    #[error("the store stopped: {reason}")]
+    Poisoned { reason: String },
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a read failed. The transaction may go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    #[error("keyspace {name:?} was dropped")]
+    KeyspaceDropped { name: String },
+    #[error("key: expected 1 to {expected} bytes, found {found}")]
+    KeyLength { expected: usize, found: usize },
+    /// The transaction was committed or rolled back through another handle.
+    #[error("the transaction has ended")]
+    Ended,
+    /// Caller: end some snapshots, then try again.
+    #[error("expected at most {expected} open snapshots, found all of them in use")]
+    TooManySnapshots { expected: usize },
+    #[error("the store stopped: {reason}")]
+    Poisoned { reason: String },
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why a write was not taken into the transaction. The transaction may go on without it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    #[error("key: expected 1 to {expected} bytes, found {found}")]
+    KeyLength { expected: usize, found: usize },
+    #[error("value: expected at most {expected} bytes, found {found}")]
+    ValueLength { expected: usize, found: usize },
+    #[error("transaction: expected at most {expected} {unit}, found {found}")]
+    TooLarge { unit: &'static str, expected: usize, found: usize },
+    #[error("the transaction has ended")]
+    Ended,
+}
+
+/// Why a commit did not happen, or why nobody can say whether it did.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Nothing happened. Caller: run the transaction again on a new snapshot.
+    #[error(
+        "conflict on key {} of keyspace {keyspace:?}: {reason}; running it again can help",
+        key.escape_ascii()
+    )]
+    Conflict { keyspace: String, key: Vec<u8>, reason: ConflictReason },
+    /// Nothing happened. Caller: free memory (end old snapshots) or raise `memory_bytes`.
+    #[error("memory: expected at most {expected} bytes in windows, found {found}")]
+    MemoryFull { expected: u64, found: u64 },
+    /// Nothing happened. Caller: raise `log_bytes_max`.
+    #[error("log: expected at most {expected} bytes of segments, found {found}")]
+    LogFull { expected: u64, found: u64 },
+    /// Nothing happened. Caller: free disk space; the store goes on when there is some.
+    #[error("disk: no room for the next log segment of {needed} bytes: {reason}")]
+    DiskFull { needed: u64, reason: String },
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("keyspace {name:?} was dropped")]
+    KeyspaceDropped { name: String },
+    /// Nothing happened. Caller: reopen the store.
+    #[error("the store stopped: {reason}")]
+    Poisoned { reason: String },
+    /// The log position was taken, then the store stopped: the commit is there after reopening,
+    /// or it is not.
+    #[error("outcome unknown: {reason}; reopen the store and look")]
+    Unknown { reason: String },
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl CommitError {
+    /// Whether running the same transaction again on a new snapshot can help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, CommitError::Conflict { .. })
+    }
+}
+
+/// What a transaction met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConflictReason {
+    /// A version of the key is newer than the transaction's snapshot.
+    NewerVersion,
+    /// Another transaction that spans shards holds the key while it commits.
+    Prepared,
+}
+
+impl ConflictReason {
+    /// The value of the metric label `reason`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            ConflictReason::NewerVersion => "newer_version",
+            ConflictReason::Prepared => "prepared",
+        }
+    }
+}
+
+impl std::fmt::Display for ConflictReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ConflictReason::NewerVersion => "another transaction wrote it first",
+            ConflictReason::Prepared => "another transaction is committing it",
+        })
+    }
+}
+
+/// Why a keyspace was not made or dropped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyspaceError {
+    #[error("keyspace {name:?} exists")]
+    Exists { name: String },
+    #[error("keyspace {name:?} was dropped")]
+    Dropped { name: String },
+    #[error("keyspace name: expected 1 to {expected} bytes, found {found}")]
+    NameLength { expected: usize, found: usize },
+    #[error("expected at most {expected} keyspaces, found that many")]
+    TooMany { expected: usize },
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// Whatever a transaction can end with; what `Db::run` and its closure return.
+#[derive(Debug, thiserror::Error)]
+pub enum TransactionError {
+    #[error(transparent)]
+    Begin(#[from] BeginError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The closure's own reason to give up.
+    #[error("given up by the transaction itself: {0}")]
+    Abort(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl TransactionError {
+    /// Gives up a transaction for a reason of the caller's own.
+    pub fn abort(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TransactionError {
+        TransactionError::Abort(reason.into())
+    }
+
+    /// Whether running the same transaction again can help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, TransactionError::Commit(error) if error.is_retryable())
+    }
+}
+
+/// Why a store did not close cleanly. Its lock is released either way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    #[error("the store had stopped: {reason}")]
+    Poisoned { reason: String },
+    #[error("the store is closed already")]
+    Closed,
+}

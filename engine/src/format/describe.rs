@@ -1,0 +1,132 @@
+//! The text of `docs/on-disk-format.md`, made from the byte tables of the structures themselves.
+
+use std::fmt::Write;
+
+use super::log_block::LogBlockHeaderBytes;
+use super::log_record::{CommitHead, CreateHead, DropBody, OpHead, RecordHeader};
+use super::segment::SegmentHeaderBytes;
+use super::superblock::{LinkBytes, SuperblockBytes};
+use super::{ByteTable, FORMAT_VERSION};
+
+struct Section {
+    title: &'static str,
+    text: &'static str,
+    table: Option<ByteTable>,
+}
+
+const INTRODUCTION: &str = "\
+This file is generated from the structures in `engine/src/format/`. Do not edit it: change the
+structure, then run `SOMBRA_BLESS=1 cargo test -p sombra format_document`.
+
+Integers are little-endian. Offsets and sizes are in bytes. Checksums are CRC-32C (Castagnoli).
+A store is a directory:
+
+| name | content |
+|------|---------|
+| `superblock` | what the store is, in two copies |
+| `wal/NNNNNNNNNNNNNNNNNNNN.log` | segments of the log, by number in twenty digits |
+| `LOCK` | empty; held exclusively while the store is open, before anything is read |
+";
+
+const SECTIONS: &[Section] = &[
+    Section {
+        title: "Superblock",
+        text: "\
+Copy A begins at offset 0 of the file, copy B at 1 MiB. Each has its own 1 MiB, of which only the
+4096-byte blocks in use are written and read. A rewrite goes over the copy that does not count
+first, makes it durable, then goes over the other. The valid copy of the highest generation
+counts. A copy whose checksum holds but whose version or required features are unknown refuses
+the store, even when the other copy can be read. The fields up to `used_bytes` keep place and
+meaning in every format version.
+",
+        table: Some(SuperblockBytes::TABLE),
+    },
+    Section {
+        title: "Link between incarnations",
+        text: "\
+Rows of the superblock, behind its head. Every opening of the store begins an incarnation in a
+fresh segment and adds a link. Replay ends an incarnation exactly at the next link's
+`previous_end`, whatever lies there, and goes on at its `new_start`; the LSNs between do not exist.
+",
+        table: Some(LinkBytes::TABLE),
+    },
+    Section {
+        title: "Log positions",
+        text: "\
+An LSN is a position in the stream of block payloads: headers of blocks and segments do not count.
+With `P = (segment_bytes / 4096 - 1) × 4032` payload bytes per segment, the byte at an LSN lies in
+segment `LSN / P`, in its block `1 + (LSN mod P) / 4032`, behind the block's header at offset
+`(LSN mod P) mod 4032`. A commit's LSN is the end of its record.
+",
+        table: None,
+    },
+    Section {
+        title: "Segment header",
+        text: "Block 0 of each segment. The log's blocks follow.\n",
+        table: Some(SegmentHeaderBytes::TABLE),
+    },
+    Section {
+        title: "Log block header",
+        text: "\
+Each block of 4096 bytes is written once, at its fixed place. 4032 bytes of payload follow the
+header. A block is believed only if its checksum, store id, incarnation and position all hold. A
+block of zeros was never written.
+",
+        table: Some(LogBlockHeaderBytes::TABLE),
+    },
+    Section {
+        title: "Record header",
+        text: "\
+Records follow each other without gaps, may span blocks and segments, and begin at multiples of 8.
+A record that makes no sense inside a valid block is corruption, never the end of the log. A pad
+fills a sealed block or an abandoned reservation; it is a header, then zeros.
+",
+        table: Some(RecordHeader::TABLE),
+    },
+    Section {
+        title: "Commit",
+        text: "\
+The body is this head, then the writes, then zeros up to the next multiple of 8. A record holds
+all of a transaction's writes, of every keyspace and tablet.
+",
+        table: Some(CommitHead::TABLE),
+    },
+    Section {
+        title: "Write of a commit",
+        text: "The key follows its head, then the value; the next write follows without a gap.\n",
+        table: Some(OpHead::TABLE),
+    },
+    Section {
+        title: "Keyspace creation",
+        text: "\
+The body is this head; for range routing `tablet_count` - 1 boundaries, each a u16 length and that
+many bytes, strictly ascending, 1 to 1024 bytes long; the name; zeros up to the next multiple of 8.
+",
+        table: Some(CreateHead::TABLE),
+    },
+    Section { title: "Keyspace drop", text: "The whole body.\n", table: Some(DropBody::TABLE) },
+];
+
+/// The on-disk format as Markdown.
+#[must_use]
+pub fn describe() -> String {
+    let mut text = format!("# On-disk format, version {FORMAT_VERSION}\n\n{INTRODUCTION}");
+    for section in SECTIONS {
+        push_section(&mut text, section);
+    }
+    text
+}
+
+fn push_section(text: &mut String, section: &Section) {
+    let mut line = |args: std::fmt::Arguments<'_>| {
+        text.write_fmt(args).expect("writing to a String does not fail");
+    };
+    line(format_args!("\n## {}\n\n{}", section.title, section.text));
+    let Some(table) = section.table else { return };
+    line(format_args!("\n{} bytes:\n\n", table.size_bytes));
+    line(format_args!("| offset | size | field | rule |\n|-------:|-----:|-------|------|\n"));
+    for row in table.rows {
+        let (offset, size_bytes, name, rule) = (row.offset, row.size_bytes, row.name, row.rule);
+        line(format_args!("| {offset} | {size_bytes} | `{name}` | {rule} |\n"));
+    }
+}

@@ -1,0 +1,166 @@
+//! Looking at a store that nobody has open: the superblock and the log, read only.
+//!
+//! Takes the lock first, so that nothing is read while somebody writes it.
+
+use std::path::{Path, PathBuf};
+
+use futures_channel::oneshot;
+use sombra_runtime::{Runtime, Shard, ShardId, TaskClass, TaskSpec};
+
+use crate::error::OpenError;
+use crate::format::log_record::Record;
+use crate::format::superblock::{Superblock, SuperblockCopy, SuperblockError};
+use crate::ids::{KeyspaceId, Lsn};
+use crate::options::Routing;
+use crate::recovery::{self, ReplaySink, SegmentFiles};
+
+/// Both copies of a superblock as they were read.
+#[derive(Clone, Debug)]
+pub struct SuperblockReport {
+    pub copy_a: Result<Superblock, SuperblockError>,
+    pub copy_b: Result<Superblock, SuperblockError>,
+}
+
+/// One record of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// The commit's LSN: the end of its record.
+    pub lsn: Lsn,
+    pub wall_ms: u64,
+    pub change: LogChange,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogChange {
+    Commit { writes: Vec<LogWrite> },
+    CreateKeyspace { keyspace: KeyspaceId, name: String, routing: Routing },
+    DropKeyspace { keyspace: KeyspaceId },
+}
+
+/// One write of a commit; `value` is `None` for a delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogWrite {
+    pub keyspace: KeyspaceId,
+    pub key: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+}
+
+/// How the log ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSummary {
+    pub records: u64,
+    pub end: Lsn,
+    pub newest_stamp: Lsn,
+    pub stopped_by: String,
+}
+
+/// Reads both superblock copies of the store in `dir`.
+///
+/// # Errors
+/// Held by somebody, missing, or I/O. A damaged copy is part of the report.
+pub async fn superblock(runtime: &Runtime, dir: &Path) -> Result<SuperblockReport, OpenError> {
+    let dir = dir.to_owned();
+    on_shard(runtime, async move |shard: &Shard| {
+        let _lock = lock(shard, &dir).await?;
+        let path = dir.join(recovery::SUPERBLOCK_FILE);
+        let file = recovery::open_file(shard, &path).await?;
+        let a = recovery::read_copy(shard, &path, &file, SuperblockCopy::A).await?;
+        let b = recovery::read_copy(shard, &path, &file, SuperblockCopy::B).await?;
+        Ok(SuperblockReport { copy_a: Superblock::decode(&a), copy_b: Superblock::decode(&b) })
+    })
+    .await
+}
+
+/// Hands the records of the log in `dir` with an LSN above `after` to `visit`, in LSN order.
+///
+/// # Errors
+/// As opening the store would say; nothing is written.
+pub async fn log(
+    runtime: &Runtime,
+    dir: &Path,
+    after: Option<Lsn>,
+    visit: impl FnMut(LogEntry) + Send + 'static,
+) -> Result<LogSummary, OpenError> {
+    let dir = dir.to_owned();
+    on_shard(runtime, async move |shard: &Shard| {
+        let _lock = lock(shard, &dir).await?;
+        let file = recovery::open_file(shard, &dir.join(recovery::SUPERBLOCK_FILE)).await?;
+        let picked = recovery::read_superblock(shard, &dir, &file).await?;
+        let wal_dir = dir.join(recovery::WAL_DIR);
+        let files = SegmentFiles::look(shard, &wal_dir, &picked.superblock).await?;
+        let mut sink = Visitor { after: after.unwrap_or(Lsn::ZERO), visit };
+        let log = recovery::replay(shard, &picked.superblock, &files, &mut sink).await?;
+        Ok(LogSummary {
+            records: log.records,
+            end: log.end,
+            newest_stamp: log.newest_stamp,
+            stopped_by: log.stopped_by,
+        })
+    })
+    .await
+}
+
+async fn lock(shard: &Shard, dir: &Path) -> Result<sombra_runtime::FileLock, OpenError> {
+    let path: PathBuf = dir.join(recovery::SUPERBLOCK_FILE);
+    let exists = shard.path_exists(&path).await.map_err(recovery::io_error(&path, "look"))?;
+    if !exists {
+        let found = "none".to_owned();
+        return Err(OpenError::Missing { path: dir.to_owned(), found });
+    }
+    recovery::take_lock(shard, dir).await
+}
+
+async fn on_shard<T, F>(runtime: &Runtime, f: F) -> Result<T, OpenError>
+where
+    T: Send + 'static,
+    F: AsyncFnOnce(&Shard) -> Result<T, OpenError> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    runtime.run_on(ShardId::new(0), move |shard: &Shard| {
+        let spec = TaskSpec { name: "inspect", class: TaskClass::Foreground, on_panic: None };
+        let on_shard = shard.clone();
+        // A caller that went away does not want the answer.
+        shard.spawn(spec, async move { drop(reply.send(f(&on_shard).await)) });
+    });
+    let stopped = |_| OpenError::RuntimeStopped { reason: "it was shut down".to_owned() };
+    answer.await.map_err(stopped)?
+}
+
+struct Visitor<V> {
+    after: Lsn,
+    visit: V,
+}
+
+impl<V: FnMut(LogEntry)> ReplaySink for Visitor<V> {
+    fn record(&mut self, lsn: Lsn, record: Record<'_>) -> Result<(), OpenError> {
+        if lsn <= self.after {
+            return Ok(());
+        }
+        let (wall_ms, change) = match record {
+            Record::Pad => return Ok(()),
+            Record::Commit(commit) => {
+                let writes = commit.writes.map(|write| LogWrite {
+                    keyspace: write.keyspace,
+                    key: write.key.to_vec(),
+                    value: write.value.map(<[u8]>::to_vec),
+                });
+                (commit.wall_ms, LogChange::Commit { writes: writes.collect() })
+            }
+            Record::CreateKeyspace(create) => {
+                let (keyspace, name) = (create.keyspace, create.name.to_owned());
+                let routing = create.routing;
+                (create.wall_ms, LogChange::CreateKeyspace { keyspace, name, routing })
+            }
+            Record::DropKeyspace { wall_ms, keyspace } => {
+                (wall_ms, LogChange::DropKeyspace { keyspace })
+            }
+        };
+        (self.visit)(LogEntry { lsn, wall_ms, change });
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), OpenError> {
+        Ok(())
+    }
+}

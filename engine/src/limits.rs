@@ -1,0 +1,97 @@
+//! Every bound of the engine by name (INV-9). Reaching one is back-pressure or an error that
+//! names it, never growth.
+
+/// Longest key. A key is 1 to this many bytes.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// Longest value. A value may be empty.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+/// Longest keyspace name.
+pub const KEYSPACE_NAME_BYTES_MAX: usize = 255;
+/// Keyspaces that exist at once.
+pub const KEYSPACES_MAX: usize = 1024;
+/// Tablets of one keyspace.
+pub const TABLETS_PER_KEYSPACE_MAX: usize = 1024;
+/// Tablets of a hash keyspace when the caller names no number.
+pub const TABLETS_PER_KEYSPACE_DEFAULT: u32 = 16;
+/// Longest prefix that a hash keyspace may route by.
+pub const PREFIX_BYTES_MAX: usize = KEY_BYTES_MAX;
+
+/// Largest log record: half of the log ring, so that one transaction never waits for itself.
+pub const RECORD_BYTES_MAX: usize = 4 << 20;
+/// Writes of one transaction.
+pub const TRANSACTION_OPS_MAX: usize = 1 << 17;
+/// Blocks of the shared log ring: the largest record takes at most half of it.
+pub const LOG_RING_BLOCKS: usize = 2112;
+/// Log writes in flight at once.
+pub const LOG_FLIGHTS_MAX: usize = 2;
+/// Waiting bytes from which a second log write may start while one is in flight.
+pub const LOG_SECOND_FLIGHT_BYTES_MIN: u64 = 3 << 10;
+/// Blocks of one log write: 512 KiB, above which the kernel hands requests to a worker thread.
+pub const LOG_WRITE_BLOCKS_MAX: usize = 128;
+/// Smallest and largest segment.
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
+/// Highest number of a segment, so that twice any position in the log is still an LSN.
+pub const SEGMENT_NUMBER_MAX: u64 = (1 << 33) - 1;
+/// Bytes zero-written at a time while a segment is prepared.
+pub const SEGMENT_ZERO_STEP_BYTES: u64 = 4 << 20;
+/// Default bound of the log's space on disk; commits beyond it get `LogFull`.
+pub const LOG_BYTES_MAX_DEFAULT: u64 = 16 << 30;
+/// Links between incarnations that one superblock copy holds.
+pub const LINKS_MAX: usize = 32_768;
+/// The log counts as idle this long after its last write; then one block stamps `durable`.
+pub const LOG_IDLE_STAMP_MS: u64 = 100;
+/// Bytes of one read while the log is scanned at open.
+pub const SCAN_READ_BYTES: usize = 512 << 10;
+/// Scan reads in flight at once.
+pub const SCAN_READS_IN_FLIGHT: usize = 8;
+
+/// Writes by which each durability method is measured when a store is made.
+pub const METHOD_PROBE_WRITES: usize = 24;
+/// A method off the ring must be this much faster than one on it to be chosen, in percent.
+pub const METHOD_RING_ADVANTAGE_PERCENT: u64 = 10;
+/// Bytes that one replay batch to a shard carries.
+pub const REPLAY_BATCH_BYTES: usize = 256 << 10;
+/// Replay batches waiting for one shard.
+pub const REPLAY_BATCHES_MAX: usize = 8;
+
+/// Snapshots, and so transactions, open at once.
+pub const SNAPSHOTS_MAX: usize = 4096;
+/// Commits of one shard between their reservation and their acknowledgement.
+pub const OPEN_COMMITS_MAX: usize = 1 << 16;
+/// Slots of each shard's mailbox for outside threads.
+pub const MAILBOX_SLOTS: usize = 1024;
+/// Slots of each lane between two shards.
+pub const MESH_SLOTS: usize = 256;
+/// Rows and bytes of one scan page.
+pub const SCAN_PAGE_ROWS_MAX: usize = 1024;
+pub const SCAN_PAGE_BYTES_MAX: usize = 256 << 10;
+/// Keys that one scan page looks at, so that a range of deleted keys does not hold the shard.
+pub const SCAN_PAGE_LOOKED_AT_MAX: usize = 4096;
+/// Superseded versions that one write or one tidy-up removes at most.
+pub const GARBAGE_STEP_MAX: usize = 256;
+
+/// Default memory budget of a store: windows and queues.
+pub const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
+/// Smallest memory budget that can be opened.
+pub const MEMORY_BYTES_MIN: u64 = 16 << 20;
+/// Bytes that a version costs in a window beside its key and value (measured upper estimate).
+pub const WINDOW_ENTRY_OVERHEAD_BYTES: u64 = 192;
+/// Longest latency that histograms tell apart, in nanoseconds (60 s).
+pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
+/// Requests that a shard takes from one queue before it lets other tasks run.
+pub const REQUESTS_PER_TURN_MAX: usize = 64;
+/// Changes of the set of keyspaces that wait at once.
+pub const CATALOG_CHANGES_MAX: usize = 64;
+/// Interval at which a closing store looks whether its commits are settled.
+pub const DRAIN_POLL_US: u64 = 200;
+/// Attempts of `Db::run` before the conflict is handed to the caller.
+pub const RUN_ATTEMPTS_MAX: u32 = 64;
+/// First pause of `Db::run` after a conflict, in microseconds; it doubles this often.
+pub const RUN_BACKOFF_US: u64 = 100;
+pub const RUN_BACKOFF_DOUBLINGS_MAX: u32 = 8;
+/// Interval at which the owner refreshes the metrics file of a live store.
+pub const METRICS_REFRESH_MS: u64 = 1_000;
+
+const _: () = assert!(2 * RECORD_BYTES_MAX <= LOG_RING_BLOCKS * 4032);

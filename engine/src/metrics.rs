@@ -1,0 +1,218 @@
+//! The store's numbers: counters, gauges and latencies under their Prometheus names.
+//!
+//! Knows names and units. Encodings for people and monitoring belong to the command line.
+
+use std::fmt;
+use std::sync::Mutex;
+
+use hdrhistogram::Histogram;
+use sombra_runtime::sync::atomic::{AtomicU64, Ordering};
+use sombra_runtime::{IoClass, ShardIoMetrics};
+
+use crate::commit::ShardCounters;
+use crate::shard::StoreShared;
+
+/// File in the store's directory that a live store refreshes once a second.
+pub const METRICS_FILE: &str = "metrics";
+
+const QUANTILES: [(f64, &str); 3] = [(0.5, "0.5"), (0.99, "0.99"), (0.999, "0.999")];
+
+/// Whether a value only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    Counter,
+    Gauge,
+}
+
+/// One value with its name and labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricLine {
+    pub name: &'static str,
+    pub labels: Vec<(&'static str, String)>,
+    pub value: f64,
+    pub kind: MetricKind,
+    pub help: &'static str,
+}
+
+/// All numbers of a store at one moment. `Display` writes `name{label="value"} number` lines.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    lines: Vec<MetricLine>,
+}
+
+impl Metrics {
+    pub(crate) fn of(shared: &StoreShared) -> Metrics {
+        let mut metrics = Metrics::default();
+        metrics.add_log(shared);
+        metrics.add_transactions(shared);
+        metrics.add_latencies(shared);
+        metrics.add_io(&shared.runtime.metrics());
+        metrics
+    }
+
+    /// The lines in a fixed order.
+    #[must_use]
+    pub fn lines(&self) -> &[MetricLine] {
+        &self.lines
+    }
+
+    /// The sum of all lines of that name.
+    #[must_use]
+    pub fn value(&self, name: &str) -> f64 {
+        self.lines.iter().filter(|line| line.name == name).map(|line| line.value).sum()
+    }
+
+    fn counter(&mut self, name: &'static str, value: u64, help: &'static str) {
+        let (labels, kind) = (Vec::new(), MetricKind::Counter);
+        self.lines.push(MetricLine { name, labels, value: value as f64, kind, help });
+    }
+
+    fn gauge(&mut self, name: &'static str, value: f64, help: &'static str) {
+        let (labels, kind) = (Vec::new(), MetricKind::Gauge);
+        self.lines.push(MetricLine { name, labels, value, kind, help });
+    }
+
+    fn labelled(&mut self, (label, of): (&'static str, &str)) {
+        if let Some(line) = self.lines.last_mut() {
+            line.labels.push((label, of.to_owned()));
+        }
+    }
+
+    fn add_log(&mut self, shared: &StoreShared) {
+        let log = &shared.core.log;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &log.counters;
+        self.counter(
+            "sombra_wal_written_bytes_total",
+            count(&counters.written_bytes),
+            "Log blocks written, in bytes.",
+        );
+        self.counter("sombra_wal_flushes_total", count(&counters.flushes), "Log writes.");
+        self.counter(
+            "sombra_wal_flush_errors_total",
+            count(&counters.flush_errors),
+            "Failed log writes; the first stops the store.",
+        );
+        self.counter("sombra_wal_commits_total", count(&counters.commits), "Records logged.");
+        self.counter("sombra_wal_stamps_total", count(&counters.stamps), "Stamps of an idle log.");
+        let unflushed = log.ring().tail().saturating_sub(log.ring().durable());
+        self.gauge("sombra_wal_unflushed_bytes", unflushed as f64, "Reserved, not yet durable.");
+        let segments = log.segments();
+        self.gauge("sombra_wal_segments", segments.count() as f64, "Segments open for writing.");
+        self.gauge("sombra_wal_disk_bytes", segments.used_bytes() as f64, "Segments on disk.");
+        self.gauge("sombra_wal_durability_method", 1.0, "The method in use.");
+        self.labelled(("method", log.method().name()));
+    }
+
+    fn add_transactions(&mut self, shared: &StoreShared) {
+        let core = &shared.core;
+        let sum = |of: fn(&ShardCounters) -> &AtomicU64| {
+            core.counters.iter().map(|shard| of(shard).load(Ordering::Relaxed)).sum::<u64>()
+        };
+        self.counter("sombra_commits_total", sum(|c| &c.commits), "Commits acknowledged.");
+        let across = sum(|c| &c.commits_across);
+        self.counter("sombra_commits_across_shards_total", across, "Commits over several shards.");
+        let help = "Commits refused because another was first.";
+        let newer = sum(|c| &c.conflicts_newer_version);
+        self.counter("sombra_conflicts_total", newer, help);
+        self.labelled(("reason", "newer_version"));
+        self.counter("sombra_conflicts_total", sum(|c| &c.conflicts_prepared), help);
+        self.labelled(("reason", "prepared"));
+        self.counter("sombra_reads_total", sum(|c| &c.reads), "Point reads served by shards.");
+        self.counter("sombra_scan_pages_total", sum(|c| &c.scans), "Pages of scans served.");
+        let (active, oldest_ns) = core.registry.census();
+        self.gauge("sombra_transactions_active", active as f64, "Open snapshots.");
+        let now_ns = shared.runtime.now().as_nanos();
+        let age = oldest_ns.map_or(0.0, |begun| now_ns.saturating_sub(begun) as f64 / 1e9);
+        self.gauge("sombra_snapshot_oldest_age_seconds", age, "Age of the oldest snapshot.");
+        let open = sum(|c| &c.open_commits) as f64;
+        self.gauge("sombra_commits_open", open, "Reserved or prepared, not yet settled.");
+        let used = core.memory.used_bytes() as f64;
+        self.gauge("sombra_window_bytes", used, "Charged for versions in memory.");
+        let max = core.memory.max_bytes() as f64;
+        self.gauge("sombra_window_bytes_max", max, "The bound: commits beyond it are refused.");
+        self.gauge("sombra_visible_lsn", core.oracle.visible().as_u64() as f64, "Newest snapshot.");
+        let poisoned = f64::from(u8::from(core.poison.reason().is_some()));
+        self.gauge("sombra_poisoned", poisoned, "1 when the store has stopped.");
+    }
+
+    fn add_latencies(&mut self, shared: &StoreShared) {
+        let counters = &shared.core.counters;
+        let commit = merged(counters.iter().map(|shard| &shard.commit_latency_ns));
+        self.add_histogram(LatencyNames::COMMIT, &commit);
+        let flush = merged(counters.iter().map(|shard| &shard.flush_latency_ns));
+        self.add_histogram(LatencyNames::FLUSH, &flush);
+    }
+
+    fn add_histogram(&mut self, names: LatencyNames, histogram: &Histogram<u64>) {
+        for (quantile, label) in QUANTILES {
+            let seconds = histogram.value_at_quantile(quantile) as f64 / 1e9;
+            self.gauge(names.quantile, seconds, names.help);
+            self.labelled(("quantile", label));
+        }
+        self.counter(names.count, histogram.len(), names.help);
+    }
+
+    fn add_io(&mut self, shards: &[ShardIoMetrics]) {
+        for class in IoClass::ALL {
+            let of = |shard: &ShardIoMetrics| shard.classes[class.index()].submitted;
+            let submitted = shards.iter().map(of).sum();
+            self.counter("sombra_io_submitted_total", submitted, "I/O operations by class.");
+            self.labelled(("class", class.name()));
+            let of = |shard: &ShardIoMetrics| shard.classes[class.index()].errors;
+            let errors = shards.iter().map(of).sum();
+            self.counter("sombra_io_errors_total", errors, "Failed I/O operations by class.");
+            self.labelled(("class", class.name()));
+        }
+        let stalls = shards.iter().map(|shard| shard.stalls).sum();
+        self.counter("sombra_executor_stalls_total", stalls, "Task polls over their budget.");
+    }
+}
+
+struct LatencyNames {
+    quantile: &'static str,
+    count: &'static str,
+    help: &'static str,
+}
+
+impl LatencyNames {
+    const COMMIT: LatencyNames = LatencyNames {
+        quantile: "sombra_commit_latency_seconds",
+        count: "sombra_commit_latency_seconds_count",
+        help: "From a commit's arrival at its shard to its acknowledgement.",
+    };
+    const FLUSH: LatencyNames = LatencyNames {
+        quantile: "sombra_wal_flush_latency_seconds",
+        count: "sombra_wal_flush_latency_seconds_count",
+        help: "One log write, until it is durable.",
+    };
+}
+
+fn merged<'h>(parts: impl Iterator<Item = &'h Mutex<Histogram<u64>>>) -> Histogram<u64> {
+    let mut whole = Histogram::new_with_bounds(1, crate::limits::LATENCY_NS_MAX, 2)
+        .expect("constant histogram bounds are valid");
+    for part in parts {
+        if let Ok(part) = part.lock() {
+            whole.add(&*part).expect("all histograms have the same bounds");
+        }
+    }
+    whole
+}
+
+impl fmt::Display for MetricLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        for (index, (label, value)) in self.labels.iter().enumerate() {
+            let open = if index == 0 { '{' } else { ',' };
+            write!(f, "{open}{label}=\"{value}\"")?;
+        }
+        let close = if self.labels.is_empty() { "" } else { "}" };
+        write!(f, "{close} {}", self.value)
+    }
+}
+
+impl fmt::Display for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}

@@ -1,0 +1,205 @@
+//! What a caller chooses: store options, isolation, durability, routing. Knows no I/O.
+
+use crate::limits;
+
+/// How to open a store. Start from `Options::default()` and change what differs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Budget of the windows, in bytes. Commits beyond it get `MemoryFull`; reads go on.
+    pub memory_bytes: u64,
+    /// Size of a log segment in bytes, a multiple of 4,096; counts only when a store is made.
+    pub segment_bytes: u64,
+    /// Bound of the log's space on disk in bytes. Commits beyond it get `LogFull`; reads go on.
+    pub log_bytes_max: u64,
+    /// Whether a missing store is made.
+    pub open_mode: OpenMode,
+    /// How a log write becomes durable. `None` measures the methods once and keeps the best.
+    pub durability_method: Option<DurabilityMethod>,
+    /// Whether the store's owner refreshes the file `metrics` each second, for `sombra stat`.
+    pub metrics_file: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            memory_bytes: limits::MEMORY_BYTES_DEFAULT,
+            segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
+            log_bytes_max: limits::LOG_BYTES_MAX_DEFAULT,
+            open_mode: OpenMode::CreateIfMissing,
+            durability_method: None,
+            metrics_file: true,
+        }
+    }
+}
+
+/// An option outside its bounds, found before anything on disk is touched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("option {field}: expected {expected}, found {found}")]
+pub struct OptionError {
+    pub field: &'static str,
+    pub expected: String,
+    pub found: String,
+}
+
+impl Options {
+    /// Checks every field against `limits`; names the first that is outside.
+    ///
+    /// # Errors
+    /// The field with what was expected and found.
+    pub fn validate(&self) -> Result<(), OptionError> {
+        let refuse = |field, expected: String, found: u64| {
+            Err(OptionError { field, expected, found: found.to_string() })
+        };
+        if self.memory_bytes < limits::MEMORY_BYTES_MIN {
+            let expected = format!("at least {} bytes", limits::MEMORY_BYTES_MIN);
+            return refuse("memory_bytes", expected, self.memory_bytes);
+        }
+        let bounds = limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_MAX;
+        if !bounds.contains(&self.segment_bytes) || !self.segment_bytes.is_multiple_of(4096) {
+            let expected = format!("a multiple of 4096 in {bounds:?}");
+            return refuse("segment_bytes", expected, self.segment_bytes);
+        }
+        if self.log_bytes_max < 2 * self.segment_bytes {
+            let expected = format!("at least two segments ({} bytes)", 2 * self.segment_bytes);
+            return refuse("log_bytes_max", expected, self.log_bytes_max);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a missing store is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Opens the store, or makes it when there is none.
+    CreateIfMissing,
+    /// Opens the store; none is an error.
+    MustExist,
+    /// Makes the store; one that exists is an error.
+    CreateNew,
+}
+
+/// How a log write becomes durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DurabilityMethod {
+    /// One write with `RWF_DSYNC` on the ring.
+    Dsync,
+    /// A write, then an fdatasync on the ring.
+    RingFlush,
+    /// A write, then an fdatasync on a helper thread.
+    PoolFlush,
+    /// A plain write, for a device that reports a write-through cache.
+    WriteThrough,
+}
+
+impl DurabilityMethod {
+    /// The name that reports and metrics carry.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            DurabilityMethod::Dsync => "dsync",
+            DurabilityMethod::RingFlush => "ring_flush",
+            DurabilityMethod::PoolFlush => "pool_flush",
+            DurabilityMethod::WriteThrough => "write_through",
+        }
+    }
+}
+
+/// What a transaction is protected from. Named at every `begin`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Reads one snapshot; of two transactions that write one key, the first to commit wins.
+    Snapshot,
+}
+
+/// When a commit is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// After its record is durable.
+    #[default]
+    Sync,
+    /// Once it is visible. A crash may lose it, always as a suffix: if a commit survives, every
+    /// commit below it does.
+    Async,
+}
+
+/// How a keyspace spreads its keys over tablets. Fixed when the keyspace is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Routing {
+    /// By the key itself: tablet i holds the keys from boundary i-1 (included) to boundary i.
+    Range { boundaries: Vec<Vec<u8>> },
+    /// By XXH3-64 (seed 0) of the key's first `prefix_len_bytes` bytes; a shorter key hashes
+    /// whole. Rows of one prefix lie together in key order.
+    Hash { prefix_len_bytes: u16, tablets: u32 },
+}
+
+impl Routing {
+    /// One tablet, in key order.
+    #[must_use]
+    pub fn range() -> Routing {
+        Routing::Range { boundaries: Vec::new() }
+    }
+
+    /// Tablets in key order, split at the given keys (ascending, not empty).
+    pub fn range_split<K: Into<Vec<u8>>>(boundaries: impl IntoIterator<Item = K>) -> Routing {
+        Routing::Range { boundaries: boundaries.into_iter().map(Into::into).collect() }
+    }
+
+    /// Evenly spread tablets; rows that share the first `prefix_len_bytes` bytes lie together.
+    #[must_use]
+    pub fn hash(prefix_len_bytes: u16) -> Routing {
+        Routing::hash_tablets(prefix_len_bytes, limits::TABLETS_PER_KEYSPACE_DEFAULT)
+    }
+
+    /// As [`Routing::hash`], with the number of tablets named.
+    #[must_use]
+    pub fn hash_tablets(prefix_len_bytes: u16, tablets: u32) -> Routing {
+        Routing::Hash { prefix_len_bytes, tablets }
+    }
+
+    /// How many tablets a keyspace with this routing has.
+    #[must_use]
+    pub fn tablet_count(&self) -> usize {
+        match self {
+            Routing::Range { boundaries } => boundaries.len() + 1,
+            Routing::Hash { tablets, .. } => *tablets as usize,
+        }
+    }
+
+    /// Checks bounds and order of what the caller gave.
+    ///
+    /// # Errors
+    /// The field with what was expected and found.
+    pub fn validate(&self) -> Result<(), OptionError> {
+        let refuse =
+            |field, expected: String, found: String| Err(OptionError { field, expected, found });
+        let count = self.tablet_count();
+        if count == 0 || count > limits::TABLETS_PER_KEYSPACE_MAX {
+            let expected = format!("1 to {}", limits::TABLETS_PER_KEYSPACE_MAX);
+            return refuse("routing.tablets", expected, count.to_string());
+        }
+        match self {
+            Routing::Range { boundaries } => {
+                let in_order = boundaries.windows(2).all(|pair| pair[0] < pair[1]);
+                if !in_order {
+                    let expected = "strictly ascending keys".to_owned();
+                    return refuse("routing.boundaries", expected, "another order".to_owned());
+                }
+                let lengths = boundaries.iter().map(Vec::len);
+                for length in lengths {
+                    if length == 0 || length > limits::KEY_BYTES_MAX {
+                        let expected = format!("keys of 1 to {} bytes", limits::KEY_BYTES_MAX);
+                        return refuse("routing.boundaries", expected, format!("{length} bytes"));
+                    }
+                }
+            }
+            Routing::Hash { prefix_len_bytes, .. } => {
+                let length = usize::from(*prefix_len_bytes);
+                if length == 0 || length > limits::PREFIX_BYTES_MAX {
+                    let expected = format!("1 to {}", limits::PREFIX_BYTES_MAX);
+                    return refuse("routing.prefix_len_bytes", expected, length.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+}

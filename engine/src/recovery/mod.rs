@@ -1,0 +1,244 @@
+//! Opening a store: lock, superblock, replay, a fresh segment, the link to it.
+//!
+//! Knows the order in which these become durable. Must never know what a window does with what
+//! is replayed (it hands records to a [`ReplaySink`]), and never writes into an old log tail.
+
+mod create;
+mod replay;
+mod report;
+mod segment_files;
+
+use std::path::{Path, PathBuf};
+
+use sombra_runtime::{DmaFile, FileLock, FlushVia, IoClass, OpenHow, Shard, WriteMode};
+
+use crate::error::OpenError;
+use crate::format::segment::{payload_bytes_per_segment, segment_start};
+use crate::format::superblock::{
+    PickedSuperblock, SUPERBLOCK_COPY_BYTES, Superblock, SuperblockCopy, pick,
+};
+use crate::format::{BLOCK_SIZE_BYTES, IncarnationLink};
+use crate::ids::{Incarnation, Lsn};
+use crate::limits;
+use crate::options::{DurabilityMethod, Options};
+use crate::wal::segments::{self, SegmentIdentity};
+
+pub(crate) use replay::{LogEnd, ReplaySink, replay};
+pub use report::OpenReport;
+pub(crate) use segment_files::SegmentFiles;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) const SUPERBLOCK_FILE: &str = "superblock";
+pub(crate) const WAL_DIR: &str = "wal";
+pub(crate) const LOCK_FILE: &str = "LOCK";
+
+/// Everything a store needs to begin its incarnation.
+pub(crate) struct Opened {
+    pub(crate) lock: FileLock,
+    pub(crate) identity: SegmentIdentity,
+    pub(crate) first_segment: (u64, DmaFile),
+    pub(crate) used_bytes: u64,
+    /// First LSN of this incarnation.
+    pub(crate) start: Lsn,
+    pub(crate) method: DurabilityMethod,
+    pub(crate) report: OpenReport,
+}
+
+/// Opens or makes the store in `dir`, handing every replayed record to `sink`.
+///
+/// # Errors
+/// As `OpenError`; the store is as it was, and what was replayed was never served.
+pub(crate) async fn open(
+    shard: &Shard,
+    dir: &Path,
+    options: &Options,
+    sink: &mut impl ReplaySink,
+) -> Result<Opened, OpenError> {
+    let begun = shard.now();
+    create::ensure_directory(shard, dir, options.open_mode).await?;
+    let lock = take_lock(shard, dir).await?;
+    let created = create::ensure_superblock(shard, dir, options).await?;
+    let superblock_file = open_file(shard, &dir.join(SUPERBLOCK_FILE)).await?;
+    let picked = read_superblock(shard, dir, &superblock_file).await?;
+    let mut files = SegmentFiles::list(shard, &dir.join(WAL_DIR), &picked.superblock).await?;
+    let replayed = replay(shard, &picked.superblock, &files, sink).await?;
+    let links = picked.superblock.links.len();
+    if links >= limits::LINKS_MAX {
+        let path = dir.to_owned();
+        return Err(OpenError::TooManyIncarnations {
+            path,
+            expected: limits::LINKS_MAX,
+            found: links,
+        });
+    }
+    // What is served from now on must outlive a power loss that follows the kill (T11).
+    files.flush_tail(shard, &replayed).await?;
+    let mut superblock = picked.superblock.clone();
+    let method = choose_method(shard, dir, options, &superblock_file, &mut superblock).await?;
+    let link = next_link(&superblock, &files, &replayed);
+    let identity = SegmentIdentity {
+        wal_dir: dir.join(WAL_DIR),
+        store_id: superblock.store_id,
+        incarnation: link.incarnation,
+        segment_bytes: superblock.segment_bytes,
+    };
+    let first_segment = begin_segment(shard, &identity, &mut files, link, &replayed).await?;
+    add_link(&mut superblock, link, &replayed);
+    write_superblock(shard, dir, &superblock_file, &picked, superblock.clone()).await?;
+    // Both copies name the link: what lies behind the old tail is never read again.
+    let used_bytes = files.reclaim(shard, &superblock.links, first_segment.0).await?;
+    let took = shard.now().saturating_since(begun);
+    let report = OpenReport::new(created, &picked, &superblock, &replayed, took);
+    Ok(Opened {
+        lock,
+        identity,
+        first_segment,
+        used_bytes: used_bytes + superblock.segment_bytes,
+        start: link.new_start,
+        method,
+        report,
+    })
+}
+
+/// Takes the lock before anything of the store is read.
+pub(crate) async fn take_lock(shard: &Shard, dir: &Path) -> Result<FileLock, OpenError> {
+    let path = dir.join(LOCK_FILE);
+    shard.lock_exclusive(&path).await.map_err(|source| {
+        if source.kind() == std::io::ErrorKind::WouldBlock {
+            OpenError::Locked { path: path.clone(), holder: source.to_string() }
+        } else {
+            OpenError::Io { path: path.clone(), operation: "take the lock", source }
+        }
+    })
+}
+
+pub(crate) async fn open_file(shard: &Shard, path: &Path) -> Result<DmaFile, OpenError> {
+    shard.open(path, OpenHow::direct_rw()).await.map_err(io_error(path, "open"))
+}
+
+/// Names the path and the operation in an I/O error.
+pub(crate) fn io_error(
+    path: &Path,
+    operation: &'static str,
+) -> impl FnOnce(std::io::Error) -> OpenError {
+    let path: PathBuf = path.to_owned();
+    move |source| OpenError::Io { path, operation, source }
+}
+
+/// Reads both copies and takes the newest valid one.
+pub(crate) async fn read_superblock(
+    shard: &Shard,
+    dir: &Path,
+    file: &DmaFile,
+) -> Result<PickedSuperblock, OpenError> {
+    let path = dir.join(SUPERBLOCK_FILE);
+    let mut copies = Vec::with_capacity(2);
+    for copy in [SuperblockCopy::A, SuperblockCopy::B] {
+        copies.push(read_copy(shard, &path, file, copy).await?);
+    }
+    pick(&copies[0], &copies[1]).map_err(|source| OpenError::Superblock { path, source })
+}
+
+pub(crate) async fn read_copy(
+    shard: &Shard,
+    path: &Path,
+    file: &DmaFile,
+    copy: SuperblockCopy,
+) -> Result<Vec<u8>, OpenError> {
+    let buffer = shard.alloc_buffer(SUPERBLOCK_COPY_BYTES);
+    let (buffer, read_bytes) = shard
+        .read_at(file, IoClass::Read, copy.offset(), buffer)
+        .await
+        .map_err(io_error(path, "read the superblock"))?;
+    Ok(buffer[..read_bytes].to_vec())
+}
+
+/// Writes a new generation into both copies, one after the other, each durable before the next.
+async fn write_superblock(
+    shard: &Shard,
+    dir: &Path,
+    file: &DmaFile,
+    picked: &PickedSuperblock,
+    mut superblock: Superblock,
+) -> Result<(), OpenError> {
+    let path = dir.join(SUPERBLOCK_FILE);
+    superblock.generation = picked.superblock.generation + 1;
+    let bytes = superblock.encode();
+    for copy in picked.rewrite_order() {
+        let mut buffer = shard.alloc_buffer(bytes.len());
+        buffer.copy_from_slice(&bytes);
+        shard
+            .write_all_at(
+                file,
+                IoClass::Maintenance,
+                copy.offset(),
+                buffer.into(),
+                WriteMode::Plain,
+            )
+            .await
+            .map_err(io_error(&path, "write the superblock"))?;
+        shard.flush(file, FlushVia::Pool).await.map_err(io_error(&path, "flush the superblock"))?;
+    }
+    Ok(())
+}
+
+/// The method in the superblock, or the caller's, or a new measurement on another device.
+async fn choose_method(
+    shard: &Shard,
+    dir: &Path,
+    options: &Options,
+    file: &DmaFile,
+    superblock: &mut Superblock,
+) -> Result<DurabilityMethod, OpenError> {
+    if let Some(method) = options.durability_method {
+        return Ok(method);
+    }
+    let disk = shard.disk_info(file).await.map_err(io_error(dir, "ask the device"))?;
+    let identity = create::device_identity(&disk);
+    if superblock.device_identity != identity {
+        let method = crate::wal::method::choose(shard, dir).await;
+        superblock.durability_method = method.map_err(io_error(dir, "measure the device"))?;
+        superblock.device_identity = identity;
+    }
+    Ok(superblock.durability_method)
+}
+
+/// The link from the end of the last valid record to a segment numbered above every other.
+fn next_link(superblock: &Superblock, files: &SegmentFiles, replayed: &LogEnd) -> IncarnationLink {
+    let newest_link = superblock.links.last().map_or(0, |link| link.incarnation.as_u64());
+    let newest = newest_link.max(files.newest_incarnation());
+    let number = files.highest_number().unwrap_or(0) + 1;
+    IncarnationLink {
+        incarnation: Incarnation::new(newest).next(),
+        previous_end: replayed.previous_end(superblock),
+        new_start: segment_start(number, superblock.segment_bytes),
+    }
+}
+
+/// Adds the link; it takes the place of the last one when that incarnation wrote nothing.
+fn add_link(superblock: &mut Superblock, link: IncarnationLink, replayed: &LogEnd) {
+    if replayed.is_last_empty(superblock) {
+        superblock.links.pop();
+    }
+    superblock.links.push(link);
+}
+
+async fn begin_segment(
+    shard: &Shard,
+    identity: &SegmentIdentity,
+    files: &mut SegmentFiles,
+    link: IncarnationLink,
+    replayed: &LogEnd,
+) -> Result<(u64, DmaFile), OpenError> {
+    let number = link.new_start.as_u64() / payload_bytes_per_segment(identity.segment_bytes);
+    let path = identity.path(number);
+    let file = match files.take_spare(replayed, identity.segment_bytes) {
+        Some(spare) => segments::recycle(shard, identity, &spare, number, Some(link)).await,
+        None => segments::create(shard, identity, number, Some(link)).await,
+    };
+    Ok((number, file.map_err(io_error(&path, "prepare the log segment"))?))
+}
+
+const _: () = assert!(SUPERBLOCK_COPY_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));

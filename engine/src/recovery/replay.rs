@@ -1,0 +1,406 @@
+//! Replay: every incarnation from its start to its link's end, the last one to the first invalid
+//! block. What lies behind that block decides between "torn write" and "damaged".
+
+use std::path::PathBuf;
+
+use sombra_runtime::Shard;
+
+use super::SegmentFiles;
+use super::io_error;
+use crate::error::OpenError;
+use crate::format::log_block::{BlockPlace, LogBlock, verify_block, verify_block_of_store};
+use crate::format::log_record::{self, RECORD_HEADER_BYTES, Record, RecordError, RecordKind};
+use crate::format::segment::{locate, segment_start};
+use crate::format::superblock::Superblock;
+use crate::format::{BLOCK_PAYLOAD_BYTES, BLOCK_SIZE_BYTES, IncarnationLink};
+use crate::ids::Lsn;
+use crate::wal::scan::SegmentScan;
+
+/// Takes what is replayed, in LSN order.
+pub(crate) trait ReplaySink {
+    /// Takes one record; called between two `settle`s for a chunk of the log.
+    fn record(&mut self, lsn: Lsn, record: Record<'_>) -> Result<(), OpenError>;
+    /// Passes on what was taken; may wait for those who apply it.
+    fn settle(&mut self) -> impl Future<Output = Result<(), OpenError>>;
+}
+
+/// How the log ended, and what was read to find out.
+#[derive(Clone, Debug)]
+pub(crate) struct LogEnd {
+    /// End of the last valid record of the last incarnation (its start if it has none).
+    pub(crate) end: Lsn,
+    /// Newest `durable` that a valid block carries.
+    pub(crate) newest_stamp: Lsn,
+    /// Why replay stopped where it did.
+    pub(crate) stopped_by: String,
+    pub(crate) records: u64,
+    pub(crate) read_bytes: u64,
+    last_start: Option<Lsn>,
+    segment_bytes: u64,
+}
+
+impl LogEnd {
+    /// Whether the newest incarnation holds no record.
+    pub(super) fn is_last_empty(&self, superblock: &Superblock) -> bool {
+        superblock.links.last().is_some_and(|link| link.new_start == self.end)
+    }
+
+    /// Where the link to the next incarnation says that this history ends.
+    pub(super) fn previous_end(&self, superblock: &Superblock) -> Lsn {
+        match superblock.links.last() {
+            Some(link) if self.is_last_empty(superblock) => link.previous_end,
+            _ => self.end,
+        }
+    }
+
+    pub(super) fn last_first_segment(&self) -> u64 {
+        self.last_start.map_or(0, |start| locate(start, self.segment_bytes).segment_number)
+    }
+
+    /// Segments from this number on hold no replayed record.
+    pub(super) fn first_spare_segment(&self) -> u64 {
+        match self.last_start {
+            None => 0,
+            Some(start) if start == self.end => self.last_first_segment(),
+            Some(_) => {
+                let last_byte = Lsn::new(self.end.as_u64() - 1);
+                locate(last_byte, self.segment_bytes).segment_number + 1
+            }
+        }
+    }
+}
+
+/// Replays the whole log into `sink`.
+///
+/// # Errors
+/// Damage of acknowledged data, records that make no sense, I/O, or what the sink says.
+pub(crate) async fn replay(
+    shard: &Shard,
+    superblock: &Superblock,
+    files: &SegmentFiles,
+    sink: &mut impl ReplaySink,
+) -> Result<LogEnd, OpenError> {
+    let mut reader = LogReader {
+        shard,
+        superblock,
+        files,
+        log: LogEnd {
+            end: Lsn::ZERO,
+            newest_stamp: Lsn::ZERO,
+            stopped_by: "the store has no log yet".to_owned(),
+            records: 0,
+            read_bytes: 0,
+            last_start: superblock.links.last().map(|link| link.new_start),
+            segment_bytes: superblock.segment_bytes,
+        },
+    };
+    let links = &superblock.links;
+    for (index, link) in links.iter().enumerate() {
+        let limit = links.get(index + 1).map(|next| next.previous_end);
+        reader.replay_incarnation(link, limit, sink).await?;
+    }
+    Ok(reader.log)
+}
+
+struct LogReader<'a> {
+    shard: &'a Shard,
+    superblock: &'a Superblock,
+    files: &'a SegmentFiles,
+    log: LogEnd,
+}
+
+/// Where and why reading stopped inside an incarnation.
+struct Stop {
+    at: Lsn,
+    path: PathBuf,
+    why: String,
+}
+
+impl LogReader<'_> {
+    async fn replay_incarnation(
+        &mut self,
+        link: &IncarnationLink,
+        limit: Option<Lsn>,
+        sink: &mut impl ReplaySink,
+    ) -> Result<(), OpenError> {
+        let mut assembler = Assembler::new(link.new_start, limit);
+        let mut next = link.new_start;
+        let stop = loop {
+            if assembler.is_complete() {
+                break None;
+            }
+            match self.replay_segment(link, next, &mut assembler, sink).await? {
+                Some(stop) => break Some(stop),
+                None => next = self.segment_after(next),
+            }
+        };
+        self.log.end = assembler.end;
+        if limit.is_some_and(|limit| assembler.end > limit) {
+            let stop = self.stop_at(assembler.end);
+            let expected = format!("a record that ends at LSN {limit:?}");
+            return Err(self.damaged(&stop, "a record crosses the end of its opening", expected));
+        }
+        let Some(stop) = stop else { return Ok(()) };
+        self.log.stopped_by = stop.why.clone();
+        match limit {
+            Some(limit) => Err(self.damaged(
+                &stop,
+                "the log ends before the place where a later opening found its end",
+                format!("valid blocks up to LSN {limit}"),
+            )),
+            None => self.look_behind(link, &stop).await,
+        }
+    }
+
+    fn stop_at(&self, at: Lsn) -> Stop {
+        let number = locate(at, self.superblock.segment_bytes).segment_number;
+        let path = PathBuf::from(crate::format::segment::segment_file_name(number));
+        Stop { at, path, why: format!("a record that ends at LSN {at}") }
+    }
+
+    fn segment_after(&self, lsn: Lsn) -> Lsn {
+        let place = locate(lsn, self.superblock.segment_bytes);
+        segment_start(place.segment_number + 1, self.superblock.segment_bytes)
+    }
+
+    fn blocks_per_segment(&self) -> u64 {
+        self.superblock.segment_bytes / BLOCK_SIZE_BYTES as u64
+    }
+
+    /// Replays one segment from its first block. `None`: all of it was valid, or the incarnation
+    /// is complete.
+    async fn replay_segment(
+        &mut self,
+        link: &IncarnationLink,
+        start: Lsn,
+        assembler: &mut Assembler,
+        sink: &mut impl ReplaySink,
+    ) -> Result<Option<Stop>, OpenError> {
+        let number = locate(start, self.superblock.segment_bytes).segment_number;
+        let Some(segment) = self.files.get(number) else {
+            let path = PathBuf::from(crate::format::segment::segment_file_name(number));
+            let why = format!("segment {number} does not exist");
+            return Ok(Some(Stop { at: start, path, why }));
+        };
+        let stop = |at, why| Some(Stop { at, path: segment.path.clone(), why });
+        match &segment.header {
+            Err(error) => return Ok(stop(start, error.to_string())),
+            Ok(header) if header.incarnation != link.incarnation => {
+                let found = header.incarnation;
+                let why = format!("segment {number} is of incarnation {found}");
+                return Ok(stop(start, why));
+            }
+            Ok(_) => {}
+        }
+        let file = segment.open(self.shard).await?;
+        let mut scan = SegmentScan::new(self.shard, file, 1..self.blocks_per_segment());
+        let mut first_lsn = start;
+        loop {
+            let chunk = scan.next().await.map_err(io_error(&segment.path, "read"))?;
+            let Some(chunk) = chunk else { break };
+            for (_, block) in chunk.blocks() {
+                let (store_id, incarnation) = (self.superblock.store_id, link.incarnation);
+                let place = BlockPlace { store_id, incarnation, first_lsn };
+                self.log.read_bytes += BLOCK_SIZE_BYTES as u64;
+                let valid = match verify_block(block, &place) {
+                    Ok(valid) => valid,
+                    Err(error) => {
+                        sink.settle().await?;
+                        return Ok(stop(first_lsn, error.to_string()));
+                    }
+                };
+                self.take_block(&valid, assembler, sink, &segment.path)?;
+                if assembler.is_complete() {
+                    sink.settle().await?;
+                    return Ok(None);
+                }
+                first_lsn = Lsn::new(first_lsn.as_u64() + BLOCK_PAYLOAD_BYTES as u64);
+            }
+            sink.settle().await?;
+        }
+        let is_whole = first_lsn == self.segment_after(start);
+        Ok(if is_whole { None } else { stop(first_lsn, "the file ends here".to_owned()) })
+    }
+
+    fn take_block(
+        &mut self,
+        block: &LogBlock<'_>,
+        assembler: &mut Assembler,
+        sink: &mut impl ReplaySink,
+        path: &std::path::Path,
+    ) -> Result<(), OpenError> {
+        self.log.newest_stamp = self.log.newest_stamp.max(block.header.durable);
+        let records = &mut self.log.records;
+        assembler.take(block, |lsn, bytes| {
+            let refuse = |source| OpenError::Record { path: path.to_owned(), lsn, source };
+            let record = log_record::decode_record(bytes).map_err(refuse)?;
+            *records += 1;
+            sink.record(lsn, record)
+        })?;
+        if let Some((lsn, source)) = assembler.refused.take() {
+            return Err(OpenError::Record { path: path.to_owned(), lsn, source });
+        }
+        Ok(())
+    }
+
+    /// Decides what the first invalid block of the newest incarnation is: a torn write that was
+    /// never acknowledged, or damage. Source: design-level rule that a valid block which carries
+    /// a `durable` beyond the invalid block's start proves that the block was durable once.
+    async fn look_behind(&mut self, link: &IncarnationLink, stop: &Stop) -> Result<(), OpenError> {
+        let place = locate(stop.at, self.superblock.segment_bytes);
+        self.refuse_short_file(place.segment_number, link, stop)?;
+        let behind = (place.segment_number, place.block_in_segment + 1);
+        let later = self.files.above(place.segment_number).map(|(number, _)| (number, 1));
+        let later: Vec<(u64, u64)> = std::iter::once(behind).chain(later).collect();
+        for (number, from_block) in later {
+            let Some(segment) = self.files.get(number) else { continue };
+            let file = segment.open(self.shard).await?;
+            let mut scan =
+                SegmentScan::new(self.shard, file, from_block..self.blocks_per_segment());
+            while let Some(chunk) = scan.next().await.map_err(io_error(&segment.path, "read"))? {
+                for (_, block) in chunk.blocks() {
+                    self.log.read_bytes += BLOCK_SIZE_BYTES as u64;
+                    self.refuse_evidence(block, link, stop)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse_short_file(
+        &self,
+        number: u64,
+        link: &IncarnationLink,
+        stop: &Stop,
+    ) -> Result<(), OpenError> {
+        let expected = self.superblock.segment_bytes;
+        match self.files.get(number) {
+            Some(segment) if segment.len_bytes < expected && segment.header.is_ok() => {
+                let expected = format!("{expected} bytes in a segment of {:?}", link.incarnation);
+                let found = Stop { why: format!("{} bytes", segment.len_bytes), ..stop.clone() };
+                Err(self.damaged(&found, "the segment file was cut", expected))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_evidence(
+        &self,
+        block: &[u8],
+        link: &IncarnationLink,
+        stop: &Stop,
+    ) -> Result<(), OpenError> {
+        let Ok(valid) = verify_block_of_store(block, self.superblock.store_id) else {
+            return Ok(());
+        };
+        let header = valid.header;
+        let was_durable = header.incarnation == link.incarnation && header.durable > stop.at;
+        if was_durable {
+            let expected =
+                format!("a valid block: a later one says durable up to {}", header.durable);
+            return Err(self.damaged(stop, "a block that was durable is invalid", expected));
+        }
+        if header.incarnation > link.incarnation {
+            let expected = format!("no block newer than incarnation {}", link.incarnation);
+            return Err(self.damaged(stop, "blocks of an opening that no link names", expected));
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, stop: &Stop, reason: &'static str, expected: String) -> OpenError {
+        let offset = locate(stop.at, self.superblock.segment_bytes).block_offset_bytes();
+        OpenError::Damaged {
+            path: stop.path.clone(),
+            offset,
+            reason,
+            expected,
+            found: stop.why.clone(),
+        }
+    }
+}
+
+impl Clone for Stop {
+    fn clone(&self) -> Stop {
+        Stop { at: self.at, path: self.path.clone(), why: self.why.clone() }
+    }
+}
+
+/// Puts records together that span blocks.
+struct Assembler {
+    /// Start of the next record.
+    next: Lsn,
+    /// End of the last whole record.
+    end: Lsn,
+    /// Replay ends exactly here, whatever lies there.
+    limit: Option<Lsn>,
+    partial: Vec<u8>,
+    partial_len: usize,
+    refused: Option<(Lsn, RecordError)>,
+}
+
+impl Assembler {
+    fn new(start: Lsn, limit: Option<Lsn>) -> Assembler {
+        // An incarnation that the next link ends before its own start wrote nothing.
+        Assembler {
+            next: start,
+            end: start,
+            limit,
+            partial: Vec::new(),
+            partial_len: 0,
+            refused: None,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.limit.is_some_and(|limit| self.end >= limit)
+    }
+
+    /// Hands every record that this block completes to `visit`, with its end as its LSN. Pads
+    /// are passed over: a pad is not a commit, but the position after it is an end.
+    fn take(
+        &mut self,
+        block: &LogBlock<'_>,
+        mut visit: impl FnMut(Lsn, &[u8]) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
+        let mut payload = block.payload;
+        while !payload.is_empty() && !self.is_complete() {
+            if self.partial_len == 0 {
+                match log_record::peek(payload) {
+                    Ok((_, len)) => self.partial_len = len as usize,
+                    Err(error) => {
+                        self.refused = Some((self.next, error));
+                        return Ok(());
+                    }
+                }
+            }
+            let missing = self.partial_len - self.partial.len();
+            let (part, rest) = payload.split_at(missing.min(payload.len()));
+            payload = rest;
+            if part.len() < missing {
+                self.partial.extend_from_slice(part);
+                return Ok(());
+            }
+            let lsn = Lsn::new(self.next.as_u64() + self.partial_len as u64);
+            if self.partial.is_empty() {
+                visit_record(lsn, part, &mut visit)?;
+            } else {
+                self.partial.extend_from_slice(part);
+                let record = std::mem::take(&mut self.partial);
+                visit_record(lsn, &record, &mut visit)?;
+            }
+            self.partial_len = 0;
+            (self.next, self.end) = (lsn, lsn);
+        }
+        Ok(())
+    }
+}
+
+fn visit_record(
+    lsn: Lsn,
+    bytes: &[u8],
+    visit: &mut impl FnMut(Lsn, &[u8]) -> Result<(), OpenError>,
+) -> Result<(), OpenError> {
+    let is_pad = bytes.len() >= RECORD_HEADER_BYTES
+        && log_record::peek(bytes).is_ok_and(|(kind, _)| kind == RecordKind::Pad);
+    if is_pad { Ok(()) } else { visit(lsn, bytes) }
+}

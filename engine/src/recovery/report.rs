@@ -1,0 +1,86 @@
+//! What an opening found, replayed and dropped, and why.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::replay::LogEnd;
+use crate::format::superblock::{PickedSuperblock, Superblock, SuperblockTwin};
+use crate::ids::{Incarnation, Lsn, StoreId};
+
+/// What an opening found, replayed and dropped. `Display` tells it to people.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OpenReport {
+    /// The store was made by this opening.
+    pub created: bool,
+    pub store_id: StoreId,
+    pub incarnation: Incarnation,
+    pub segment_bytes: u64,
+    pub durability_method: &'static str,
+    /// Records replayed, keyspace changes included, pads not.
+    pub replayed_records: u64,
+    /// End of the last valid record.
+    pub replayed_to: Lsn,
+    /// Newest durable position that a block of the log vouches for. Damage above it cannot be
+    /// told from a write that the crash tore.
+    pub newest_stamp: Lsn,
+    /// Log bytes read, the search behind the end included.
+    pub read_bytes: u64,
+    /// Why replay ended where it did.
+    pub stopped_by: String,
+    /// What was wrong with the other superblock copy; it has been rewritten.
+    pub superblock_repaired: Option<String>,
+    pub took: Duration,
+}
+
+impl OpenReport {
+    pub(super) fn new(
+        created: bool,
+        picked: &PickedSuperblock,
+        superblock: &Superblock,
+        log: &LogEnd,
+        took: Duration,
+    ) -> OpenReport {
+        let superblock_repaired = match &picked.twin {
+            SuperblockTwin::Damaged { error } => {
+                Some(format!("copy {}: {error}", picked.copy.twin()))
+            }
+            SuperblockTwin::Same | SuperblockTwin::Older { .. } => None,
+        };
+        let newest = superblock.links.last().expect("INV-4b: an open store has a link");
+        OpenReport {
+            created,
+            store_id: superblock.store_id,
+            incarnation: newest.incarnation,
+            segment_bytes: superblock.segment_bytes,
+            durability_method: superblock.durability_method.name(),
+            replayed_records: log.records,
+            replayed_to: log.end,
+            newest_stamp: log.newest_stamp,
+            read_bytes: log.read_bytes,
+            stopped_by: log.stopped_by.clone(),
+            superblock_repaired,
+            took,
+        }
+    }
+}
+
+impl fmt::Display for OpenReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.created { "made" } else { "opened" };
+        writeln!(f, "{verb} store {}, opening {}", self.store_id, self.incarnation)?;
+        if let Some(repaired) = &self.superblock_repaired {
+            writeln!(f, "superblock repaired: {repaired}")?;
+        }
+        writeln!(
+            f,
+            "replayed {} records up to LSN {} ({} log bytes read, {:?})",
+            self.replayed_records, self.replayed_to, self.read_bytes, self.took
+        )?;
+        write!(
+            f,
+            "end of log: {}; vouched for up to LSN {}, damage above it is undetectable",
+            self.stopped_by, self.newest_stamp
+        )
+    }
+}

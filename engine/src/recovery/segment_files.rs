@@ -1,0 +1,193 @@
+//! The segment files that lie in `wal/` at open: which are needed, which are spare.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sombra_runtime::{DmaFile, FlushVia, IoClass, OpenHow, Shard};
+
+use super::io_error;
+use super::replay::LogEnd;
+use crate::error::OpenError;
+use crate::format::segment::{
+    SegmentError, SegmentHeader, locate, parse_segment_file_name, segment_start,
+};
+use crate::format::superblock::Superblock;
+use crate::format::{BLOCK_SIZE_BYTES, IncarnationLink};
+use crate::ids::Lsn;
+
+/// Ending of a segment that is being prepared.
+const PREPARING: &str = ".preparing";
+
+/// One file and what its block 0 says.
+pub(crate) struct SegmentFile {
+    pub(crate) path: PathBuf,
+    pub(crate) len_bytes: u64,
+    pub(crate) header: Result<SegmentHeader, SegmentError>,
+}
+
+impl SegmentFile {
+    pub(crate) async fn open(&self, shard: &Shard) -> Result<DmaFile, OpenError> {
+        shard.open(&self.path, OpenHow::direct_rw()).await.map_err(io_error(&self.path, "open"))
+    }
+}
+
+/// All segment files by number.
+pub(crate) struct SegmentFiles {
+    by_number: BTreeMap<u64, SegmentFile>,
+}
+
+impl SegmentFiles {
+    /// Removes the segments that never got their name, then does what [`SegmentFiles::look`]
+    /// does.
+    pub(super) async fn list(
+        shard: &Shard,
+        wal_dir: &Path,
+        superblock: &Superblock,
+    ) -> Result<SegmentFiles, OpenError> {
+        for entry in shard.list_dir(wal_dir).await.map_err(io_error(wal_dir, "list"))? {
+            if entry.name.ends_with(PREPARING) {
+                let path = wal_dir.join(&entry.name);
+                shard.unlink(&path).await.map_err(io_error(&path, "remove"))?;
+            }
+        }
+        SegmentFiles::look(shard, wal_dir, superblock).await
+    }
+
+    /// Lists `wal/` and reads each block 0. Writes nothing.
+    ///
+    /// # Errors
+    /// I/O; a file that is no segment; a segment of another store.
+    pub(crate) async fn look(
+        shard: &Shard,
+        wal_dir: &Path,
+        superblock: &Superblock,
+    ) -> Result<SegmentFiles, OpenError> {
+        let mut by_number = BTreeMap::new();
+        for entry in shard.list_dir(wal_dir).await.map_err(io_error(wal_dir, "list"))? {
+            let path = wal_dir.join(&entry.name);
+            if entry.name.ends_with(PREPARING) {
+                continue;
+            }
+            let Some(number) = parse_segment_file_name(&entry.name) else {
+                let found = SegmentError::NotASegment { found: *b"        " };
+                return Err(OpenError::Segment { path, source: found });
+            };
+            let header = read_header(shard, &path, number, superblock).await?;
+            by_number.insert(number, SegmentFile { path, len_bytes: entry.len_bytes, header });
+        }
+        Ok(SegmentFiles { by_number })
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<&SegmentFile> {
+        self.by_number.get(&number)
+    }
+
+    /// Segments numbered above `number`, ascending.
+    pub(crate) fn above(&self, number: u64) -> impl Iterator<Item = (u64, &SegmentFile)> {
+        self.by_number.range(number + 1..).map(|(&number, file)| (number, file))
+    }
+
+    pub(super) fn highest_number(&self) -> Option<u64> {
+        self.by_number.last_key_value().map(|(&number, _)| number)
+    }
+
+    pub(super) fn newest_incarnation(&self) -> u64 {
+        let headers = self.by_number.values().filter_map(|file| file.header.as_ref().ok());
+        headers.map(|header| header.incarnation.as_u64()).max().unwrap_or(0)
+    }
+
+    /// Makes durable whatever of the last incarnation was replayed out of a device's cache.
+    pub(super) async fn flush_tail(
+        &self,
+        shard: &Shard,
+        replayed: &LogEnd,
+    ) -> Result<(), OpenError> {
+        for (_, file) in self.by_number.range(replayed.last_first_segment()..) {
+            let handle = file.open(shard).await?;
+            let flushed = shard.flush(&handle, FlushVia::Pool).await;
+            flushed.map_err(io_error(&file.path, "flush"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the highest file that holds nothing replayed and has a segment's full length.
+    pub(super) fn take_spare(&mut self, replayed: &LogEnd, segment_bytes: u64) -> Option<PathBuf> {
+        let spare = |(_, file): &(&u64, &SegmentFile)| file.len_bytes == segment_bytes;
+        let number = *self.by_number.range(replayed.first_spare_segment()..).rfind(spare)?.0;
+        self.by_number.remove(&number).map(|file| file.path)
+    }
+
+    /// Removes the files that no incarnation needs, and cuts the dead tail off the others.
+    /// Returns the bytes that remain. Called when both superblock copies hold `links`.
+    pub(super) async fn reclaim(
+        &self,
+        shard: &Shard,
+        links: &[IncarnationLink],
+        first_segment: u64,
+    ) -> Result<u64, OpenError> {
+        let mut remaining_bytes = 0;
+        for (&number, file) in &self.by_number {
+            if number == first_segment {
+                continue;
+            }
+            let needed_bytes = needed_bytes(number, file, links);
+            if needed_bytes == 0 {
+                shard.unlink(&file.path).await.map_err(io_error(&file.path, "remove"))?;
+            } else if needed_bytes < file.len_bytes {
+                let handle = file.open(shard).await?;
+                let cut = shard.set_len(&handle, needed_bytes).await;
+                cut.map_err(io_error(&file.path, "cut"))?;
+            }
+            remaining_bytes += needed_bytes.min(file.len_bytes);
+        }
+        Ok(remaining_bytes)
+    }
+}
+
+/// How much of a segment's file replay may still read: up to the block that holds the end of
+/// the incarnation it belongs to.
+fn needed_bytes(number: u64, file: &SegmentFile, links: &[IncarnationLink]) -> u64 {
+    let Ok(header) = &file.header else { return 0 };
+    let own = links.iter().position(|link| link.incarnation == header.incarnation);
+    let Some(next) = own.and_then(|index| links.get(index + 1)) else {
+        // Not linked, or of the newest incarnation, whose segments are not in this list.
+        return 0;
+    };
+    let start = segment_start(number, header.segment_bytes);
+    let end = segment_start(number + 1, header.segment_bytes);
+    if next.previous_end <= start {
+        return 0;
+    }
+    if next.previous_end >= end {
+        return file.len_bytes;
+    }
+    let last = locate(Lsn::new(next.previous_end.as_u64() - 1), header.segment_bytes);
+    last.block_offset_bytes() + BLOCK_SIZE_BYTES as u64
+}
+
+async fn read_header(
+    shard: &Shard,
+    path: &Path,
+    number: u64,
+    superblock: &Superblock,
+) -> Result<Result<SegmentHeader, SegmentError>, OpenError> {
+    let file = shard.open(path, OpenHow::direct_rw()).await.map_err(io_error(path, "open"))?;
+    let buffer = shard.alloc_buffer(BLOCK_SIZE_BYTES);
+    let read = shard.read_at(&file, IoClass::Read, 0, buffer).await;
+    let (buffer, read_bytes) = read.map_err(io_error(path, "read"))?;
+    let header = match SegmentHeader::decode(&buffer[..read_bytes]) {
+        Ok(header) => header,
+        Err(source @ SegmentError::UnknownVersion { .. }) => {
+            return Err(OpenError::Segment { path: path.to_owned(), source });
+        }
+        Err(error) => return Ok(Err(error)),
+    };
+    let (expected, segment_bytes) = (superblock.store_id, superblock.segment_bytes);
+    match header.check_place(expected, number, segment_bytes) {
+        Ok(()) => Ok(Ok(header)),
+        Err(SegmentError::Store { found, .. }) => {
+            Err(OpenError::ForeignLog { path: path.to_owned(), expected, found })
+        }
+        Err(error) => Ok(Err(error)),
+    }
+}

@@ -1,0 +1,131 @@
+//! What every handle of an open store shares.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use sombra_runtime::sync::{EpochCell, MailboxSender};
+use sombra_runtime::{FileLock, Moment, Runtime, ShardId};
+
+use super::Request;
+use super::catalog::CatalogRequest;
+use crate::commit::StoreCore;
+use crate::error::{BeginError, CommitError, ReadError};
+use crate::ids::TabletId;
+use crate::keyspace::{Keyspace, Router};
+use crate::limits;
+use crate::mvcc::registry::SnapshotGuard;
+use crate::recovery::OpenReport;
+
+/// An open store as all its handles see it.
+pub(crate) struct StoreShared {
+    pub(crate) runtime: Runtime,
+    pub(crate) core: Arc<StoreCore>,
+    pub(crate) dir: PathBuf,
+    pub(crate) report: OpenReport,
+    router: EpochCell<Router>,
+    mailboxes: Box<[MailboxSender<Request>]>,
+    /// Changes of the set of keyspaces, taken one by one on shard 0.
+    pub(super) catalog: MailboxSender<CatalogRequest>,
+    /// Given back when everything else has stopped.
+    lock: Mutex<Option<FileLock>>,
+}
+
+/// What [`StoreShared`] is made of.
+pub(crate) struct StoreParts {
+    pub(crate) runtime: Runtime,
+    pub(crate) core: Arc<StoreCore>,
+    pub(crate) dir: PathBuf,
+    pub(crate) report: OpenReport,
+    pub(crate) router: Router,
+    pub(crate) mailboxes: Vec<MailboxSender<Request>>,
+    pub(crate) catalog: MailboxSender<CatalogRequest>,
+    pub(crate) lock: FileLock,
+}
+
+impl StoreShared {
+    pub(crate) fn new(parts: StoreParts) -> StoreShared {
+        StoreShared {
+            runtime: parts.runtime,
+            core: parts.core,
+            dir: parts.dir,
+            report: parts.report,
+            router: EpochCell::new(Arc::new(parts.router)),
+            mailboxes: parts.mailboxes.into(),
+            catalog: parts.catalog,
+            lock: Mutex::new(Some(parts.lock)),
+        }
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    pub(crate) fn router(&self) -> Arc<Router> {
+        self.router.load()
+    }
+
+    pub(crate) fn replace_router(&self, router: Router) {
+        self.router.replace(Arc::new(router));
+    }
+
+    pub(crate) fn shard_of(&self, tablet: TabletId) -> ShardId {
+        crate::keyspace::shard_of(tablet, self.shard_count())
+    }
+
+    /// Sends a request from outside; waits for room on the way.
+    pub(crate) async fn send(&self, to: ShardId, request: Request) -> Result<(), ()> {
+        self.mailboxes[to.index()].send(request).await.map_err(drop)
+    }
+
+    /// Begins a snapshot at the newest visible state. Never waits.
+    pub(crate) fn begin(&self) -> Result<SnapshotGuard, BeginError> {
+        if let Some(reason) = self.core.poison.reason() {
+            return Err(BeginError::Poisoned { reason: reason.to_owned() });
+        }
+        if self.core.is_closing() {
+            return Err(BeginError::Closed);
+        }
+        let now: Moment = self.runtime.now();
+        let expected = limits::SNAPSHOTS_MAX;
+        let guard = self.core.registry.acquire(|| self.core.oracle.visible(), now.as_nanos());
+        guard.ok_or(BeginError::TooManySnapshots { expected })
+    }
+
+    /// Why a read got no answer.
+    pub(crate) fn read_refused(&self) -> ReadError {
+        match self.core.poison.reason() {
+            Some(reason) => ReadError::Poisoned { reason: reason.to_owned() },
+            None => ReadError::Closed,
+        }
+    }
+
+    /// Why a commit that was on its way got no answer.
+    pub(crate) fn commit_lost(&self) -> CommitError {
+        let reason = self.core.poison.reason().unwrap_or("the store was closed meanwhile");
+        CommitError::Unknown { reason: reason.to_owned() }
+    }
+
+    /// Replaces the number in an error by the keyspace's name, for people.
+    pub(crate) fn with_name(&self, error: CommitError, used: &[Keyspace]) -> CommitError {
+        let name_of = |id: String| {
+            let is_it = |keyspace: &&Keyspace| format!("#{}", keyspace.id().as_u32()) == id;
+            used.iter().find(is_it).map_or(id.clone(), |keyspace| keyspace.name().to_owned())
+        };
+        match error {
+            CommitError::Conflict { keyspace, key, reason } => {
+                CommitError::Conflict { keyspace: name_of(keyspace), key, reason }
+            }
+            CommitError::KeyspaceDropped { name } => {
+                CommitError::KeyspaceDropped { name: name_of(name) }
+            }
+            other => other,
+        }
+    }
+
+    /// Lets the next opener in.
+    pub(crate) fn release_lock(&self) {
+        if let Ok(mut lock) = self.lock.lock() {
+            drop(lock.take());
+        }
+    }
+}

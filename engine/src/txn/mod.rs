@@ -1,0 +1,13 @@
+//! What a transaction buffers: its writes, in the order that windows keep them.
+//!
+//! Knows keys, values and bounds. Must never know shards' state or the log's positions.
+
+mod key_range;
+mod write_set;
+
+pub use key_range::KeyRange;
+pub(crate) use key_range::successor_of_prefix;
+pub(crate) use write_set::{Write, WriteSet, check_key};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! The buffered writes of one transaction.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::error::WriteError;
+use crate::ids::{KeyspaceId, TabletId};
+use crate::keyspace::{Keyspace, Place};
+use crate::limits;
+use crate::window::version_cost_bytes;
+
+/// One buffered write; `value` is `None` for a delete.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    pub(crate) tablet: TabletId,
+    pub(crate) window_key: Bytes,
+    /// Where the caller's key begins in `window_key`.
+    pub(crate) key_offset: usize,
+    pub(crate) value: Option<Bytes>,
+}
+
+impl Write {
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.window_key[self.key_offset..]
+    }
+
+    /// What the write is charged for in a window.
+    pub(crate) fn cost_bytes(&self) -> u64 {
+        version_cost_bytes(self.window_key.len(), self.value.as_ref().map_or(0, Bytes::len))
+    }
+}
+
+/// The newest write of each key, in (keyspace, window key) order.
+#[derive(Debug, Default)]
+pub(crate) struct WriteSet {
+    writes: BTreeMap<(KeyspaceId, Bytes), Write>,
+    bytes: usize,
+}
+
+/// Bytes of a log record beside the keys and values of its operations.
+const OP_OVERHEAD_BYTES: usize = 12;
+/// Room for the record's own header, body and padding.
+const RECORD_OVERHEAD_BYTES: usize = 64;
+
+/// Checks a key's length.
+pub(crate) fn check_key(key: &[u8]) -> Result<(), WriteError> {
+    let (expected, found) = (limits::KEY_BYTES_MAX, key.len());
+    let fits = (1..=expected).contains(&found);
+    if fits { Ok(()) } else { Err(WriteError::KeyLength { expected, found }) }
+}
+
+impl WriteSet {
+    /// Buffers a write over an earlier one of the same key.
+    pub(crate) fn insert(
+        &mut self,
+        keyspace: &Keyspace,
+        key: &[u8],
+        value: Option<Bytes>,
+    ) -> Result<(), WriteError> {
+        check_key(key)?;
+        let value_len = value.as_ref().map_or(0, Bytes::len);
+        if value_len > limits::VALUE_BYTES_MAX {
+            let (expected, found) = (limits::VALUE_BYTES_MAX, value_len);
+            return Err(WriteError::ValueLength { expected, found });
+        }
+        let place = keyspace.place(key);
+        let slot = (keyspace.id(), place.window_key.clone());
+        let replaced = self.writes.get(&slot).map_or(0, |write| {
+            OP_OVERHEAD_BYTES + write.key().len() + write.value.as_ref().map_or(0, Bytes::len)
+        });
+        let bytes = self.bytes - replaced + OP_OVERHEAD_BYTES + key.len() + value_len;
+        let record_bytes_max = limits::RECORD_BYTES_MAX - RECORD_OVERHEAD_BYTES;
+        if bytes > record_bytes_max {
+            let (expected, found) = (record_bytes_max, bytes);
+            return Err(WriteError::TooLarge { unit: "bytes", expected, found });
+        }
+        if replaced == 0 && self.writes.len() >= limits::TRANSACTION_OPS_MAX {
+            let (expected, found) = (limits::TRANSACTION_OPS_MAX, self.writes.len() + 1);
+            return Err(WriteError::TooLarge { unit: "writes", expected, found });
+        }
+        self.bytes = bytes;
+        let key_offset = keyspace.key_offset();
+        let Place { tablet, window_key } = place;
+        self.writes.insert(slot, Write { tablet, window_key, key_offset, value });
+        Ok(())
+    }
+
+    /// The transaction's own write of a key: `Some(None)` when it deleted it.
+    pub(crate) fn get(&self, keyspace: KeyspaceId, window_key: &Bytes) -> Option<Option<Bytes>> {
+        self.writes.get(&(keyspace, window_key.clone())).map(|write| write.value.clone())
+    }
+
+    /// Own writes of a keyspace between two window keys, in order.
+    pub(crate) fn range(
+        &self,
+        keyspace: KeyspaceId,
+        from: Bound<Bytes>,
+        to: Bound<Bytes>,
+    ) -> Vec<Write> {
+        let lower = match from {
+            Bound::Unbounded => Bound::Included((keyspace, Bytes::new())),
+            Bound::Included(key) => Bound::Included((keyspace, key)),
+            Bound::Excluded(key) => Bound::Excluded((keyspace, key)),
+        };
+        let upper = match to {
+            Bound::Unbounded => {
+                Bound::Excluded((KeyspaceId::new(keyspace.as_u32() + 1), Bytes::new()))
+            }
+            Bound::Included(key) => Bound::Included((keyspace, key)),
+            Bound::Excluded(key) => Bound::Excluded((keyspace, key)),
+        };
+        let is_empty = match (&lower, &upper) {
+            (Bound::Included(a), Bound::Included(b)) => a > b,
+            (Bound::Included(a) | Bound::Excluded(a), Bound::Excluded(b))
+            | (Bound::Excluded(a), Bound::Included(b)) => a >= b,
+            _ => false,
+        };
+        if is_empty {
+            return Vec::new();
+        }
+        let rows = self.writes.range((lower, upper));
+        rows.map(|(_, write)| write.clone()).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// Takes the writes out, in (keyspace, window key) order.
+    pub(crate) fn take(&mut self) -> Vec<Write> {
+        self.bytes = 0;
+        std::mem::take(&mut self.writes).into_values().collect()
+    }
+}

@@ -1,0 +1,214 @@
+//! Segment files of the running incarnation: prepared ahead of need, within the log's bound.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sombra_runtime::sync::atomic::{AtomicU64, Ordering};
+use sombra_runtime::sync::{EpochCell, LogRing, Signal};
+use sombra_runtime::{Create, DmaFile, FlushVia, IoClass, OpenHow, Shard, WriteMode};
+
+use crate::format::IncarnationLink;
+use crate::format::segment::{
+    SegmentHeader, payload_bytes_per_segment, segment_file_name, segment_start,
+};
+use crate::ids::{Incarnation, StoreId};
+use crate::limits;
+
+/// Why the next segment is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SpaceState {
+    /// It is, or it is being prepared.
+    Fine,
+    /// It would pass `log_bytes_max`.
+    LogFull { expected: u64, found: u64 },
+    /// The file system refused it.
+    DiskFull { needed: u64, reason: String },
+}
+
+/// What every segment of one incarnation shares.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentIdentity {
+    pub(crate) wal_dir: PathBuf,
+    pub(crate) store_id: StoreId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) segment_bytes: u64,
+}
+
+impl SegmentIdentity {
+    pub(crate) fn path(&self, segment_number: u64) -> PathBuf {
+        self.wal_dir.join(segment_file_name(segment_number))
+    }
+
+    fn header(&self, segment_number: u64, link: Option<IncarnationLink>) -> SegmentHeader {
+        SegmentHeader {
+            store_id: self.store_id,
+            segment_number,
+            segment_bytes: self.segment_bytes,
+            incarnation: self.incarnation,
+            link,
+        }
+    }
+}
+
+/// The segments that this incarnation writes.
+pub(crate) struct Segments {
+    identity: SegmentIdentity,
+    files: EpochCell<BTreeMap<u64, DmaFile>>,
+    log_bytes_max: u64,
+    used_bytes: AtomicU64,
+    state: EpochCell<SpaceState>,
+    wanted: Signal,
+}
+
+impl Segments {
+    /// Segments beginning with `first`, which is prepared; `used_bytes` is what all segment
+    /// files, older incarnations' included, take on disk.
+    pub(crate) fn new(
+        identity: SegmentIdentity,
+        first: (u64, DmaFile),
+        used_bytes: u64,
+        log_bytes_max: u64,
+    ) -> Segments {
+        Segments {
+            identity,
+            files: EpochCell::new(Arc::new(BTreeMap::from([first]))),
+            log_bytes_max,
+            used_bytes: AtomicU64::new(used_bytes),
+            state: EpochCell::new(Arc::new(SpaceState::Fine)),
+            wanted: Signal::new(),
+        }
+    }
+
+    pub(crate) fn identity(&self) -> &SegmentIdentity {
+        &self.identity
+    }
+
+    /// The file of a segment that a charge has found room in.
+    ///
+    /// # Panics
+    /// If the segment is not prepared: charges never pass the prepared space (INV-9).
+    pub(crate) fn file(&self, segment_number: u64) -> DmaFile {
+        let files = self.files.load();
+        files.get(&segment_number).cloned().expect("INV-9: no charge beyond prepared segments")
+    }
+
+    pub(crate) fn state(&self) -> SpaceState {
+        (*self.state.load()).clone()
+    }
+
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.files.load().len()
+    }
+
+    /// Asks the keeper to look whether another segment is needed.
+    pub(crate) fn want(&self) {
+        self.wanted.raise();
+    }
+
+    /// Runs for the life of the store on one shard: keeps one segment prepared beyond the one
+    /// being written. `changed` runs after every attempt.
+    pub(crate) async fn keep(&self, shard: &Shard, ring: &LogRing, changed: impl Fn()) {
+        loop {
+            self.wanted.wait().await;
+            while self.is_short(ring) {
+                let outcome = self.prepare_next(shard, ring).await;
+                let failed = outcome.is_err();
+                self.state.replace(Arc::new(outcome.err().unwrap_or(SpaceState::Fine)));
+                changed();
+                if failed {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn is_short(&self, ring: &LogRing) -> bool {
+        let ahead = ring.space_end().saturating_sub(ring.tail());
+        ahead < payload_bytes_per_segment(self.identity.segment_bytes)
+    }
+
+    async fn prepare_next(&self, shard: &Shard, ring: &LogRing) -> Result<(), SpaceState> {
+        let segment_bytes = self.identity.segment_bytes;
+        let used_bytes = self.used_bytes();
+        if used_bytes + segment_bytes > self.log_bytes_max {
+            let (expected, found) = (self.log_bytes_max, used_bytes);
+            return Err(SpaceState::LogFull { expected, found });
+        }
+        let files = self.files.load();
+        let newest = files.last_key_value().map(|(&number, _)| number).expect("INV-9: one exists");
+        let file = create(shard, &self.identity, newest + 1, None).await.map_err(|error| {
+            SpaceState::DiskFull { needed: segment_bytes, reason: error.to_string() }
+        })?;
+        let mut files = (*files).clone();
+        // Blocks below `durable` are written; their segments need no open file any more.
+        let durable = ring.durable();
+        files.retain(|&number, _| segment_start(number + 1, segment_bytes).as_u64() > durable);
+        files.insert(newest + 1, file);
+        self.files.replace(Arc::new(files));
+        self.used_bytes.fetch_add(segment_bytes, Ordering::Relaxed);
+        ring.set_space_end(segment_start(newest + 2, segment_bytes).as_u64());
+        Ok(())
+    }
+}
+
+/// Makes a segment: zeroes written through a plain descriptor, header, flush, then the name.
+/// A segment that has its name is whole.
+pub(crate) async fn create(
+    shard: &Shard,
+    identity: &SegmentIdentity,
+    segment_number: u64,
+    link: Option<IncarnationLink>,
+) -> io::Result<DmaFile> {
+    let path = identity.path(segment_number);
+    let preparing = path.with_extension("preparing");
+    if let Err(error) = write_zeroes(shard, &preparing, identity.segment_bytes).await {
+        // What was written of it is of no use; a failure to remove it changes nothing.
+        let _ = shard.unlink(&preparing).await;
+        return Err(error);
+    }
+    let file = shard.open(&preparing, OpenHow::direct_rw()).await?;
+    write_header(shard, &file, &identity.header(segment_number, link)).await?;
+    shard.rename(&preparing, &path).await?;
+    Ok(file)
+}
+
+/// Takes a segment file that holds nothing needed into use under a new number. The rename and
+/// its directory sync come before the first write into it.
+pub(crate) async fn recycle(
+    shard: &Shard,
+    identity: &SegmentIdentity,
+    from: &Path,
+    segment_number: u64,
+    link: Option<IncarnationLink>,
+) -> io::Result<DmaFile> {
+    let path = identity.path(segment_number);
+    shard.rename(from, &path).await?;
+    let file = shard.open(&path, OpenHow::direct_rw()).await?;
+    write_header(shard, &file, &identity.header(segment_number, link)).await?;
+    Ok(file)
+}
+
+async fn write_zeroes(shard: &Shard, path: &Path, len_bytes: u64) -> io::Result<()> {
+    let how = OpenHow { read: true, write: true, create: Create::Yes, direct: false };
+    let file = shard.open(path, how).await?;
+    let mut offset = 0;
+    while offset < len_bytes {
+        let step = limits::SEGMENT_ZERO_STEP_BYTES.min(len_bytes - offset);
+        shard.write_zeroes(&file, offset, step).await?;
+        offset += step;
+    }
+    shard.flush(&file, FlushVia::Pool).await
+}
+
+async fn write_header(shard: &Shard, file: &DmaFile, header: &SegmentHeader) -> io::Result<()> {
+    let mut buffer = shard.alloc_buffer(crate::format::BLOCK_SIZE_BYTES);
+    buffer.copy_from_slice(&header.encode());
+    shard.write_all_at(file, IoClass::Log, 0, buffer.into(), WriteMode::Plain).await?;
+    shard.flush(file, FlushVia::Pool).await
+}

@@ -1,0 +1,68 @@
+//! Positions that all shards share: the reserved tail and, per shard, the start of its lowest
+//! open commit.
+//!
+//! Source of the protocol: each shard writes only its own `pending`; readers load the tail first.
+
+use std::sync::Arc;
+
+use sombra_runtime::ShardId;
+use sombra_runtime::sync::atomic::{AtomicU64, Ordering, fence};
+use sombra_runtime::sync::{LogRing, Padded};
+
+/// No commit of this shard is open.
+pub(crate) const NONE_OPEN: u64 = u64::MAX;
+
+/// Where the log's tail can be read.
+pub(crate) trait Tail {
+    /// The reserved tail: every reservation that has ended below it was made before.
+    fn reserved(&self) -> u64;
+}
+
+impl Tail for Arc<LogRing> {
+    fn reserved(&self) -> u64 {
+        self.tail()
+    }
+}
+
+/// The tail and the `pending` position of every shard.
+pub(crate) struct Watermarks<T> {
+    tail: T,
+    pending: Box<[Padded<AtomicU64>]>,
+}
+
+impl<T: Tail> Watermarks<T> {
+    pub(crate) fn new(tail: T, shard_count: usize) -> Watermarks<T> {
+        let pending = (0..shard_count).map(|_| Padded::new(AtomicU64::new(NONE_OPEN))).collect();
+        Watermarks { tail, pending }
+    }
+
+    /// Step before a reservation: with no commit of this shard open, `pending` becomes the tail;
+    /// otherwise the lower open commit keeps it. Only the shard itself calls this.
+    pub(crate) fn preset(&self, shard: ShardId) {
+        let pending = &self.pending[shard.index()];
+        if pending.load(Ordering::Relaxed) == NONE_OPEN {
+            pending.store(self.tail.reserved(), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets the start of the shard's lowest open commit, or `NONE_OPEN`. Only the shard itself
+    /// calls this. The fence lets one of two racing closers see both closed.
+    pub(crate) fn set_pending(&self, shard: ShardId, start: u64) {
+        self.pending[shard.index()].store(start, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The start of the shard's lowest open commit, or `NONE_OPEN`.
+    pub(crate) fn pending(&self, shard: ShardId) -> u64 {
+        self.pending[shard.index()].load(Ordering::SeqCst)
+    }
+
+    /// min(reserved, all pending), the tail loaded first: a commit that this tail includes had
+    /// its `pending` set before.
+    pub(crate) fn settled(&self) -> u64 {
+        let reserved = self.tail.reserved();
+        fence(Ordering::SeqCst);
+        let lowest = self.pending.iter().map(|p| p.load(Ordering::SeqCst)).min();
+        reserved.min(lowest.unwrap_or(NONE_OPEN))
+    }
+}

@@ -1,0 +1,307 @@
+use std::any::Any;
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::fcntl::Flock;
+
+use crate::ids::ShardId;
+use crate::runtime::Runtime;
+
+/// What an operation is for. Each class is counted, and a full ring takes them in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum IoClass {
+    Log,
+    Read,
+    Evict,
+    Merge,
+    Maintenance,
+}
+
+pub(crate) const IO_CLASS_COUNT: usize = 5;
+
+impl IoClass {
+    pub const ALL: [IoClass; IO_CLASS_COUNT] =
+        [IoClass::Log, IoClass::Read, IoClass::Evict, IoClass::Merge, IoClass::Maintenance];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            IoClass::Log => "log",
+            IoClass::Read => "read",
+            IoClass::Evict => "evict",
+            IoClass::Merge => "merge",
+            IoClass::Maintenance => "maintenance",
+        }
+    }
+
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WriteMode {
+    /// Durable after a later flush.
+    Plain,
+    /// Durable when complete (`RWF_DSYNC`).
+    Dsync,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlushVia {
+    /// The ring's fdatasync, where there is a ring.
+    Ring,
+    /// fdatasync on a thread of the blocking pool.
+    Pool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Create {
+    No,
+    Yes,
+    /// The file must not exist.
+    New,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenHow {
+    pub read: bool,
+    pub write: bool,
+    pub create: Create,
+    /// O_DIRECT: offsets and lengths must be multiples of the file's alignment.
+    pub direct: bool,
+}
+
+impl OpenHow {
+    pub const fn direct_rw() -> OpenHow {
+        OpenHow { read: true, write: true, create: Create::No, direct: true }
+    }
+
+    pub const fn direct_read() -> OpenHow {
+        OpenHow { read: true, write: false, create: Create::No, direct: true }
+    }
+
+    pub const fn buffered_rw() -> OpenHow {
+        OpenHow { read: true, write: true, create: Create::No, direct: false }
+    }
+
+    pub const fn buffered_read() -> OpenHow {
+        OpenHow { read: true, write: false, create: Create::No, direct: false }
+    }
+
+    pub const fn create_new_direct() -> OpenHow {
+        OpenHow { read: true, write: true, create: Create::New, direct: true }
+    }
+
+    pub const fn create_new_buffered() -> OpenHow {
+        OpenHow { read: true, write: true, create: Create::New, direct: false }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct DirEntry {
+    pub name: String,
+    pub len_bytes: u64,
+    pub is_dir: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WriteCache {
+    /// The device says that a completed write is durable.
+    WriteThrough,
+    WriteBack,
+    Unknown,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskInfo {
+    /// Device number and file-system magic; a store compares it to notice a changed device.
+    pub identity: String,
+    pub write_cache: WriteCache,
+    pub free_bytes: u64,
+    pub dio_alignment_bytes: u32,
+}
+
+enum Backing {
+    Real(File),
+    #[cfg_attr(not(feature = "sim"), allow(dead_code))]
+    Simulated(u64),
+}
+
+struct FileInner {
+    backing: Backing,
+    path: PathBuf,
+    direct: bool,
+    dio_alignment_bytes: u32,
+    /// Unique in the runtime; a ring's table compares it, because addresses are reused.
+    number: u64,
+    runtime: Runtime,
+    /// Per shard: one more than the file's place in that shard's ring table, 0 = none. Each
+    /// entry is written by its own shard only.
+    ring_slots: Box<[AtomicU32]>,
+}
+
+impl Drop for FileInner {
+    fn drop(&mut self) {
+        for (shard, slot) in self.ring_slots.iter().enumerate() {
+            if let Some(slot) = slot.load(Ordering::Acquire).checked_sub(1) {
+                let shard = ShardId::from_index(shard);
+                self.runtime.release_ring_slot(shard, slot, self.number);
+            }
+        }
+    }
+}
+
+/// An open file. Clones share it; every shard may use it, and each shard's ring registers it
+/// at its first use there.
+#[derive(Clone)]
+pub struct DmaFile(Arc<FileInner>);
+
+impl DmaFile {
+    pub(crate) fn real(
+        file: File,
+        path: PathBuf,
+        alignment: DirectAlignment,
+        runtime: &Runtime,
+    ) -> DmaFile {
+        DmaFile::new(Backing::Real(file), path, alignment, runtime)
+    }
+
+    /// A file of the simulated disk, known there by `handle`.
+    #[cfg_attr(not(feature = "sim"), allow(dead_code))]
+    pub(crate) fn simulated(
+        handle: u64,
+        path: PathBuf,
+        alignment: DirectAlignment,
+        runtime: &Runtime,
+    ) -> DmaFile {
+        DmaFile::new(Backing::Simulated(handle), path, alignment, runtime)
+    }
+
+    fn new(
+        backing: Backing,
+        path: PathBuf,
+        alignment: DirectAlignment,
+        runtime: &Runtime,
+    ) -> DmaFile {
+        let (direct, dio_alignment_bytes) = match alignment {
+            DirectAlignment::Buffered => (false, 1),
+            DirectAlignment::Direct { bytes } => (true, bytes),
+        };
+        DmaFile(Arc::new(FileInner {
+            backing,
+            path,
+            direct,
+            dio_alignment_bytes,
+            number: runtime.next_file_number(),
+            runtime: runtime.clone(),
+            ring_slots: (0..runtime.shard_count()).map(|_| AtomicU32::new(0)).collect(),
+        }))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    pub fn is_direct(&self) -> bool {
+        self.0.direct
+    }
+
+    /// Offsets and lengths of direct I/O are multiples of this; 1 for a buffered file.
+    pub fn dio_alignment_bytes(&self) -> u32 {
+        self.0.dio_alignment_bytes
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        match &self.0.backing {
+            Backing::Real(file) => file,
+            Backing::Simulated(_) => panic!("a simulated file reached a real driver"),
+        }
+    }
+
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.file().as_fd()
+    }
+
+    #[cfg_attr(not(feature = "sim"), allow(dead_code))]
+    pub(crate) fn simulated_handle(&self) -> u64 {
+        match &self.0.backing {
+            Backing::Simulated(handle) => *handle,
+            Backing::Real(_) => panic!("a real file reached the simulated driver"),
+        }
+    }
+
+    pub(crate) fn ring_slot(&self, shard: ShardId) -> Option<u32> {
+        self.0.ring_slots[shard.index()].load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    pub(crate) fn set_ring_slot(&self, shard: ShardId, slot: Option<u32>) {
+        let stored = slot.map_or(0, |slot| slot + 1);
+        self.0.ring_slots[shard.index()].store(stored, Ordering::Release);
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakFile {
+        WeakFile(Arc::downgrade(&self.0))
+    }
+}
+
+impl fmt::Debug for DmaFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DmaFile").field(&self.0.path).finish()
+    }
+}
+
+/// How a ring's table knows a file without keeping it open.
+pub(crate) struct WeakFile(std::sync::Weak<FileInner>);
+
+impl WeakFile {
+    pub(crate) fn upgrade(&self) -> Option<DmaFile> {
+        self.0.upgrade().map(DmaFile)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DirectAlignment {
+    Buffered,
+    Direct { bytes: u32 },
+}
+
+enum LockGuard {
+    Real {
+        _flock: Flock<File>,
+    },
+    #[cfg_attr(not(feature = "sim"), allow(dead_code))]
+    Simulated {
+        _guard: Box<dyn Any + Send>,
+    },
+}
+
+/// An exclusive lock on a file, released when dropped.
+pub struct FileLock {
+    _guard: LockGuard,
+}
+
+impl FileLock {
+    pub(crate) fn real(flock: Flock<File>) -> FileLock {
+        FileLock { _guard: LockGuard::Real { _flock: flock } }
+    }
+
+    /// The simulated disk releases its lock when `guard` is dropped.
+    #[cfg_attr(not(feature = "sim"), allow(dead_code))]
+    pub(crate) fn simulated(guard: Box<dyn Any + Send>) -> FileLock {
+        FileLock { _guard: LockGuard::Simulated { _guard: guard } }
+    }
+}
+
+impl fmt::Debug for FileLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileLock")
+    }
+}

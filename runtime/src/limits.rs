@@ -1,0 +1,93 @@
+//! Every bound of this crate, by name (INV-9).
+
+use crate::task::TASK_CLASS_COUNT;
+
+/// Shards are numbered in 16 bits; more than this many is a configuration mistake.
+pub const SHARDS_MAX: usize = 1024;
+
+/// Alignment of every I/O buffer, and the largest direct-I/O alignment that is accepted.
+pub const BUFFER_ALIGN_BYTES: usize = 4096;
+
+/// Larger requests fall into the kernel's worker pool, so reads and writes are split here.
+pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
+
+/// Operations that a shard may have between submission and the future taking the result.
+pub const OPS_PER_SHARD_MAX: usize = 16 * 1024;
+
+/// Tasks alive on one shard.
+pub const TASKS_PER_SHARD_MAX: usize = 1 << 20;
+
+/// Control jobs run at the beginning of one turn; the rest wait for the next.
+pub const CONTROL_JOBS_PER_TURN_MAX: usize = 64;
+
+/// Completions that a turn takes before it runs tasks.
+pub const COMPLETIONS_PER_TURN_MAX: usize = 1024;
+
+/// Polls per class in one turn: foreground, flush, merge, maintenance.
+pub const TASK_POLLS_PER_TURN_MAX: [usize; TASK_CLASS_COUNT] = [128, 32, 4, 2];
+
+/// Entries are handed to the kernel at this count; beyond it a batch gets no cheaper.
+pub const SUBMIT_BATCH_MAX: usize = 32;
+
+/// Submission-queue entries of a ring.
+pub const RING_ENTRIES_DEFAULT: u32 = 256;
+pub const RING_ENTRIES_MAX: u32 = 4096;
+
+/// Completion-queue entries per submission-queue entry. In-flight operations stay below the
+/// completion queue's size, because completions beyond it would overflow.
+pub const RING_COMPLETIONS_PER_ENTRY: u32 = 4;
+
+/// Completion-queue entries kept free for the wake-up poll and for cancellations.
+pub const RING_COMPLETIONS_RESERVED: usize = 16;
+
+/// How long a new ring may take to hear the bell before it is given up.
+pub const RING_PROBE_MS_MAX: u64 = 10_000;
+
+/// Files registered with one ring; the least recently used one makes room.
+pub const REGISTERED_FILES_MAX: u32 = 256;
+
+/// Worker threads that the kernel may start for one ring: bounded (disk), unbounded (sockets).
+pub const RING_KERNEL_WORKERS_MAX: [u32; 2] = [4, 2];
+
+/// Buffer memory registered with a shard's ring. RLIMIT_MEMLOCK is 8 MiB on many systems and
+/// counts for all rings of a user together.
+pub const BUFFER_SLAB_BYTES_DEFAULT: usize = 2 * 1024 * 1024;
+pub const BUFFER_SLAB_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Less registered memory than this is not worth having.
+pub const BUFFER_SLAB_REGISTERED_BYTES_MIN: usize = 256 * 1024;
+
+/// Threads of the blocking pool beside rings, and where it has to carry all I/O.
+pub const POOL_THREADS_BESIDE_RING_MAX: usize = 4;
+pub const POOL_THREADS_ALONE_MAX: usize = 16;
+
+/// Bytes that one blocking call writes while it zeroes a file.
+pub const ZERO_CHUNK_BYTES: usize = 256 * 1024;
+
+/// Entries of one directory listing.
+pub const DIRECTORY_ENTRIES_MAX: usize = 1 << 20;
+
+/// Spinning before sleep, where a core is left for the threads that would wake the shard.
+pub const IDLE_SPIN_US_DEFAULT: u32 = 20;
+pub const IDLE_SPIN_US_MAX: u32 = 1_000_000;
+
+/// A poll longer than this is counted as a stall and reported with the task's name.
+pub const STALL_BUDGET_US_DEFAULT: u64 = 5_000;
+
+/// How long shutdown reaps before it leaks the buffers of what is still in flight.
+pub const SHUTDOWN_WAIT_MS_DEFAULT: u64 = 30_000;
+
+/// Longest sleep of a parked shard; only a safety net, wake-ups do not depend on it.
+pub const PARK_MS_MAX: u64 = 60_000;
+
+/// Latencies above this are recorded as this.
+pub const HISTOGRAM_NS_MAX: u64 = 60_000_000_000;
+
+const _: () = assert!(REQUEST_BYTES_MAX.is_multiple_of(BUFFER_ALIGN_BYTES));
+const _: () = assert!(RING_COMPLETIONS_RESERVED < RING_COMPLETIONS_PER_ENTRY as usize * 8);
+
+/// A task that calls `yield_if_needed` gives way after this much time in one poll.
+pub const POLL_SLICE_US: u64 = 500;
+
+/// Longer sleeps end here; nothing in a store waits for a century.
+pub const TASK_SLEEP_MAX: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);

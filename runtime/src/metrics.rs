@@ -1,0 +1,108 @@
+use hdrhistogram::Histogram;
+
+use crate::driver::slab::OpSample;
+use crate::file::{IO_CLASS_COUNT, IoClass};
+use crate::ids::ShardId;
+use crate::limits::HISTOGRAM_NS_MAX;
+
+/// What one class of operations did on one shard.
+#[derive(Clone, Debug)]
+pub struct ClassMetrics {
+    pub class: IoClass,
+    pub submitted: u64,
+    pub completed: u64,
+    pub errors: u64,
+    /// Nanoseconds from queueing to completion.
+    pub latency_ns: Histogram<u64>,
+}
+
+/// One shard's numbers since the runtime's start. They trail the shard by at most a turn.
+#[derive(Clone, Debug)]
+pub struct ShardIoMetrics {
+    pub shard: ShardId,
+    /// In the order of `IoClass::ALL`.
+    pub classes: Vec<ClassMetrics>,
+    pub in_flight: u64,
+    pub tasks: u64,
+    pub turns: u64,
+    pub polls: u64,
+    pub panics: u64,
+    /// Polls that took longer than the stall budget.
+    pub stalls: u64,
+    /// Nanoseconds of one poll of a task.
+    pub poll_ns: Histogram<u64>,
+    /// Nanoseconds of one turn in which anything was done.
+    pub turn_ns: Histogram<u64>,
+    pub parks: u64,
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, HISTOGRAM_NS_MAX, 2)
+        .expect("the bounds are constants with low < high / 2 and two digits")
+}
+
+impl ShardIoMetrics {
+    pub(crate) fn new(shard: ShardId) -> ShardIoMetrics {
+        let class = |class| ClassMetrics {
+            class,
+            submitted: 0,
+            completed: 0,
+            errors: 0,
+            latency_ns: histogram(),
+        };
+        ShardIoMetrics {
+            shard,
+            classes: IoClass::ALL.into_iter().map(class).collect(),
+            in_flight: 0,
+            tasks: 0,
+            turns: 0,
+            polls: 0,
+            panics: 0,
+            stalls: 0,
+            poll_ns: histogram(),
+            turn_ns: histogram(),
+            parks: 0,
+        }
+    }
+
+    pub fn class(&self, class: IoClass) -> &ClassMetrics {
+        &self.classes[class.index()]
+    }
+
+    pub(crate) fn absorb(&mut self, tally: &mut TurnTally) {
+        for (class, submitted) in self.classes.iter_mut().zip(&mut tally.submitted) {
+            class.submitted += std::mem::take(submitted);
+        }
+        for nanos in tally.polls_ns.drain(..) {
+            self.polls += 1;
+            self.poll_ns.saturating_record(nanos);
+        }
+        if let Some(nanos) = tally.turn_ns.take() {
+            self.turn_ns.saturating_record(nanos);
+        }
+        self.turns += std::mem::take(&mut tally.turns);
+        self.panics += std::mem::take(&mut tally.panics);
+        self.stalls += std::mem::take(&mut tally.stalls);
+        self.parks += std::mem::take(&mut tally.parks);
+    }
+
+    pub(crate) fn record(&mut self, sample: &OpSample) {
+        let class = &mut self.classes[sample.class.index()];
+        class.completed += 1;
+        class.errors += u64::from(sample.failed);
+        class.latency_ns.saturating_record(sample.nanos);
+    }
+}
+
+/// What a turn counted; added to the shared metrics under one lock at the turn's end, so that
+/// a single event costs no atomic operation.
+#[derive(Default)]
+pub(crate) struct TurnTally {
+    pub(crate) submitted: [u64; IO_CLASS_COUNT],
+    pub(crate) polls_ns: Vec<u64>,
+    pub(crate) turn_ns: Option<u64>,
+    pub(crate) turns: u64,
+    pub(crate) panics: u64,
+    pub(crate) stalls: u64,
+    pub(crate) parks: u64,
+}

@@ -1,0 +1,292 @@
+//! The io_uring of one shard. Every pointer given to the kernel here belongs to an operation in
+//! the shard's slab, which keeps it until the completion (INV-8), or to the registered buffer
+//! slab, which the ring itself keeps.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use io_uring::types::{CancelBuilder, Fd, Fixed, FsyncFlags, SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
+
+use crate::buffer::{BufferSlab, DmaBuf, IoBuf};
+use crate::driver::{Op, OpKey, OpSlab};
+use crate::file::WriteMode;
+use crate::limits::{
+    BUFFER_ALIGN_BYTES, BUFFER_SLAB_REGISTERED_BYTES_MIN, RING_COMPLETIONS_PER_ENTRY,
+    RING_KERNEL_WORKERS_MAX,
+};
+
+/// The whole slab is one registered buffer.
+const SLAB_BUFFER_INDEX: u16 = 0;
+
+/// Names of entries that are no operation. Their slot number is beyond every slab's.
+const WAKE_USER_DATA: u64 = u64::MAX;
+const CANCEL_USER_DATA: u64 = u64::MAX - 1;
+
+pub(crate) enum Event {
+    Operation {
+        key: OpKey,
+        result: i32,
+    },
+    /// The bell rang; `armed` tells whether the next ring will be heard too.
+    Wake {
+        armed: bool,
+    },
+    Cancelled,
+}
+
+/// Where an entry finds its file.
+#[derive(Clone, Copy)]
+pub(crate) enum Target {
+    Registered(u32),
+    Descriptor,
+}
+
+/// Builds an entry for a registered file or a plain descriptor; the two are different types.
+macro_rules! on_target {
+    ($target:expr, $file:expr, |$fd:ident| $entry:expr) => {
+        match $target {
+            Target::Registered(slot) => {
+                let $fd = Fixed(slot);
+                $entry
+            }
+            Target::Descriptor => {
+                let $fd = Fd($file.descriptor().as_raw_fd());
+                $entry
+            }
+        }
+    };
+}
+
+pub(crate) struct Ring {
+    ring: IoUring,
+    /// Keeps the registered memory as long as the ring.
+    buffers: Option<Arc<BufferSlab>>,
+    enter_flags: EnterFlags,
+    set_up: SetUp,
+}
+
+impl Ring {
+    /// Must be called on the thread that will use the ring: it may be the only issuer.
+    pub(crate) fn new(entries: u32) -> io::Result<Ring> {
+        let (ring, set_up) = build(entries)?;
+        let params = ring.params();
+        if !params.is_feature_ext_arg() || !params.is_feature_nodrop() {
+            let text = "this kernel's io_uring lacks EXT_ARG or NODROP (Linux 5.11)";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        let mut enter_flags = EnterFlags::EXT_ARG | EnterFlags::GETEVENTS;
+        if params.is_feature_no_iowait() {
+            enter_flags |= EnterFlags::NO_IOWAIT;
+        }
+        let mut probe = Probe::new();
+        ring.submitter().register_probe(&mut probe)?;
+        let needed = [
+            opcode::Read::CODE,
+            opcode::Write::CODE,
+            opcode::ReadFixed::CODE,
+            opcode::WriteFixed::CODE,
+            opcode::Fsync::CODE,
+            opcode::PollAdd::CODE,
+            opcode::AsyncCancel::CODE,
+        ];
+        if let Some(code) = needed.into_iter().find(|code| !probe.is_supported(*code)) {
+            let text = format!("this kernel's io_uring lacks operation {code}");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        }
+        // Where the call is unknown, the kernel's own limit holds.
+        let _ = ring.submitter().register_iowq_max_workers(&mut RING_KERNEL_WORKERS_MAX.clone());
+        Ok(Ring { ring, buffers: None, enter_flags, set_up })
+    }
+
+    pub(crate) fn set_up(&self) -> SetUp {
+        self.set_up
+    }
+
+    pub(crate) fn completion_capacity(&self) -> usize {
+        self.ring.params().cq_entries() as usize
+    }
+
+    /// Registers as much of the slab as the memory lock limit allows. Returns the bytes.
+    pub(crate) fn register_buffers(
+        &mut self,
+        slab: &Arc<BufferSlab>,
+        memlock_bytes: usize,
+    ) -> io::Result<usize> {
+        let mut bytes = slab.len_bytes();
+        loop {
+            let part = libc::iovec { iov_base: slab.start().as_ptr().cast(), iov_len: bytes };
+            let registered = if bytes > memlock_bytes {
+                Err(io::Error::from_raw_os_error(libc::ENOMEM))
+            } else {
+                // SAFETY: `part` lies in the slab's allocation, and `self.buffers` keeps the
+                // slab until the ring, declared before it, has been dropped.
+                unsafe { self.ring.submitter().register_buffers(&[part]) }
+            };
+            match registered {
+                Ok(()) => {
+                    self.buffers = Some(Arc::clone(slab));
+                    slab.set_registered_bytes(bytes);
+                    return Ok(bytes);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                    bytes = bytes / 2 / BUFFER_ALIGN_BYTES * BUFFER_ALIGN_BYTES;
+                    if bytes < BUFFER_SLAB_REGISTERED_BYTES_MIN {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(crate) fn register_files(&self, count: u32) -> io::Result<()> {
+        self.ring.submitter().register_files_sparse(count)
+    }
+
+    /// Puts a descriptor, or none, into a place of the file table.
+    pub(crate) fn update_file(&self, slot: u32, descriptor: Option<i32>) -> io::Result<()> {
+        let descriptors = [descriptor.unwrap_or(-1)];
+        self.ring.submitter().register_files_update(slot, &descriptors).map(|_| ())
+    }
+
+    /// Entries not yet handed to the kernel.
+    pub(crate) fn queued(&mut self) -> usize {
+        self.ring.submission().len()
+    }
+
+    /// Queues the operation under `key`; the slab keeps it until the completion. False: the
+    /// queue is full. `cap` shortens the transfer, for tests.
+    pub(crate) fn push_operation(
+        &mut self,
+        key: OpKey,
+        slab: &mut OpSlab,
+        target: Target,
+        cap: usize,
+    ) -> bool {
+        let entry = match slab.op_mut(key) {
+            Op::Read { file, offset, buf, from, len } => {
+                let fixed = self.knows(buf);
+                let part = &mut buf[*from..*from + *len];
+                let (at, len) = (part.as_mut_ptr(), part.len().min(cap) as u32);
+                on_target!(target, file, |fd| if fixed {
+                    opcode::ReadFixed::new(fd, at, len, SLAB_BUFFER_INDEX).offset(*offset).build()
+                } else {
+                    opcode::Read::new(fd, at, len).offset(*offset).build()
+                })
+            }
+            Op::Write { file, offset, buf, from, len, mode } => {
+                let fixed = matches!(&*buf, IoBuf::Owned(owned) if self.knows(owned));
+                let part = &buf.as_bytes()[*from..*from + *len];
+                let (at, len) = (part.as_ptr(), part.len().min(cap) as u32);
+                let flags = if *mode == WriteMode::Dsync { libc::RWF_DSYNC } else { 0 };
+                on_target!(target, file, |fd| if fixed {
+                    let entry = opcode::WriteFixed::new(fd, at, len, SLAB_BUFFER_INDEX);
+                    entry.offset(*offset).rw_flags(flags).build()
+                } else {
+                    opcode::Write::new(fd, at, len).offset(*offset).rw_flags(flags).build()
+                })
+            }
+            Op::Flush { file, .. } => on_target!(target, file, |fd| {
+                opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build()
+            }),
+            _ => panic!("not an operation for the ring"),
+        };
+        self.push(&entry.user_data(key.to_user_data()))
+    }
+
+    fn knows(&self, buf: &DmaBuf) -> bool {
+        self.buffers.as_ref().is_some_and(|slab| buf.is_registered_in(slab))
+    }
+
+    /// Listens to the bell until an event says otherwise. The counter is never read: the poll
+    /// reports each ring of the bell, not its level.
+    pub(crate) fn push_wake(&mut self, bell: &OwnedFd) -> bool {
+        let entry = opcode::PollAdd::new(Fd(bell.as_raw_fd()), libc::POLLIN as u32).multi(true);
+        self.push(&entry.build().user_data(WAKE_USER_DATA))
+    }
+
+    pub(crate) fn push_cancel_all(&mut self) -> bool {
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
+        self.push(&entry.user_data(CANCEL_USER_DATA))
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) -> bool {
+        let mut queue = self.ring.submission();
+        // SAFETY: the memory and descriptor that the entry names belong to an operation that
+        // the slab keeps, and leaks rather than drops, until its completion; wake-ups and
+        // cancellations name no memory, and the port keeps the bell open.
+        unsafe { queue.push(entry) }.is_ok()
+    }
+
+    /// True if the kernel has work that only a call to it turns into completions.
+    pub(crate) fn wants_enter(&mut self) -> bool {
+        let queue = self.ring.submission();
+        queue.taskrun() || queue.cq_overflow()
+    }
+
+    pub(crate) fn has_events(&mut self) -> bool {
+        !self.ring.completion().is_empty()
+    }
+
+    /// Hands over queued entries and lets the kernel post finished work, without waiting.
+    pub(crate) fn submit(&self) -> io::Result<usize> {
+        self.ring.submit()
+    }
+
+    /// Hands over queued entries and sleeps until an event comes or the time has passed.
+    pub(crate) fn submit_and_sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let queued = self.queued() as u32;
+        let time = timeout.map(Timespec::from);
+        let args = SubmitArgs::new();
+        let args = time.as_ref().map_or(args, |time| args.timespec(time));
+        // SAFETY: EXT_ARG says that the argument is the kernel's getevents_arg, which is what
+        // `SubmitArgs` wraps; it and the time it points to live until the call returns.
+        unsafe { self.ring.submitter().enter(queued, 1, self.enter_flags.bits(), Some(&args)) }
+            .map(|_| ())
+    }
+
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        let entry = self.ring.completion().next()?;
+        Some(match entry.user_data() {
+            WAKE_USER_DATA => Event::Wake { armed: cqueue::more(entry.flags()) },
+            CANCEL_USER_DATA => Event::Cancelled,
+            data => Event::Operation { key: OpKey::from_user_data(data), result: entry.result() },
+        })
+    }
+}
+
+/// The best set-up the kernel knows. DEFER_TASKRUN needs SINGLE_ISSUER.
+fn build(entries: u32) -> io::Result<(IoUring, SetUp)> {
+    let mut last = io::Error::from_raw_os_error(libc::EINVAL);
+    for attempt in [SetUp::Deferred, SetUp::Cooperative, SetUp::Plain] {
+        let mut builder = IoUring::builder();
+        builder.dontfork().setup_clamp().setup_cqsize(entries * RING_COMPLETIONS_PER_ENTRY);
+        match attempt {
+            SetUp::Deferred => {
+                builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all();
+                builder.setup_taskrun_flag()
+            }
+            SetUp::Cooperative => builder.setup_coop_taskrun().setup_taskrun_flag(),
+            SetUp::Plain => &mut builder,
+        };
+        match builder.build(entries) {
+            Ok(ring) => return Ok((ring, attempt)),
+            // An unknown flag; the next attempt has fewer.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SetUp {
+    /// SINGLE_ISSUER with DEFER_TASKRUN (Linux 6.1).
+    Deferred,
+    /// COOP_TASKRUN (Linux 5.19).
+    Cooperative,
+    Plain,
+}

@@ -1,0 +1,227 @@
+//! From options to running shard threads, and a shard thread's life.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::driver::Driver;
+use crate::driver::pool::Pool;
+use crate::driver::threads::ThreadsDriver;
+use crate::driver::uring::{RingKit, UringDriver};
+use crate::error::{ShutdownReport, StartError};
+use crate::executor::{Fifo, ShardCore};
+use crate::ids::ShardId;
+use crate::limits;
+use crate::port::ShardPort;
+use crate::probe;
+use crate::runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions};
+use crate::shard::ShardParts;
+use crate::sys;
+use crate::time::Clock;
+
+/// A ring that stands, with what it had to do without, or why there is none.
+type RingReport = (ShardId, io::Result<Vec<String>>);
+
+/// What each shard thread tells the starter, and what it then waits for.
+struct Handshake {
+    ring: Sender<RingReport>,
+    verdict: Receiver<DriverKind>,
+}
+
+/// Decided once for all shards.
+#[derive(Clone)]
+struct Plan {
+    options: RuntimeOptions,
+    cpus: Vec<usize>,
+    shards: usize,
+    idle_spin: Duration,
+}
+
+impl Plan {
+    fn new(options: RuntimeOptions) -> Result<Plan, StartError> {
+        check("shards", options.shards as u64, 0, limits::SHARDS_MAX as u64)?;
+        let entries = options.ring_entries.into();
+        check("ring_entries", entries, 8, limits::RING_ENTRIES_MAX.into())?;
+        let slab = options.buffer_slab_bytes as u64;
+        check("buffer_slab_bytes", slab, 0, limits::BUFFER_SLAB_BYTES_MAX as u64)?;
+        let cpus = sys::allowed_cpus().map_err(|source| StartError::Affinity { source })?;
+        let shards = match options.shards {
+            0 => cpus.len().clamp(1, limits::SHARDS_MAX),
+            count => count,
+        };
+        let idle_spin_us = match options.idle_spin_us {
+            RuntimeOptions::IDLE_SPIN_US_AUTO if shards < cpus.len() => {
+                limits::IDLE_SPIN_US_DEFAULT
+            }
+            RuntimeOptions::IDLE_SPIN_US_AUTO => 0,
+            asked => asked,
+        };
+        check("idle_spin_us", idle_spin_us.into(), 0, limits::IDLE_SPIN_US_MAX.into())?;
+        let idle_spin = Duration::from_micros(idle_spin_us.into());
+        Ok(Plan { options, cpus, shards, idle_spin })
+    }
+
+    /// The CPU of a shard; none where shards outnumber CPUs and the kernel places them better.
+    fn cpu_of(&self, shard: ShardId) -> Option<usize> {
+        (self.options.pin && self.shards <= self.cpus.len()).then(|| self.cpus[shard.index()])
+    }
+}
+
+fn check(option: &'static str, found: u64, low: u64, high: u64) -> Result<(), StartError> {
+    if (low..=high).contains(&found) {
+        return Ok(());
+    }
+    Err(StartError::Option { option, found, range: format!("{low}..={high}") })
+}
+
+pub(crate) fn start(options: RuntimeOptions) -> Result<Runtime, StartError> {
+    let plan = Plan::new(options)?;
+    let mut ports = Vec::with_capacity(plan.shards);
+    for shard in 0..plan.shards {
+        let bell = sys::eventfd_new().map_err(|source| StartError::Wake { shard, source })?;
+        ports.push(Arc::new(ShardPort::new(Some(bell))));
+    }
+    let pool = Pool::new(plan.cpus.clone(), limits::POOL_THREADS_ALONE_MAX);
+    let short_io_bytes = plan.options.inject_short_io_bytes;
+    let runtime = Runtime::assemble(Clock::real(), ports, Some(pool), short_io_bytes);
+    let (ring, rings) = bounded(plan.shards);
+    let mut verdicts = Vec::with_capacity(plan.shards);
+    let mut threads = Vec::with_capacity(plan.shards);
+    for shard in (0..plan.shards).map(ShardId::from_index) {
+        let (verdict_sender, verdict) = bounded(1);
+        let handshake = Handshake { ring: ring.clone(), verdict };
+        // An early return drops the verdicts' senders, on which the started threads end.
+        threads.push(spawn_shard(&plan, &runtime, shard, handshake)?);
+        verdicts.push(verdict_sender);
+    }
+    drop(ring);
+    let kind = decide(&plan, &runtime, &rings)?;
+    if kind == DriverKind::Uring
+        && let Some(pool) = runtime.pool()
+    {
+        pool.set_threads_max(limits::POOL_THREADS_BESIDE_RING_MAX);
+    }
+    runtime.set_kind(kind);
+    runtime.set_threads(threads);
+    for verdict in verdicts {
+        // A shard thread that has already crashed is found by `shutdown`.
+        let _ = verdict.send(kind);
+    }
+    Ok(runtime)
+}
+
+/// All shards use a ring, or none does.
+fn decide(
+    plan: &Plan,
+    runtime: &Runtime,
+    rings: &Receiver<RingReport>,
+) -> Result<DriverKind, StartError> {
+    let mut refused: Option<(ShardId, io::Error)> = None;
+    let mut notes = Vec::new();
+    // Ends when every shard thread has reported and dropped its sender.
+    for (shard, result) in rings.iter() {
+        match result {
+            Ok(lacking) => notes.extend(lacking),
+            Err(error) => {
+                refused.get_or_insert((shard, error));
+            }
+        }
+    }
+    if plan.options.driver == DriverChoice::Threads {
+        return Ok(DriverKind::Threads);
+    }
+    let Some((shard, error)) = refused else {
+        notes.into_iter().for_each(|note| runtime.note(note));
+        return Ok(DriverKind::Uring);
+    };
+    let reason = probe::explain_ring_error(&error);
+    if plan.options.driver == DriverChoice::Uring {
+        return Err(StartError::Ring { shard: shard.index(), reason });
+    }
+    runtime.note(format!("I/O runs on threads, slower, because io_uring failed: {reason}"));
+    Ok(DriverKind::Threads)
+}
+
+fn spawn_shard(
+    plan: &Plan,
+    runtime: &Runtime,
+    shard: ShardId,
+    handshake: Handshake,
+) -> Result<JoinHandle<ShutdownReport>, StartError> {
+    let name = format!("sombra-shard-{}", shard.index());
+    let random_seed = sys::random_seed().map_err(|source| StartError::Random { source })?;
+    let (plan, runtime) = (plan.clone(), runtime.clone());
+    std::thread::Builder::new()
+        .name(name.clone())
+        .spawn(move || {
+            let Some(core) = prepare(&plan, &runtime, shard, random_seed, handshake) else {
+                return ShutdownReport::default();
+            };
+            live(core, &plan)
+        })
+        .map_err(|source| StartError::Thread { name, source })
+}
+
+/// Everything that must happen on the shard's own thread. `None`: the runtime does not start.
+fn prepare(
+    plan: &Plan,
+    runtime: &Runtime,
+    id: ShardId,
+    random_seed: [u8; 32],
+    handshake: Handshake,
+) -> Option<ShardCore> {
+    if let Some(cpu) = plan.cpu_of(id)
+        && let Err(error) = sys::pin_thread(&[cpu])
+    {
+        runtime.note(format!("shard {} is not pinned: {error}", id.index()));
+    }
+    let (kit, report) = if plan.options.driver == DriverChoice::Threads {
+        (None, Ok(Vec::new()))
+    } else {
+        match RingKit::new(&plan.options, id, runtime.port(id)) {
+            Ok((kit, lacking)) => (Some(kit), Ok(lacking)),
+            Err(error) => (None, Err(error)),
+        }
+    };
+    handshake.ring.send((id, report)).ok()?;
+    drop(handshake.ring);
+    let kind = handshake.verdict.recv().ok()?;
+    let (driver, buffers) = match kit {
+        Some(kit) if kind == DriverKind::Uring => {
+            let buffers = kit.buffers();
+            (Driver::Uring(Box::new(UringDriver::new(kit, runtime, id))), buffers)
+        }
+        _ => (Driver::Threads(ThreadsDriver::new(runtime, id)), None),
+    };
+    let parts = ShardParts { id, runtime: runtime.clone(), driver, random_seed, buffers };
+    let mut core = ShardCore::new(parts);
+    core.set_stall_budget(Duration::from_micros(plan.options.stall_budget_us));
+    Some(core)
+}
+
+/// Turns until told to stop. A panic in a task or job does not get here; one of the executor
+/// itself ends the shard, and what the kernel holds stays allocated.
+fn live(mut core: ShardCore, plan: &Plan) -> ShutdownReport {
+    let lived = catch_unwind(AssertUnwindSafe(|| {
+        loop {
+            let report = core.turn(usize::MAX, &mut Fifo);
+            if report.stop {
+                return core.shut_down(plan.options.shutdown_wait);
+            }
+            if !report.progressed {
+                core.idle(plan.idle_spin);
+            }
+        }
+    }));
+    lived.unwrap_or_else(|_| {
+        tracing::error!(target: "sombra_runtime", "a shard's executor panicked; it has ended");
+        // Whoever waits for a job of this shard learns that it will not run.
+        drop(core.shard().port().close());
+        std::mem::forget(core);
+        ShutdownReport { shards_crashed: 1, ..ShutdownReport::default() }
+    })
+}

@@ -1,0 +1,67 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Nanoseconds since the runtime's start.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Moment(u64);
+
+impl Moment {
+    pub const START: Moment = Moment(0);
+
+    pub const fn from_nanos(nanos: u64) -> Moment {
+        Moment(nanos)
+    }
+
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    pub fn checked_add(self, duration: Duration) -> Option<Moment> {
+        let nanos = u64::try_from(duration.as_nanos()).ok()?;
+        self.0.checked_add(nanos).map(Moment)
+    }
+
+    /// The time from `earlier` to here; zero if `earlier` is later.
+    pub const fn saturating_since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// The only source of time, so that a simulated run has none of its own.
+#[derive(Clone)]
+pub(crate) enum Clock {
+    Real {
+        origin: Instant,
+    },
+    #[cfg_attr(not(feature = "sim"), allow(dead_code))]
+    Virtual {
+        nanos: Arc<AtomicU64>,
+        wall_start_ms: u64,
+    },
+}
+
+impl Clock {
+    pub(crate) fn real() -> Clock {
+        Clock::Real { origin: Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Moment {
+        match self {
+            Clock::Real { origin } => Moment(origin.elapsed().as_nanos() as u64),
+            Clock::Virtual { nanos, .. } => Moment(nanos.load(Ordering::Relaxed)),
+        }
+    }
+
+    pub(crate) fn wall_clock_ms(&self) -> u64 {
+        match self {
+            // A clock before 1970 is no reason to fail; records only carry the time.
+            Clock::Real { .. } => SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .map_or(0, |since| since.as_millis() as u64),
+            Clock::Virtual { nanos, wall_start_ms } => {
+                wall_start_ms + nanos.load(Ordering::Relaxed) / 1_000_000
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The runtime on both real drivers, through its public surface.
+
+// Helpers outside `#[test]` functions are test code too.
+#![allow(clippy::unwrap_used)]
+
+mod fallback;
+mod files;
+mod harness;
+mod orphans;
+mod seccomp;
+mod sys;
+mod tasks;

@@ -1,0 +1,38 @@
+//! Every bound of this crate by name.
+
+use std::time::Duration;
+
+/// Writes of one transaction of the workload.
+pub const TRANSACTION_WRITES_MAX: usize = 12;
+/// Smallest value: the stamp that names its writer.
+pub const VALUE_BYTES_MIN: u32 = 24;
+/// Largest value that the workload writes; several blocks long.
+pub const VALUE_BYTES_MAX: u32 = 96 << 10;
+/// Keys of one keyspace of the workload.
+pub const KEYS_PER_SPACE_MAX: u32 = 1 << 16;
+/// Longest key that the workload makes.
+pub const KEY_BYTES_MAX: usize = 900;
+/// Violations that a history keeps; the rest are counted.
+pub const VIOLATIONS_KEPT_MAX: usize = 16;
+/// Ends of the surviving log that the judge tries before it calls the state unexplained.
+pub const CUTS_TRIED_MAX: usize = 512;
+/// Snapshots that one client holds while it goes on writing.
+pub const SNAPSHOTS_HELD_MAX: usize = 3;
+/// Clients of one simulated episode.
+pub const CLIENTS_MAX: u64 = 12;
+/// Operations of a counted seed.
+pub const OPERATIONS_MIN: u64 = 1_000;
+/// Crash-and-reopen episodes of one seed, a bound against a run that never ends.
+pub const EPISODES_MAX: u32 = 64;
+/// Steps of the world that opening or verifying a store may take before it counts as hung.
+pub const STEPS_OPEN_MAX: u64 = 3_000_000;
+/// Steps of the world that one episode's clients may take before they count as hung.
+pub const STEPS_EPISODE_MAX: u64 = 6_000_000;
+/// Failing seeds that a range report lists; the rest are counted.
+pub const FAILURES_LISTED_MAX: usize = 50;
+/// Steps between two looks at the progress of an episode's clients.
+pub const STEPS_PER_LOOK: u64 = 20_000;
+/// Virtual time without any progress after which clients count as hung.
+pub const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Openings that the end of a seed tries when planned faults hit them.
+pub const LAST_LOOKS_MAX: u32 = 8;

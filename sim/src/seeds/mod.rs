@@ -1,0 +1,81 @@
+//! Whole runs in a simulated world: one seed, several crashes, one verdict.
+
+mod opening;
+mod range;
+mod run;
+mod swarm;
+
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::limits;
+use crate::workload::TallyReport;
+use run::Run;
+
+pub use range::RangeReport;
+
+/// What a caller chooses beside the seed.
+#[derive(Clone, Debug)]
+pub struct SeedOptions {
+    /// Negative control: the disk says that flushes are done and does nothing.
+    pub flush_suppressed: bool,
+    /// The run goes on until its clients have done this much.
+    pub operations_min: u64,
+}
+
+impl Default for SeedOptions {
+    fn default() -> SeedOptions {
+        SeedOptions { flush_suppressed: false, operations_min: limits::OPERATIONS_MIN }
+    }
+}
+
+/// What one seed did and what was wrong with it.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct SeedReport {
+    pub seed: u64,
+    /// The same for every run of the same seed by the same build.
+    pub trace_hash: u64,
+    pub steps: u64,
+    pub work: TallyReport,
+    pub clients_min: u64,
+    pub shards_max: u64,
+    /// Power cuts and process deaths, those while opening among them.
+    pub crashes: u64,
+    pub crashes_in_open: u64,
+    pub faults: u64,
+    /// Openings after a crash or close that were compared with the model.
+    pub reopens: u64,
+    pub reads_judged: u64,
+    /// Log segments that were begun.
+    pub segments: u64,
+    pub lost: u64,
+    pub half_applied: u64,
+    /// What happened, an episode a line.
+    pub course: Vec<String>,
+    /// Everything that was wrong, `None` if nothing was.
+    pub failure: Option<String>,
+}
+
+impl SeedReport {
+    /// Whether the run was long and rough enough to count.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        let rough = self.crashes + self.faults > 0 && self.reopens > 0;
+        let long = self.work.operations >= limits::OPERATIONS_MIN;
+        rough && long && self.clients_min >= 4 && self.shards_max >= 2
+    }
+}
+
+/// Runs one seed. A panic anywhere in it is a failure of the seed, not of the caller.
+#[must_use]
+pub fn run_seed(seed: u64, options: &SeedOptions) -> SeedReport {
+    let outcome = catch_unwind(AssertUnwindSafe(|| Run::new(seed, options).finish()));
+    outcome.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let failure = Some(format!("panic: {}", text.unwrap_or("without a message")));
+        SeedReport { seed, failure, ..SeedReport::default() }
+    })
+}

@@ -1,0 +1,99 @@
+//! Opening a store in a simulated world, comparing it with the model, and making it ready.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sombra::{Db, OpenError, Options};
+use sombra_runtime::Runtime;
+
+use crate::model::{Recorder, Shared};
+use crate::workload::{Space, observe, prepare_spaces};
+
+/// Where the store of a simulated world lies.
+pub(super) const STORE_DIR: &str = "/store";
+
+/// A store that is open and has been compared with the model.
+pub(super) struct Opened {
+    pub(super) db: Db,
+    pub(super) spaces: Vec<Space>,
+}
+
+/// How far an opening has come.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// The model has been compared; what it shows is settled even if the rest is cut off.
+    pub(super) settled: bool,
+    pub(super) outcome: Option<Result<Opened, Refusal>>,
+}
+
+/// Why there is no open store.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// A bound on memory, log or disk; with more room it opens.
+    Bound(String),
+    /// Anything else is wrong.
+    Wrong(String),
+}
+
+/// Shared between the opening task and whoever turns the world.
+pub(super) type SharedProgress = Arc<Mutex<Progress>>;
+
+pub(super) fn lock(progress: &SharedProgress) -> MutexGuard<'_, Progress> {
+    progress.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What an opening needs.
+pub(super) struct Opening {
+    pub(super) runtime: Runtime,
+    pub(super) options: Options,
+    pub(super) history: Shared,
+    pub(super) keys: u32,
+    /// The store was closed before, so nothing at all may be missing.
+    pub(super) clean: bool,
+    pub(super) progress: SharedProgress,
+}
+
+impl Opening {
+    /// Opens, compares, prepares; leaves the outcome in `progress`.
+    pub(super) async fn run(self) {
+        let outcome = self.open().await;
+        lock(&self.progress).outcome = Some(outcome);
+    }
+
+    async fn open(&self) -> Result<Opened, Refusal> {
+        let opened = Db::open(&self.runtime, STORE_DIR, self.options.clone()).await;
+        let db = opened.map_err(|error| refuse(&error))?;
+        let observation = observe(&db, self.keys).await.map_err(Refusal::Wrong)?;
+        self.history.with(|history| history.settle(&observation, self.clean));
+        lock(&self.progress).settled = true;
+        let recorder: Arc<dyn Recorder> = Arc::new(self.history.clone());
+        match prepare_spaces(&db, &recorder).await {
+            Ok(spaces) => Ok(Opened { db, spaces }),
+            Err(error) => Err(refuse_keyspace(&error)),
+        }
+    }
+}
+
+fn refuse(error: &OpenError) -> Refusal {
+    let text = format!("open: {error}");
+    match error {
+        OpenError::MemoryTooSmall { .. } => Refusal::Bound(text),
+        OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            Refusal::Bound(text)
+        }
+        _ => Refusal::Wrong(text),
+    }
+}
+
+fn refuse_keyspace(error: &sombra::KeyspaceError) -> Refusal {
+    use sombra::{CommitError, KeyspaceError};
+    let text = format!("create keyspace: {error}");
+    let bound = matches!(
+        error,
+        KeyspaceError::Commit(
+            CommitError::MemoryFull { .. }
+                | CommitError::LogFull { .. }
+                | CommitError::DiskFull { .. }
+        )
+    );
+    if bound { Refusal::Bound(text) } else { Refusal::Wrong(text) }
+}

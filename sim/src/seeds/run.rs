@@ -1,0 +1,426 @@
+//! The life of one seed: open, work, crash, open again, until it has seen enough.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sombra::{Db, Options};
+use sombra_runtime::ShardId;
+use sombra_runtime::sim::{
+    DiskOp, RunEnd, SimDisk, SimDiskOptions, SimLatency, SimOptions, SimWorld,
+};
+
+use super::opening::{Opened, Opening, Refusal, SharedProgress, lock};
+use super::swarm::{Ending, Swarm};
+use super::{SeedOptions, SeedReport};
+use crate::limits;
+use crate::model::{Recorder, Shared};
+use crate::random::{Random, mix};
+use crate::workload::{Client, ClientOptions, Session, Tally};
+
+const EIO: i32 = 5;
+
+pub(super) struct Run {
+    random: Random,
+    swarm: Swarm,
+    /// What the store is opened with; a bound that keeps it shut is raised.
+    options: Options,
+    operations_min: u64,
+    disk: SimDisk,
+    history: Shared,
+    report: SeedReport,
+    life: u32,
+    /// The last opening ended by a close.
+    clean: bool,
+    /// Steps that the last opening took, to aim crashes at the next.
+    open_steps: u64,
+}
+
+/// What ends a seed early: the reason.
+type Failed = String;
+
+impl Run {
+    pub(super) fn new(seed: u64, options: &SeedOptions) -> Run {
+        let random = Random::new(seed);
+        let swarm = Swarm::draw(&mut random.fork(1));
+        let disk = SimDisk::new(disk_options(&mut random.fork(2), &swarm, options));
+        Run {
+            random: random.fork(3),
+            options: swarm.options.clone(),
+            swarm,
+            operations_min: options.operations_min,
+            disk,
+            history: Shared::default(),
+            report: SeedReport { seed, clients_min: u64::MAX, ..SeedReport::default() },
+            life: 0,
+            clean: false,
+            open_steps: 2_000,
+        }
+    }
+
+    pub(super) fn finish(mut self) -> SeedReport {
+        let outcome = self.episodes();
+        let (violations, totals) =
+            self.history.with(|history| (history.violations().to_vec(), history.totals()));
+        self.report.reads_judged = totals.reads;
+        let count = |pick: fn(&crate::model::Violation) -> Option<crate::model::TxnId>| {
+            let ids: std::collections::BTreeSet<_> = violations.iter().filter_map(pick).collect();
+            ids.len() as u64
+        };
+        self.report.lost = count(crate::model::Violation::lost);
+        self.report.half_applied = count(crate::model::Violation::half_applied);
+        self.report.failure = outcome.err();
+        for number in [totals.intents, totals.acknowledged, totals.refused, totals.reads] {
+            self.fold(number);
+        }
+        self.report
+    }
+
+    fn fold(&mut self, number: u64) {
+        self.report.trace_hash = mix(self.report.trace_hash ^ mix(number));
+    }
+
+    fn episodes(&mut self) -> Result<(), Failed> {
+        for number in 0..limits::EPISODES_MAX {
+            let enough = self.report.work.operations >= self.operations_min;
+            if enough && number >= self.swarm.episodes {
+                break;
+            }
+            let seen = |error: Failed| format!("episode {number}: {error}");
+            self.episode().map_err(seen)?;
+            self.sound().map_err(seen)?;
+        }
+        self.last_look().map_err(|error| format!("last opening: {error}"))?;
+        self.sound().map_err(|error| format!("last opening: {error}"))
+    }
+
+    /// Whether the model has found nothing wrong so far.
+    fn sound(&self) -> Result<(), Failed> {
+        self.history.with(|history| match history.violations() {
+            [] => Ok(()),
+            [first, ..] => Err(format!("{first} ({} such findings)", history.violation_count())),
+        })
+    }
+
+    fn world(&mut self) -> (SimWorld, u64) {
+        let least = if self.life == 0 { 2 } else { 1 };
+        let shards = self.random.between(least, self.swarm.shards_max);
+        self.report.shards_max = self.report.shards_max.max(shards);
+        self.life += 1;
+        let seed = self.random.next_u64();
+        let options = SimOptions::new(seed, shards as usize, self.disk.clone());
+        (SimWorld::new(options), shards)
+    }
+
+    fn episode(&mut self) -> Result<(), Failed> {
+        let (mut world, shards) = self.world();
+        let cut_short = self.random.percent(self.swarm.crash_in_open_percent);
+        let opened = if cut_short {
+            let steps = self.random.between(1, self.open_steps + self.open_steps / 4);
+            self.open(&mut world, Some(steps))?
+        } else {
+            self.open(&mut world, None)?
+        };
+        let Some(opened) = opened else {
+            self.tell(format!("{shards} shards, not opened"));
+            self.report.crashes += 1;
+            self.report.crashes_in_open += 1;
+            self.crash(world);
+            return Ok(());
+        };
+        let ending = self.swarm.ending(&mut self.random);
+        let tally = Arc::new(Tally::default());
+        let clients = self.spawn_clients(&mut world, &opened, shards, &tally);
+        let target = self.operations_min / u64::from(self.swarm.episodes);
+        let target = self.random.between(target / 3 + 1, target * 2);
+        if ending == Ending::Fault {
+            let on = *self.random.pick(&[DiskOp::Write, DiskOp::Flush, DiskOp::Write]);
+            self.disk.fail_next(on, self.random.scale(1, 200), EIO);
+        }
+        let worked =
+            self.work(&mut world, &tally, |now| now.ended == clients || now.operations >= target);
+        let done = tally.report();
+        let (work, kept) = (done.operations, done.acknowledged);
+        self.tell(format!("{shards} shards, {work} operations, {kept} kept, {ending:?}"));
+        let outcome = worked.and_then(|()| self.end(world, opened, ending, (&tally, clients)));
+        self.report.work += tally.report();
+        outcome
+    }
+
+    /// Opens and compares the store. `Ok(None)`: cut off, refused for a bound, or a planned
+    /// fault hit; nothing is open then.
+    fn open(&mut self, world: &mut SimWorld, steps: Option<u64>) -> Result<Option<Opened>, Failed> {
+        let progress = SharedProgress::default();
+        let faulty = steps.is_none() && self.random.percent(4);
+        if faulty {
+            let on = *self.random.pick(&[DiskOp::Read, DiskOp::Write, DiskOp::Flush, DiskOp::Path]);
+            self.disk.fail_next(on, self.random.scale(1, 60), EIO);
+        }
+        let opening = Opening {
+            runtime: world.runtime(),
+            options: self.options.clone(),
+            history: self.history.clone(),
+            keys: self.swarm.mix.keys,
+            clean: self.clean,
+            progress: Arc::clone(&progress),
+        };
+        world.spawn_client("opening", opening.run());
+        let begun = world.steps();
+        let steps_max = steps.unwrap_or(limits::STEPS_OPEN_MAX);
+        let end = world.run(steps_max, || lock(&progress).outcome.is_some());
+        let settled = lock(&progress).settled;
+        if settled {
+            self.report.reopens += 1;
+            self.clean = false;
+        }
+        if faulty {
+            self.disk.clear_faults();
+            self.report.faults += 1;
+        }
+        match lock(&progress).outcome.take() {
+            Some(Ok(opened)) => {
+                self.open_steps = world.steps() - begun;
+                Ok(Some(opened))
+            }
+            Some(Err(_)) if faulty => Ok(None),
+            Some(Err(Refusal::Bound(_))) if self.raise_bounds() => Ok(None),
+            Some(Err(Refusal::Bound(why) | Refusal::Wrong(why))) => Err(why),
+            None if steps.is_some() && !matches!(end, RunEnd::Stuck) => Ok(None),
+            None => Err(format!("opening hangs ({end:?}): {}", world.describe())),
+        }
+    }
+
+    /// Gives the store more room; false if it has all there is.
+    fn raise_bounds(&mut self) -> bool {
+        let (memory_bytes, log_bytes_max) = (256 << 20, 1 << 30);
+        let bounded = self.swarm.disk_bytes.take().is_some();
+        let tight =
+            self.options.memory_bytes < memory_bytes || self.options.log_bytes_max < log_bytes_max;
+        self.options.memory_bytes = memory_bytes;
+        self.options.log_bytes_max = log_bytes_max;
+        self.disk.set_options(|options| options.capacity_bytes = u64::MAX);
+        bounded || tight
+    }
+
+    fn spawn_clients(
+        &mut self,
+        world: &mut SimWorld,
+        opened: &Opened,
+        shards: u64,
+        tally: &Arc<Tally>,
+    ) -> u64 {
+        let clients = self.swarm.clients;
+        self.report.clients_min = self.report.clients_min.min(clients);
+        let live = self.history.with(|history| history.live_spaces());
+        for client in 0..clients as u16 {
+            let recorder: Arc<dyn Recorder> = Arc::new(self.history.clone());
+            let keyspaces = client < 2;
+            let name = format!("temporary-{client}");
+            let leftover = opened.db.keyspace(&name).filter(|_| keyspaces).and_then(|keyspace| {
+                let id = *live.get(&name)?;
+                Some(crate::workload::Leftover { id, keyspace, ordered: true })
+            });
+            let options = ClientOptions {
+                db: opened.db.clone(),
+                recorder,
+                tally: Arc::clone(tally),
+                spaces: opened.spaces.clone(),
+                mix: self.swarm.mix.clone(),
+                random: self.random.fork(u64::from(self.life) << 16 | u64::from(client)),
+                life: self.life,
+                client,
+                actions: u64::MAX,
+                keyspaces,
+                reuse_names: self.swarm.reuse_names,
+                leftover,
+            };
+            let on_shard = self.random.percent(self.swarm.on_shard_percent);
+            let shard = on_shard.then(|| ShardId::new(self.random.below(shards) as u16));
+            world.spawn_client("client", drive(options, shard));
+        }
+        clients
+    }
+
+    /// Turns the world until `done` says so. Fails when its clients make no progress.
+    fn work(
+        &mut self,
+        world: &mut SimWorld,
+        tally: &Tally,
+        done: impl Fn(&crate::workload::TallyReport) -> bool,
+    ) -> Result<(), Failed> {
+        let (mut progress, mut since) = (tally.report(), world.now());
+        let begun = world.steps();
+        loop {
+            match world.run(limits::STEPS_PER_LOOK, || done(&tally.report())) {
+                RunEnd::Done => return Ok(()),
+                RunEnd::Stuck => {
+                    return Err(format!("stuck: {:?}; {}", tally.report(), world.describe()));
+                }
+                RunEnd::StepsExhausted => {}
+            }
+            let (now, at) = (tally.report(), world.now());
+            if now != progress {
+                (progress, since) = (now, at);
+            }
+            let idle = at.saturating_since(since);
+            let steps = world.steps() - begun;
+            if idle > limits::IDLE_MAX || steps > limits::STEPS_EPISODE_MAX {
+                let where_now = world.describe();
+                return Err(format!("no progress for {idle:?}, {steps} steps: {where_now}"));
+            }
+        }
+    }
+
+    fn end(
+        &mut self,
+        mut world: SimWorld,
+        opened: Opened,
+        ending: Ending,
+        (tally, clients): (&Arc<Tally>, u64),
+    ) -> Result<(), Failed> {
+        self.healthy(&opened.db, ending)?;
+        self.report.segments += segments_begun(&opened.db);
+        self.report.crashes += 1;
+        let extra = self.random.scale(1, 400);
+        match ending {
+            Ending::PowerCut | Ending::Kill | Ending::KillThenPowerCut => {
+                world.run(extra, || false);
+                self.healthy(&opened.db, ending)?;
+            }
+            Ending::Fault => {
+                self.report.faults += 1;
+                world.run(extra * 20, || tally.report().ended == clients);
+            }
+            Ending::Close | Ending::DropHandles => {
+                tally.stop();
+                self.work(&mut world, tally, |now| now.ended == clients)?;
+                self.healthy(&opened.db, ending)?;
+                self.close(&mut world, opened, ending == Ending::Close)?;
+                self.fold_world(&world);
+                world.power_cut();
+                return Ok(());
+            }
+        }
+        self.fold_world(&world);
+        match ending {
+            Ending::PowerCut => world.power_cut(),
+            // What a failed write or flush left in the device is no longer covered by any later
+            // flush, so going on without a power cut would test a promise that nobody can make.
+            Ending::KillThenPowerCut | Ending::Fault => {
+                world.kill();
+                self.disk.power_cut();
+            }
+            _ => world.kill(),
+        }
+        self.disk.clear_faults();
+        drop(opened);
+        Ok(())
+    }
+
+    /// Lets the store go, with a close or by dropping its last handle.
+    fn close(&mut self, world: &mut SimWorld, opened: Opened, close: bool) -> Result<(), Failed> {
+        if !close {
+            drop(opened);
+            world.run(self.random.scale(1, 20_000), || false);
+            return Ok(());
+        }
+        let closed = Arc::new(Mutex::new(None));
+        let answer = Arc::clone(&closed);
+        let Opened { db, spaces } = opened;
+        drop(spaces);
+        world.spawn_client("close", async move {
+            let outcome = db.close().await;
+            *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        });
+        let outcome = || closed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let end = world.run(limits::STEPS_OPEN_MAX, || outcome().is_some());
+        match outcome() {
+            Some(Ok(())) => {
+                self.clean = true;
+                Ok(())
+            }
+            Some(Err(error)) => Err(format!("close: {error}")),
+            None => Err(format!("close hangs ({end:?}): {}", world.describe())),
+        }
+    }
+
+    /// A store stops itself only if a device failed it.
+    fn healthy(&self, db: &Db, ending: Ending) -> Result<(), Failed> {
+        match db.poison_reason() {
+            Some(reason) if ending != Ending::Fault => Err(format!("the store stopped: {reason}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Adds to what a reader of a failing seed wants to know.
+    fn tell(&mut self, what: String) {
+        self.report.course.push(what);
+    }
+
+    fn fold_world(&mut self, world: &SimWorld) {
+        self.report.steps += world.steps();
+        self.fold(world.trace_hash());
+    }
+
+    fn crash(&mut self, world: SimWorld) {
+        self.fold_world(&world);
+        match self.random.below(3) {
+            0 => world.kill(),
+            1 => world.power_cut(),
+            _ => {
+                world.kill();
+                self.disk.power_cut();
+            }
+        }
+    }
+
+    /// Opens once more with all the room there is, and compares.
+    fn last_look(&mut self) -> Result<(), Failed> {
+        self.raise_bounds();
+        for _ in 0..limits::LAST_LOOKS_MAX {
+            let (mut world, _) = self.world();
+            let opened = self.open(&mut world, None)?;
+            if let Some(opened) = opened {
+                self.healthy(&opened.db, Ending::Close)?;
+                self.close(&mut world, opened, true)?;
+                self.fold_world(&world);
+                world.kill();
+                return Ok(());
+            }
+            self.crash(world);
+        }
+        Err("the store stays shut".to_owned())
+    }
+}
+
+/// One client, as a task of somebody else's or as one on a shard.
+async fn drive(options: ClientOptions, shard: Option<ShardId>) {
+    let db = options.db.clone();
+    match shard {
+        None => Client::new(options, Session::Handle(db)).run().await,
+        Some(shard) => {
+            let work = move |local| Client::new(options, Session::OnShard(local)).run();
+            // A refusal means that the store has stopped; the run looks at that by itself.
+            let _stopped = db.on_shard(shard, work).await;
+        }
+    }
+}
+
+fn segments_begun(db: &Db) -> u64 {
+    let metrics = db.metrics();
+    let lines = metrics.lines();
+    let line = lines.iter().find(|line| line.name == "sombra_wal_segments_total");
+    line.map_or(0, |line| line.value as u64)
+}
+
+fn disk_options(random: &mut Random, swarm: &Swarm, options: &SeedOptions) -> SimDiskOptions {
+    let mut disk = SimDiskOptions::new(random.next_u64());
+    disk.flush_suppressed = options.flush_suppressed;
+    disk.capacity_bytes = swarm.disk_bytes.unwrap_or(u64::MAX);
+    disk.short_io_one_in = *random.pick(&[0, 0, 20, 200]);
+    disk.dio_alignment_bytes = *random.pick(&[512, 4096, 4096]);
+    let mut latency = |high: u64| SimLatency::us(1, random.scale(2, high) as u32);
+    disk.read_latency = latency(400);
+    disk.write_latency = latency(1_000);
+    disk.flush_latency = latency(4_000);
+    disk.path_latency = latency(2_000);
+    disk
+}

@@ -1,0 +1,18 @@
+//! The load that simulation and kill test share: clients that write, read, scan, hold snapshots
+//! and make keyspaces, and report all of it to a [`crate::model::Recorder`].
+
+mod client;
+mod commit;
+mod keyspaces;
+mod mix;
+mod observe;
+mod reading;
+mod session;
+mod tally;
+
+pub use client::{Client, ClientOptions, End};
+pub use keyspaces::{Leftover, Space, prepare_spaces};
+pub use mix::Mix;
+pub use observe::observe;
+pub use session::Session;
+pub use tally::{Tally, TallyReport};

@@ -1,0 +1,165 @@
+//! One face for the two ways to the store: the handle that any thread may use, and the handle
+//! of a task on a shard.
+
+use bytes::Bytes;
+use sombra::{
+    BeginError, CommitError, Committed, Db, Durability, Isolation, KeyRange, Keyspace, Local,
+    LocalDb, LocalTransaction, Lsn, ReadError, Snapshot, Transaction, WriteError,
+};
+
+/// How a client reaches the store.
+pub enum Session {
+    Handle(Db),
+    OnShard(LocalDb),
+}
+
+/// An open transaction of either kind.
+pub(crate) enum Tx {
+    Handle(Transaction),
+    OnShard(LocalTransaction),
+}
+
+/// An open snapshot of either kind.
+pub(crate) enum View {
+    Handle(Snapshot),
+    OnShard(Snapshot<Local>),
+}
+
+impl Session {
+    pub(crate) fn begin(&self) -> Result<Tx, BeginError> {
+        match self {
+            Session::Handle(db) => db.begin(Isolation::Snapshot).map(Tx::Handle),
+            Session::OnShard(db) => db.begin(Isolation::Snapshot).map(Tx::OnShard),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<View, BeginError> {
+        match self {
+            Session::Handle(db) => db.snapshot().map(View::Handle),
+            Session::OnShard(db) => db.snapshot().map(View::OnShard),
+        }
+    }
+
+    pub(crate) async fn put(
+        &self,
+        keyspace: &Keyspace,
+        key: &[u8],
+        value: Vec<u8>,
+    ) -> Result<Lsn, CommitError> {
+        match self {
+            Session::Handle(db) => db.put(keyspace, key, value).await,
+            Session::OnShard(db) => db.put(keyspace, key, value).await,
+        }
+    }
+
+    pub(crate) async fn delete(&self, keyspace: &Keyspace, key: &[u8]) -> Result<Lsn, CommitError> {
+        match self {
+            Session::Handle(db) => db.delete(keyspace, key).await,
+            Session::OnShard(db) => db.delete(keyspace, key).await,
+        }
+    }
+}
+
+impl Tx {
+    pub(crate) fn snapshot_lsn(&self) -> Lsn {
+        match self {
+            Tx::Handle(tx) => tx.snapshot_lsn(),
+            Tx::OnShard(tx) => tx.snapshot_lsn(),
+        }
+    }
+
+    pub(crate) async fn get(
+        &self,
+        keyspace: &Keyspace,
+        key: &[u8],
+    ) -> Result<Option<Bytes>, ReadError> {
+        match self {
+            Tx::Handle(tx) => tx.get(keyspace, key).await,
+            Tx::OnShard(tx) => tx.get(keyspace, key).await,
+        }
+    }
+
+    pub(crate) fn put(
+        &self,
+        keyspace: &Keyspace,
+        key: &[u8],
+        value: Vec<u8>,
+    ) -> Result<(), WriteError> {
+        match self {
+            Tx::Handle(tx) => tx.put(keyspace, key, value),
+            Tx::OnShard(tx) => tx.put(keyspace, key, value),
+        }
+    }
+
+    pub(crate) fn delete(&self, keyspace: &Keyspace, key: &[u8]) -> Result<(), WriteError> {
+        match self {
+            Tx::Handle(tx) => tx.delete(keyspace, key),
+            Tx::OnShard(tx) => tx.delete(keyspace, key),
+        }
+    }
+
+    pub(crate) fn relax(&self) {
+        match self {
+            Tx::Handle(tx) => tx.durability(Durability::Async),
+            Tx::OnShard(tx) => tx.durability(Durability::Async),
+        }
+    }
+
+    pub(crate) async fn commit(self) -> Result<Committed, CommitError> {
+        match self {
+            Tx::Handle(tx) => tx.commit().await,
+            Tx::OnShard(tx) => tx.commit().await,
+        }
+    }
+
+    pub(crate) fn rollback(self) {
+        match self {
+            Tx::Handle(tx) => tx.rollback(),
+            Tx::OnShard(tx) => tx.rollback(),
+        }
+    }
+}
+
+impl View {
+    pub(crate) fn lsn(&self) -> Lsn {
+        match self {
+            View::Handle(view) => view.lsn(),
+            View::OnShard(view) => view.lsn(),
+        }
+    }
+
+    pub(crate) async fn get(
+        &self,
+        keyspace: &Keyspace,
+        key: &[u8],
+    ) -> Result<Option<Bytes>, ReadError> {
+        match self {
+            View::Handle(view) => view.get(keyspace, key).await,
+            View::OnShard(view) => view.get(keyspace, key).await,
+        }
+    }
+
+    /// Every row of `range`, as the scan hands them out.
+    pub(crate) async fn rows(
+        &self,
+        keyspace: &Keyspace,
+        range: KeyRange,
+    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        let mut rows = Vec::new();
+        match self {
+            View::Handle(view) => {
+                let mut scan = view.scan(keyspace, range);
+                while let Some(row) = scan.next().await? {
+                    rows.push(row);
+                }
+            }
+            View::OnShard(view) => {
+                let mut scan = view.scan(keyspace, range);
+                while let Some(row) = scan.next().await? {
+                    rows.push(row);
+                }
+            }
+        }
+        Ok(rows)
+    }
+}

@@ -1,0 +1,173 @@
+//! `cargo xtask check`: one command for a developer and for CI.
+
+use crate::{
+    Failure, layers,
+    limits::{CHECK_KILL_ROUNDS, CHECK_SECONDS_MAX, CHECK_SIM_SEEDS},
+    process, testing, tidy,
+    workspace::Workspace,
+};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+#[derive(clap::Args)]
+pub(crate) struct CheckArguments {
+    /// Stop at the first step that fails
+    #[arg(long)]
+    fail_fast: bool,
+}
+
+enum Done {
+    Passed(Vec<String>),
+    Skipped(String),
+}
+
+type Step = fn(&Workspace) -> Result<Done, Failure>;
+
+/// Cheap steps first: a wrong blank is told in seconds, not behind a build.
+const STEPS: [(&str, Step); 11] = [
+    ("format", format),
+    ("layers", layers_step),
+    ("tidy", tidy_step),
+    ("lints", lints),
+    ("lints of the product", product_lints),
+    ("licences", licences),
+    ("test", test),
+    ("models of the runtime", runtime_models),
+    ("models of the engine", engine_models),
+    ("kill", kill),
+    ("sim", sim),
+];
+
+pub(crate) fn run(workspace: &Workspace, arguments: &CheckArguments) -> Result<(), Failure> {
+    let begin = Instant::now();
+    let mut report = Vec::new();
+    let mut closing = Vec::new();
+    let mut failed = Vec::new();
+    for (name, step) in STEPS {
+        println!("\n== {name}");
+        let step_begin = Instant::now();
+        let outcome = step(workspace);
+        let took = step_begin.elapsed();
+        let verdict = match outcome {
+            Ok(Done::Passed(lines)) => {
+                closing.extend(lines.into_iter().map(|line| format!("{name}: {line}")));
+                "ok".to_owned()
+            }
+            Ok(Done::Skipped(why)) => format!("SKIPPED: {why}"),
+            Err(failure) => {
+                failed.push(name);
+                format!("FAILED: {failure}")
+            }
+        };
+        let line = format!("{name:<22} {:>7.1} s  {verdict}", took.as_secs_f64());
+        println!("{line}");
+        report.push(line);
+        if arguments.fail_fast && !failed.is_empty() {
+            break;
+        }
+    }
+    conclude(&report, &closing, &failed, begin.elapsed())
+}
+
+fn conclude(
+    report: &[String],
+    closing: &[String],
+    failed: &[&str],
+    took: Duration,
+) -> Result<(), Failure> {
+    println!("\n== summary");
+    for line in closing.iter().chain(report) {
+        println!("{line}");
+    }
+    println!("{:<22} {:>7.1} s", "all", took.as_secs_f64());
+    if took > Duration::from_secs(CHECK_SECONDS_MAX) {
+        println!("note: longer than the {CHECK_SECONDS_MAX} s that a change should wait");
+    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+fn passes(mut command: Command) -> Result<Done, Failure> {
+    process::run(&mut command).map(|()| Done::Passed(Vec::new()))
+}
+
+fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
+    let mut command = workspace.cargo();
+    command.args(arguments);
+    command
+}
+
+/// A component of the toolchain that is not there is a skipped step, not a broken change.
+fn with_tool(workspace: &Workspace, tool: &str, arguments: &[&str]) -> Result<Done, Failure> {
+    if !process::answers(&mut cargo(workspace, &[tool, "--version"])) {
+        return Ok(Done::Skipped(format!("`cargo {tool}` is not installed")));
+    }
+    passes(cargo(workspace, arguments))
+}
+
+fn format(workspace: &Workspace) -> Result<Done, Failure> {
+    with_tool(workspace, "fmt", &["fmt", "--all", "--", "--check"])
+}
+
+fn lints(workspace: &Workspace) -> Result<Done, Failure> {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    with_tool(workspace, "clippy", &arguments)
+}
+
+/// Tests switch features on; what ships must be clean without them.
+fn product_lints(workspace: &Workspace) -> Result<Done, Failure> {
+    with_tool(workspace, "clippy", &["clippy", "-p", "sombra-cli", "--", "-D", "warnings"])
+}
+
+fn licences(workspace: &Workspace) -> Result<Done, Failure> {
+    with_tool(workspace, "deny", &["deny", "check", "bans", "licenses", "sources"])
+}
+
+fn layers_step(workspace: &Workspace) -> Result<Done, Failure> {
+    layers::run(workspace).map(|()| Done::Passed(Vec::new()))
+}
+
+fn tidy_step(workspace: &Workspace) -> Result<Done, Failure> {
+    tidy::run(workspace).map(|()| Done::Passed(Vec::new()))
+}
+
+fn test(workspace: &Workspace) -> Result<Done, Failure> {
+    testing::run(workspace).map(|summary| Done::Passed(summary.closing_lines))
+}
+
+fn runtime_models(workspace: &Workspace) -> Result<Done, Failure> {
+    models(workspace, "sombra-runtime")
+}
+
+fn engine_models(workspace: &Workspace) -> Result<Done, Failure> {
+    models(workspace, "sombra")
+}
+
+/// Loom replaces the atomics at compile time, so its build has a folder of its own.
+fn models(workspace: &Workspace, package: &str) -> Result<Done, Failure> {
+    let mut command = cargo(workspace, &["test", "--release", "-p", package, "--lib", "loom"]);
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    command.env("RUSTFLAGS", format!("{flags} --cfg sombra_loom").trim_start());
+    command.env("CARGO_TARGET_DIR", workspace.target_dir().join("loom"));
+    let transcript = process::run_and_keep(command)?;
+    if !transcript.status.success() {
+        return Err(format!("models of {package}: {}", transcript.status));
+    }
+    testing::closing_lines_of_models(&transcript.lines).map(Done::Passed)
+}
+
+/// Crash and seed runs are worth having in numbers, so they use the optimised build of this tool.
+fn released(workspace: &Workspace, arguments: &[&str]) -> Result<Done, Failure> {
+    let mut command = cargo(workspace, &["run", "--release", "--quiet", "-p", "xtask", "--"]);
+    command.args(arguments);
+    passes(command)
+}
+
+fn kill(workspace: &Workspace) -> Result<Done, Failure> {
+    released(workspace, &["kill", "--rounds", &CHECK_KILL_ROUNDS.to_string()])
+}
+
+fn sim(workspace: &Workspace) -> Result<Done, Failure> {
+    released(workspace, &["sim", "--seeds", CHECK_SIM_SEEDS])
+}

@@ -1,0 +1,17 @@
+//! Every bound that a check enforces, so that nobody has to look for the number.
+
+/// Lines of one file without its test items: above this the file must be split.
+pub(crate) const FILE_LINES_MAX: usize = 600;
+/// Lines of one file without its test items: above this the file is named in a note.
+pub(crate) const FILE_LINES_NOTED: usize = 400;
+/// Lines of one function, from `fn` to its closing brace.
+pub(crate) const FUNCTION_LINES_MAX: usize = 70;
+/// Characters of one line of Rust.
+pub(crate) const LINE_CHARS_MAX: usize = 100;
+/// Findings printed in full by one check; the rest are only counted.
+pub(crate) const FINDINGS_PRINTED_MAX: usize = 100;
+/// `kill` rounds and `sim` seeds that a developer waits for in `check`.
+pub(crate) const CHECK_KILL_ROUNDS: u32 = 25;
+pub(crate) const CHECK_SIM_SEEDS: &str = "0..200";
+/// Wall time that `check` may take on two cores.
+pub(crate) const CHECK_SECONDS_MAX: u64 = 15 * 60;
