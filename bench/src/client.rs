@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sombra::{CommitError, TransactionError};
 
-use crate::limits::{CONFLICT_ATTEMPTS_MAX, OPS_BEFORE_YIELD};
+use crate::limits::{BACK_OFF_US_MAX, BACK_OFF_US_MIN, CONFLICT_ATTEMPTS_MAX, OPS_BEFORE_YIELD};
 use crate::measure::{Ledger, Pace, Recorder, Stop, Window, later};
 use crate::random::Random;
 use crate::site::{Replaced, Site};
@@ -96,7 +97,7 @@ impl Client {
     }
 
     async fn perform(
-        &self,
+        &mut self,
         site: &impl Site,
         operation: Operation,
         (record, tag): (u64, WriteTag),
@@ -128,7 +129,7 @@ impl Client {
                 Err(error) if error.is_retryable() && attempt < CONFLICT_ATTEMPTS_MAX => {
                     report.conflicts += 1;
                     attempt += 1;
-                    site.breathe().await;
+                    self.back_off(site, attempt).await;
                 }
                 Err(error) => {
                     if matches!(error, TransactionError::Commit(CommitError::Unknown { .. })) {
@@ -138,6 +139,14 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Waits before another attempt, longer each time: until the winner's write is visible, every
+    /// attempt would lose to it again.
+    async fn back_off(&mut self, site: &impl Site, attempt: u32) {
+        let ceiling = (BACK_OFF_US_MIN << attempt.min(16)).min(BACK_OFF_US_MAX);
+        let pause = Duration::from_micros(ceiling / 2 + self.random.below(ceiling / 2));
+        site.wait_until(later(site.now(), pause)).await;
     }
 
     /// Every record is loaded before a phase begins, so a read finds a value of its own record.

@@ -15,7 +15,7 @@ pub const PAIRS_MAX: usize = 1_000;
 /// Fewest pairs that make a ratio.
 pub const PAIRS_MIN_FOR_RATIO: usize = 11;
 /// Shortest side of a pair that makes a ratio.
-pub const PAIR_SIDE_SECONDS_MIN: u64 = 5;
+pub const PAIR_SIDE_SECONDS_MIN: f64 = 5.0;
 /// Widest half-interval of the A/A row at which wall-clock ratios still count.
 pub const AA_HALF_WIDTH_MAX: f64 = 0.10;
 /// Resamples of a bootstrap interval.
@@ -44,6 +44,9 @@ pub const LOADERS_PER_SHARD: usize = 8;
 pub const OPS_BEFORE_YIELD: u32 = 8;
 /// Attempts of one write that meets a conflict.
 pub const CONFLICT_ATTEMPTS_MAX: u32 = 1_000;
+/// Shortest and longest pause before such an attempt; half of each pause is drawn.
+pub const BACK_OFF_US_MIN: u64 = 25;
+pub const BACK_OFF_US_MAX: u64 = 4_000;
 /// Missing writes that a report names one by one.
 pub const MISSING_NAMED_MAX: usize = 16;
 /// Latencies above this are recorded as this.

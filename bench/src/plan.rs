@@ -79,7 +79,7 @@ impl Default for Plan {
             distribution: None,
             mixes: vec![Mix::A, Mix::B, Mix::C, Mix::F],
             warmup: Duration::from_secs(1),
-            measured: Duration::from_secs(4),
+            measured: Duration::from_secs(3),
             rate_per_s: None,
             pairs: None,
             seed: 1,

@@ -3,6 +3,7 @@
 use sombra::DurabilityMethod;
 
 use crate::error::BenchError;
+use crate::limits::{PAIR_SIDE_SECONDS_MIN, PAIRS_MIN_FOR_RATIO};
 use crate::measure::Stop;
 use crate::phase::clients::{ClientsPhase, ClientsRun};
 use crate::phase::disk::Scratch;
@@ -182,8 +183,14 @@ impl Report {
         });
         if let Some(pairs) = &self.pairs {
             let commit_per_durable_write = pairs.commit_against_reference.median;
-            self.ratio =
-                Some(RatioFigures { commit_per_durable_write, is_median_of_pairs: true });
+            self.ratio = Some(RatioFigures { commit_per_durable_write, is_median_of_pairs: true });
+            if pairs.pairs < PAIRS_MIN_FOR_RATIO || pairs.side_seconds < PAIR_SIDE_SECONDS_MIN {
+                let text = format!(
+                    "a glance, not a measurement: that takes {PAIRS_MIN_FOR_RATIO} pairs or more, \
+                     each side {PAIR_SIDE_SECONDS_MIN} s or longer"
+                );
+                self.notes.push(text);
+            }
         }
         if let Some(note) = &self.environment.driver_note {
             self.notes.push(note.clone());

@@ -114,11 +114,7 @@ pub(crate) struct ShardTask {
     pub(crate) tasks: u64,
 }
 
-fn make_store(
-    runtime: &Runtime,
-    plan: &Plan,
-    place: &Place,
-) -> Result<(Db, Keyspace), BenchError> {
+fn make_store(runtime: &Runtime, plan: &Plan, place: &Place) -> Result<(Db, Keyspace), BenchError> {
     let options = Options { open_mode: OpenMode::CreateNew, ..store_options(plan) };
     let db = runtime.block_on(Db::open(runtime, place.store(), options))?;
     // Hashing the whole key spreads every workload over all tablets, whatever its keys look like.

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::output::{print_json, stdout};
 
-const SECONDS_DEFAULT: u64 = 4;
+const SECONDS_DEFAULT: u64 = 3;
 const PAIR_SECONDS_DEFAULT: u64 = 5;
 
 #[derive(Args)]
@@ -50,7 +50,7 @@ pub(crate) struct BenchArgs {
     /// Choose records so in every phase; by default uniform, and zipfian for YCSB.
     #[arg(long, value_name = "KIND")]
     distribution: Option<DistributionArg>,
-    /// Measured seconds of each phase [default: 4, or 5 with --pairs].
+    /// Measured seconds of each phase [default: 3, or 5 with --pairs].
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
     /// Seconds before each phase that do not count.

@@ -101,7 +101,9 @@ fn read_owners_file(path: &Path) -> Outcome<Vec<Metric>> {
     let metric = |line: &str| {
         parse_line(line).ok_or_else(|| {
             let file = file.display();
-            Failure::work(format!("{file}: expected `name{{label=\"value\"}} number`, found {line:?}"))
+            Failure::work(format!(
+                "{file}: expected `name{{label=\"value\"}} number`, found {line:?}"
+            ))
         })
     };
     text.lines().map(metric).collect()

@@ -25,7 +25,7 @@ impl Notation {
             Notation::Plain => Ok(bytes.to_vec()),
             Notation::Hex => parse_hex(bytes).ok_or_else(|| {
                 let found = bytes.escape_ascii();
-                Failure::usage(format!("{what}: expected pairs of hex digits, found {found:?}"))
+                Failure::usage(format!("{what}: expected pairs of hex digits, found {found}"))
             }),
         }
     }

@@ -20,6 +20,12 @@ pub const CUTS_TRIED_MAX: usize = 512;
 pub const SNAPSHOTS_HELD_MAX: usize = 3;
 /// Clients of one simulated episode.
 pub const CLIENTS_MAX: u64 = 12;
+/// Size of a log segment: the smallest, so that runs cross many.
+pub const SEGMENT_BYTES: u64 = 1 << 20;
+/// Bounds that a store is opened with: so tight that runs reach them, and so ample that none does.
+pub const MEMORY_BYTES_TIGHT: u64 = 16 << 20;
+pub const MEMORY_BYTES_AMPLE: u64 = 256 << 20;
+pub const LOG_BYTES_AMPLE: u64 = 1 << 30;
 /// Operations of a counted seed.
 pub const OPERATIONS_MIN: u64 = 1_000;
 /// Crash-and-reopen episodes of one seed, a bound against a run that never ends.

@@ -1,12 +1,36 @@
 //! `cargo xtask kill`: a writing process dies by SIGKILL at random moments; what it had
 //! acknowledged must be there when the store is opened again.
+//!
+//! The store is opened, compared and written by a process of its own, which reports each step
+//! through a pipe; this process only draws the moment, kills, and judges. So every opening but
+//! the last follows a crash, and a kill may hit the opening itself.
+
+mod life;
+mod totals;
+mod writer;
 
 use crate::{Failure, workspace::Workspace};
-use std::path::PathBuf;
+use life::{Life, Plan};
+use sombra_sim::random::Random;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use totals::Totals;
+
+pub(crate) use writer::{WriterArguments, run as run_writer};
+
+/// Acknowledged commits without which a round does not count.
+const ACKNOWLEDGED_MIN: u64 = 200;
+/// Share of cross-shard transactions below which a round does not count.
+const CROSS_SHARD_PERCENT_MIN: u64 = 30;
+/// Lives of one store before it is made anew, so that its log stays within its bound.
+const LIVES_PER_STORE: u32 = 50;
+/// Lives per counted round after which the machine is too slow for this test.
+const LIVES_PER_ROUND_MAX: u32 = 5;
+const WRITERS: u16 = 12;
 
 #[derive(clap::Args)]
 pub(crate) struct KillArguments {
-    /// How many times the process is killed and the store reopened
+    /// How many counted rounds: killed, reopened, compared, with 200 commits acknowledged before
     #[arg(long)]
     rounds: u32,
     /// Folder for the store, on the file system under test; default: below the target folder
@@ -15,14 +39,180 @@ pub(crate) struct KillArguments {
     /// Seed of the kill moments and of the workload
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[arg(long, value_enum, default_value_t = Driver::Auto)]
+    driver: Driver,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Driver {
+    /// io_uring where the host allows it, otherwise threads
+    Auto,
+    Uring,
+    Threads,
+}
+
+impl Driver {
+    fn name(self) -> &'static str {
+        match self {
+            Driver::Auto => "auto",
+            Driver::Uring => "uring",
+            Driver::Threads => "threads",
+        }
+    }
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &KillArguments) -> Result<(), Failure> {
-    let dir = arguments.fs_dir.clone().unwrap_or_else(|| workspace.target_dir().join("kill"));
-    Err(format!(
-        "the kill test is not built in (asked for {} rounds in {}, seed {})",
-        arguments.rounds,
-        dir.display(),
-        arguments.seed
-    ))
+    let below = arguments.fs_dir.clone().unwrap_or_else(|| workspace.target_dir().join("kill"));
+    let dir = below.join(format!("kill-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    println!("kill: store in {}, seed {}", dir.display(), arguments.seed);
+    let mut test = KillTest::new(arguments, dir.clone());
+    let outcome = test.rounds();
+    println!("{}", test.totals);
+    println!("kill -9 ends a process, not a device: this covers process crashes only.");
+    if let Err(failure) = outcome {
+        return Err(format!("{failure}\nthe store is kept in {}", dir.display()));
+    }
+    std::fs::remove_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))
+}
+
+struct KillTest<'a> {
+    arguments: &'a KillArguments,
+    dir: PathBuf,
+    random: Random,
+    totals: Totals,
+    life: u32,
+    /// How long the last complete opening took, from the start of the process.
+    opening: Duration,
+    /// Acknowledged commits per second while the clients work.
+    rate: f64,
+}
+
+impl KillTest<'_> {
+    fn new(arguments: &KillArguments, dir: PathBuf) -> KillTest<'_> {
+        KillTest {
+            arguments,
+            dir,
+            random: Random::new(arguments.seed),
+            totals: Totals::default(),
+            life: 0,
+            opening: Duration::from_millis(300),
+            rate: 2_000.0,
+        }
+    }
+
+    fn rounds(&mut self) -> Result<(), Failure> {
+        let lives_max = self.arguments.rounds.saturating_mul(LIVES_PER_ROUND_MAX) + 20;
+        let mut store = 0;
+        while self.totals.counted < u64::from(self.arguments.rounds) {
+            if self.life > lives_max {
+                return Err(format!("{} lives are not enough for these rounds", self.life));
+            }
+            store += 1;
+            let path = self.dir.join(format!("store-{store}"));
+            self.store(&path)?;
+            std::fs::remove_dir_all(&path)
+                .map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// One store from its making to its last comparison.
+    fn store(&mut self, path: &Path) -> Result<(), Failure> {
+        let mut history = sombra_sim::model::History::default();
+        let mut pending = Pending::default();
+        for number in 1..=LIVES_PER_STORE {
+            let enough = self.totals.counted + u64::from(pending.counts())
+                >= u64::from(self.arguments.rounds);
+            let last = number == LIVES_PER_STORE || enough;
+            self.life += 1;
+            let plan = self.plan(path, number, last);
+            let life = Life::run(&plan).map_err(|error| format!("life {}: {error}", self.life))?;
+            self.judge(&life, &mut history, &mut pending)?;
+            self.totals.end_of_life(&life, plan.kill_after.is_some());
+            self.learn(&life);
+            if last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The moment of the kill is uniform over an opening and about four times the work that a
+    /// counted round needs, so most rounds count and a fair share of kills hits an opening.
+    fn plan(&mut self, path: &Path, number: u32, last: bool) -> Plan {
+        let needed = ACKNOWLEDGED_MIN as f64 / self.rate;
+        let opening = self.opening.as_secs_f64();
+        let span = opening + (4.0 * needed).max(3.0 * opening);
+        let moment = span * self.random.below(1 << 20) as f64 / f64::from(1 << 20);
+        Plan {
+            store: path.to_path_buf(),
+            seed: self.random.next_u64(),
+            life: number,
+            shards: self.random.between(2, 4),
+            driver: self.arguments.driver,
+            kill_after: (!last).then(|| Duration::from_secs_f64(moment)),
+        }
+    }
+
+    /// Feeds a life's reports to the model. The comparison that it made settles what earlier
+    /// lives left open.
+    fn judge(
+        &mut self,
+        life: &Life,
+        history: &mut sombra_sim::model::History,
+        pending: &mut Pending,
+    ) -> Result<(), Failure> {
+        if let Some(observation) = &life.observation {
+            history.settle(observation, false);
+            self.totals.compared(history, pending);
+            *pending = Pending::default();
+        }
+        for event in &life.events {
+            history.apply(event.clone());
+        }
+        pending.kills += u64::from(life.killed);
+        pending.acknowledged += life.acknowledged;
+        pending.transactions += life.transactions;
+        pending.cross_shard += life.cross_shard;
+        match history.violations() {
+            [] => Ok(()),
+            violations => {
+                let texts: Vec<String> = violations.iter().map(ToString::to_string).collect();
+                let seed = self.arguments.seed;
+                Err(format!("seed {seed}, life {}: {}", self.life, texts.join("\n")))
+            }
+        }
+    }
+
+    fn learn(&mut self, life: &Life) {
+        let blend = |old: f64, new: f64| 0.8 * old + 0.2 * new;
+        if let Some(opening) = life.opening {
+            let seconds = blend(self.opening.as_secs_f64(), opening.as_secs_f64());
+            self.opening = Duration::from_secs_f64(seconds);
+        }
+        if let Some(worked) = life.worked
+            && life.acknowledged > ACKNOWLEDGED_MIN / 4
+        {
+            let rate = life.acknowledged as f64 / worked.as_secs_f64().max(0.001);
+            self.rate = blend(self.rate, rate).max(50.0);
+        }
+    }
+}
+
+/// What has happened since the store was last compared with the model.
+#[derive(Clone, Copy, Default)]
+struct Pending {
+    kills: u64,
+    acknowledged: u64,
+    transactions: u64,
+    cross_shard: u64,
+}
+
+impl Pending {
+    /// Whether the comparison that follows completes a counted round.
+    fn counts(&self) -> bool {
+        let enough = self.kills > 0 && self.acknowledged >= ACKNOWLEDGED_MIN;
+        enough && self.cross_shard * 100 >= self.transactions * CROSS_SHARD_PERCENT_MIN
+    }
 }

@@ -39,6 +39,9 @@ enum Command {
     Tidy,
     /// Kill a writing process at random moments and look for lost commits
     Kill(kill::KillArguments),
+    /// The process that `kill` kills
+    #[command(hide = true)]
+    KillWriter(kill::WriterArguments),
     /// Run seeds of the whole-system simulation
     Sim(sim::SimArguments),
     /// Build the release binary and drive it once through a short life on a real file system
@@ -64,6 +67,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Layers => layers::run(workspace),
         Command::Tidy => tidy::run(workspace),
         Command::Kill(arguments) => kill::run(workspace, &arguments),
+        Command::KillWriter(arguments) => kill::run_writer(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Sanity(arguments) => sanity::run(workspace, &arguments),
     }

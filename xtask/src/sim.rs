@@ -2,7 +2,15 @@
 //! replays alone with `--seed`.
 
 use crate::Failure;
+use nix::sys::resource::{UsageWho, getrusage};
+use sombra_sim::seeds::{RangeReport, SeedOptions, SeedReport, run_seed};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// One seed in so many runs twice; both runs must take the same course.
+const REPLAY_ONE_IN: u64 = 50;
 
 #[derive(clap::Args)]
 pub(crate) struct SimArguments {
@@ -12,6 +20,12 @@ pub(crate) struct SimArguments {
     /// Replay this seed only
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
+    /// Negative control: flushes do nothing; passes only if commits are found lost
+    #[arg(long)]
+    flush_suppressed: bool,
+    /// Seeds that run at the same time
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
+    jobs: u32,
 }
 
 impl SimArguments {
@@ -25,8 +39,83 @@ impl SimArguments {
 }
 
 pub(crate) fn run(arguments: &SimArguments) -> Result<(), Failure> {
+    let options =
+        SeedOptions { flush_suppressed: arguments.flush_suppressed, ..SeedOptions::default() };
     let seeds = arguments.range();
-    Err(format!("the simulation is not built in (asked for seeds {}..{})", seeds.start, seeds.end))
+    let begun = Instant::now();
+    let mut report = run_all(&seeds, &options, arguments.jobs, arguments.seed.is_some());
+    report.cpu_seconds = cpu_seconds();
+    println!("{report}");
+    let rate = report.seeds as f64 / begun.elapsed().as_secs_f64().max(0.001);
+    println!("seeds per second {rate:>10.1}  jobs {}", arguments.jobs);
+    if arguments.flush_suppressed {
+        return judge_control(&report);
+    }
+    if report.is_clean() {
+        return Ok(());
+    }
+    let failing: Vec<String> = report.failing_seeds().map(|seed| seed.to_string()).collect();
+    Err(format!("{} seeds failed: {}", report.failed, failing.join(" ")))
+}
+
+/// A disk that forgets flushed data must be found out, or the simulation proves nothing.
+fn judge_control(report: &RangeReport) -> Result<(), Failure> {
+    println!("negative control: {} of {} seeds failed", report.failed, report.seeds);
+    if report.lost > 0 { Ok(()) } else { Err("flushes do nothing and no commit was lost".into()) }
+}
+
+fn run_all(seeds: &Range<u64>, options: &SeedOptions, jobs: u32, alone: bool) -> RangeReport {
+    let next = AtomicU64::new(seeds.start);
+    let report = Mutex::new((RangeReport::default(), Instant::now()));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Relaxed);
+                    if seed >= seeds.end {
+                        break;
+                    }
+                    let first = run_seed(seed, options);
+                    let twice = alone || seed.is_multiple_of(REPLAY_ONE_IN);
+                    let second = twice.then(|| run_seed(seed, options));
+                    add(&report, first, second, alone);
+                }
+            });
+        }
+    });
+    report.into_inner().unwrap_or_else(PoisonError::into_inner).0
+}
+
+fn add(
+    report: &Mutex<(RangeReport, Instant)>,
+    first: SeedReport,
+    second: Option<SeedReport>,
+    alone: bool,
+) {
+    let mut guard = report.lock().unwrap_or_else(PoisonError::into_inner);
+    let (report, told) = &mut *guard;
+    let seed = first.seed;
+    if alone {
+        println!("seed {seed}: trace hash {:016x}, {first:?}", first.trace_hash);
+    }
+    if let Some(second) = second {
+        report.replayed(seed, first.trace_hash, second.trace_hash);
+    }
+    if let Some(failure) = &first.failure {
+        println!("seed {seed}: {failure}");
+    }
+    report.add(first);
+    if told.elapsed() > Duration::from_secs(30) {
+        println!("sim: {} seeds, {} failed", report.seeds, report.failed);
+        *told = Instant::now();
+    }
+}
+
+fn cpu_seconds() -> f64 {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return 0.0 };
+    let seconds =
+        |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1_000_000.0;
+    seconds(usage.user_time()) + seconds(usage.system_time())
 }
 
 fn parse_seeds(text: &str) -> Result<Range<u64>, String> {

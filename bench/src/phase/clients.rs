@@ -57,11 +57,9 @@ impl Session {
             ledger: Arc::clone(&self.ledger),
             at_work: AtomicUsize::new(phase.clients),
         });
-        let clients: Vec<_> = (0..phase.clients)
-            .map(|index| self.new_client(&phase, &shared, index))
-            .collect();
-        let crew =
-            Crew { db: &self.db, runtime: &self.runtime, keyspace: &self.keyspace, clients };
+        let clients: Vec<_> =
+            (0..phase.clients).map(|index| self.new_client(&phase, &shared, index)).collect();
+        let crew = Crew { db: &self.db, runtime: &self.runtime, keyspace: &self.keyspace, clients };
         let outcome = Mutex::new(Ok(ClientReport::default()));
         let (counted, seconds) = thread::scope(|scope| {
             let outcome = &outcome;
@@ -77,9 +75,8 @@ impl Session {
 
     fn new_client(&self, phase: &ClientsPhase, shared: &Arc<PhaseShared>, index: usize) -> Client {
         let writer = self.ledger.new_writer();
-        let pace = phase
-            .rate_per_s
-            .map_or(Pace::Closed, |rate| Pace::open(rate, phase.clients, index));
+        let pace =
+            phase.rate_per_s.map_or(Pace::Closed, |rate| Pace::open(rate, phase.clients, index));
         let random = Random::for_client(self.plan.seed, u64::from(writer));
         Client { shared: Arc::clone(shared), pace, random, writer }
     }

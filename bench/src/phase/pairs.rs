@@ -62,7 +62,10 @@ fn run_reference(
     let before = process_cpu();
     let run = scratch.durable_writes(method, &stretch)?;
     let cpu = process_cpu().saturating_sub(before);
-    Ok(Reference { per_s: run.per_s(), cpu_us: cpu_us_per_write(&run, &stretch, cpu.as_secs_f64()) })
+    Ok(Reference {
+        per_s: run.per_s(),
+        cpu_us: cpu_us_per_write(&run, &stretch, cpu.as_secs_f64()),
+    })
 }
 
 /// CPU of a write: the process' time over warm-up and measurement, scaled to the measured part.

@@ -123,8 +123,11 @@ impl Fields {
         writeln!(out, "  device_identity    {}", self.device_identity)?;
         writeln!(out, "  created_ms         {}", self.created_ms)?;
         for Link { incarnation, previous_end, new_start } in &self.links {
-            writeln!(out, "  opening {incarnation}: log from LSN {new_start}, before it up to \
-                     {previous_end}")?;
+            writeln!(
+                out,
+                "  opening {incarnation}: log from LSN {new_start}, before it up to \
+                     {previous_end}"
+            )?;
         }
         Ok(())
     }

@@ -9,8 +9,7 @@ use serde_json::Value;
 
 use crate::harness::{Scratch, command, fail, names, succeed};
 
-const QUICK: [&str; 8] =
-    ["--seconds", "1", "--warmup", "0", "--records", "2000", "--clients", "8"];
+const QUICK: [&str; 8] = ["--seconds", "1", "--warmup", "0", "--records", "2000", "--clients", "8"];
 
 fn bench(dir: &str, options: &[&str]) -> String {
     let mut arguments = vec!["bench", "--dir", dir];
@@ -96,8 +95,7 @@ fn bench_keeps_its_files_when_asked_and_the_store_opens_again() {
 fn bench_checks_free_space_first_and_names_both_numbers() {
     let scratch = Scratch::new();
     let dir = scratch.join("data");
-    let arguments =
-        ["bench", "--dir", &dir, "--records", "60000000", "--value-bytes", "1000000"];
+    let arguments = ["bench", "--dir", &dir, "--records", "60000000", "--value-bytes", "1000000"];
     names(&fail(1, &arguments), &["needs", "found", "GiB", "--dir"]);
     assert!(!Path::new(&dir).exists());
 }
@@ -126,7 +124,8 @@ fn bench_refuses_options_outside_their_bounds_and_names_them() {
 fn bench_can_be_watched_and_interrupted_while_it_holds_its_store() {
     let scratch = Scratch::new();
     let dir = scratch.join("data");
-    let options = ["bench", "--dir", &dir, "--records", "2000", "--seconds", "30", "--clients", "8"];
+    let options =
+        ["bench", "--dir", &dir, "--records", "2000", "--seconds", "30", "--clients", "8"];
     let child = command(&options).spawn().unwrap();
     let store = wait_for(|| {
         let store = only_run(Path::new(&dir))?.join("store");

@@ -1,5 +1,7 @@
 //! The built `sombra` command, driven as a user drives it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on must fail")]
+
 mod bad_input;
 mod bench;
 mod harness;

@@ -1,1 +1,102 @@
+use bytes::Bytes;
+use futures_channel::oneshot;
+use sombra_runtime::ShardId;
 
+use super::open::{OpenCommits, Waiter, Waiters};
+use super::prepared::{PrepareId, PreparedTable};
+use crate::ids::{KeyspaceId, Lsn};
+use crate::keyspace::{Keyspace, KeyspaceDef};
+use crate::options::Routing;
+use crate::txn::{Write, WriteSet};
+use crate::wal::watermarks::NONE_OPEN;
+
+#[test]
+fn open_commit_closes_only_when_it_is_applied_and_durable() {
+    let mut open = OpenCommits::default();
+    open.open(100, Lsn::new(132), true);
+    open.open(132, Lsn::new(164), true);
+    assert!(!open.close(Lsn::new(164)), "durable, but not applied on every shard");
+    open.mark_applied(132);
+    assert!(!open.close(Lsn::new(163)), "applied, but its last byte is not durable");
+    assert!(open.close(Lsn::new(164)));
+    assert_eq!((open.lowest(), open.len()), (100, 1), "the lower one holds `visible` back");
+    open.mark_applied(100);
+    assert!(open.close(Lsn::new(164)));
+    assert_eq!((open.lowest(), open.len()), (NONE_OPEN, 0));
+}
+
+#[test]
+fn async_commit_closes_when_it_is_applied_whatever_is_durable() {
+    let mut open = OpenCommits::default();
+    open.open(100, Lsn::new(132), false);
+    assert!(!open.close(Lsn::ZERO));
+    open.mark_applied(100);
+    assert!(open.close(Lsn::ZERO));
+}
+
+#[test]
+#[should_panic(expected = "INV-4b")]
+fn open_commits_refuse_two_commits_at_one_position() {
+    let mut open = OpenCommits::default();
+    open.open(100, Lsn::new(132), true);
+    open.open(100, Lsn::new(140), true);
+}
+
+#[test]
+fn waiters_are_taken_lowest_first_and_never_above_visible() {
+    let mut waiters = Waiters::default();
+    let mut ends = Vec::new();
+    for lsn in [30, 10, 20, 10] {
+        let (sender, receiver) = oneshot::channel();
+        waiters.add(Lsn::new(lsn), Waiter::Step(sender));
+        ends.push(receiver);
+    }
+    assert_eq!(waiters.lowest(), Some(Lsn::new(10)));
+    let mut taken = 0;
+    while let Some(Waiter::Step(sender)) = waiters.take_reached(Lsn::new(20)) {
+        sender.send(()).expect("its receiver lives");
+        taken += 1;
+    }
+    assert_eq!((taken, waiters.len()), (3, 1));
+    assert!(ends[0].try_recv().expect("not dropped").is_none(), "the one at 30 still waits");
+    assert!(waiters.take_any().is_some(), "a store that stopped answers all");
+    assert_eq!(waiters.lowest(), None);
+    assert!(ends[0].try_recv().is_err(), "dropped unanswered");
+}
+
+fn writes(keys: &[&str]) -> Vec<Write> {
+    let id = KeyspaceId::new(1);
+    let (name, routing) = ("k".to_owned(), Routing::range());
+    let keyspace = Keyspace::new(KeyspaceDef { id, name, routing });
+    let mut writes = WriteSet::default();
+    for key in keys {
+        let value = Some(Bytes::from_static(b"v"));
+        writes.insert(&keyspace, key.as_bytes(), value).expect("in bounds");
+    }
+    writes.take()
+}
+
+#[test]
+fn prepared_keys_are_held_until_their_commit_leaves_and_no_longer() {
+    let mut table = PreparedTable::default();
+    let id = |sequence| PrepareId { coordinator: ShardId::new(0), sequence };
+    let probe = writes(&["b"]).remove(0);
+    table.enter(id(1), writes(&["a", "b"]));
+    table.enter(id(2), writes(&["c"]));
+    assert!(table.is_held(&probe));
+    assert_eq!(table.leave(id(2)).len(), 1);
+    assert!(table.is_held(&probe), "another commit's leaving frees only its own keys");
+    let left = table.leave(id(1));
+    assert_eq!(left.iter().map(Write::key).collect::<Vec<_>>(), [b"a", b"b"]);
+    assert!(!table.is_held(&probe));
+    assert_eq!((table.len(), table.leave(id(1)).len()), (0, 0), "an abort may come twice");
+}
+
+#[test]
+#[should_panic(expected = "no waiting while prepared")]
+fn prepared_table_refuses_a_key_that_is_held() {
+    let mut table = PreparedTable::default();
+    let id = |sequence| PrepareId { coordinator: ShardId::new(0), sequence };
+    table.enter(id(1), writes(&["a"]));
+    table.enter(id(2), writes(&["a"]));
+}

@@ -14,6 +14,3 @@ pub use handle::{Db, DbHandle, LocalDb};
 pub use port::{Local, Port, Remote};
 pub use scan::Scan;
 pub use transaction::{Committed, LocalTransaction, Snapshot, Transaction};
-
-#[cfg(test)]
-mod tests;

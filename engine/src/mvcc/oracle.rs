@@ -62,4 +62,14 @@ impl<T: Tail> Oracle<T> {
             move |awaited: &Padded<AtomicU64>| awaited.load(Ordering::SeqCst) <= visible.as_u64();
         self.awaited.iter().enumerate().filter(move |(_, a)| is_waiting(a)).map(|(i, _)| i)
     }
+
+    #[cfg(all(test, sombra_loom))]
+    pub(crate) fn recompute_tail_last(&self) {
+        self.visible.fetch_max(self.marks.settled_tail_last(), Ordering::SeqCst);
+    }
+
+    #[cfg(all(test, sombra_loom))]
+    pub(crate) fn recompute_unfenced(&self) {
+        self.visible.fetch_max(self.marks.settled_unfenced(), Ordering::SeqCst);
+    }
 }

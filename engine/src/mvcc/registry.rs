@@ -53,6 +53,17 @@ impl SnapshotRegistry {
         }
     }
 
+    #[cfg(all(test, sombra_loom))]
+    pub(crate) fn acquire_without_second_look(
+        self: &Arc<Self>,
+        visible: impl Fn() -> Lsn,
+    ) -> Option<SnapshotGuard> {
+        let lsn = visible();
+        let index = (0..self.slots.len()).find(|&index| self.claim(index, lsn))?;
+        self.used.fetch_max(index + 1, Ordering::SeqCst);
+        Some(SnapshotGuard { registry: Arc::clone(self), index, lsn })
+    }
+
     fn claim(&self, index: usize, lsn: Lsn) -> bool {
         let slot = &self.slots[index].lsn;
         slot.load(Ordering::Relaxed) == FREE

@@ -27,9 +27,6 @@ pub(crate) use replay::{LogEnd, ReplaySink, replay};
 pub use report::OpenReport;
 pub(crate) use segment_files::SegmentFiles;
 
-#[cfg(test)]
-mod tests;
-
 pub(crate) const SUPERBLOCK_FILE: &str = "superblock";
 pub(crate) const WAL_DIR: &str = "wal";
 pub(crate) const LOCK_FILE: &str = "LOCK";

@@ -65,4 +65,22 @@ impl<T: Tail> Watermarks<T> {
         let lowest = self.pending.iter().map(|p| p.load(Ordering::SeqCst)).min();
         reserved.min(lowest.unwrap_or(NONE_OPEN))
     }
+
+    #[cfg(all(test, sombra_loom))]
+    pub(crate) fn set_pending_unfenced(&self, shard: ShardId, start: u64) {
+        self.pending[shard.index()].store(start, Ordering::Release);
+    }
+
+    #[cfg(all(test, sombra_loom))]
+    pub(crate) fn settled_tail_last(&self) -> u64 {
+        let lowest = self.pending.iter().map(|p| p.load(Ordering::SeqCst)).min();
+        lowest.unwrap_or(NONE_OPEN).min(self.tail.reserved())
+    }
+
+    #[cfg(all(test, sombra_loom))]
+    pub(crate) fn settled_unfenced(&self) -> u64 {
+        let reserved = self.tail.reserved();
+        let lowest = self.pending.iter().map(|p| p.load(Ordering::Acquire)).min();
+        reserved.min(lowest.unwrap_or(NONE_OPEN))
+    }
 }

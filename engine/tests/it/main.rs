@@ -2,7 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod child;
+mod disk;
 mod support;
 
+mod bad_input;
+mod contention;
 mod isolation;
+mod log_damage;
+mod log_end;
+mod log_write_failure;
+mod metrics;
+mod reopening;
 mod store;
+mod superblock;

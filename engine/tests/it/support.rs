@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use sombra::{Db, Options};
+use sombra::{Db, Keyspace, OpenError, Options, Routing};
 use sombra_runtime::{DriverChoice, Runtime, RuntimeOptions};
 
 /// A directory of one test, removed when the test ends.
@@ -21,6 +21,13 @@ impl TestDir {
 
     pub(crate) fn store(&self) -> PathBuf {
         self.0.join("store")
+    }
+}
+
+impl TestDir {
+    /// A second place beside the store.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 }
 
@@ -53,4 +60,83 @@ pub(crate) fn open(runtime: &Runtime, dir: &TestDir) -> Db {
 pub(crate) fn on_both_drivers(test: impl Fn(DriverChoice)) {
     test(DriverChoice::Uring);
     test(DriverChoice::Threads);
+}
+
+/// A store on the portable driver that is opened, damaged and opened again.
+pub(crate) struct Bench {
+    pub(crate) dir: TestDir,
+    pub(crate) runtime: Runtime,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Bench {
+        Bench { dir: TestDir::new(), runtime: runtime(DriverChoice::Threads, 2) }
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.dir.store()
+    }
+
+    pub(crate) fn try_open(&self) -> Result<Db, OpenError> {
+        self.try_open_at(&self.store())
+    }
+
+    pub(crate) fn try_open_at(&self, store: &Path) -> Result<Db, OpenError> {
+        self.runtime.block_on(Db::open(&self.runtime, store, options()))
+    }
+
+    pub(crate) fn open(&self) -> (Db, Keyspace) {
+        self.open_at(&self.store())
+    }
+
+    /// Opens the store and makes its one keyspace if it is not there.
+    pub(crate) fn open_at(&self, store: &Path) -> (Db, Keyspace) {
+        let db = self.try_open_at(store).unwrap_or_else(|error| panic!("{error}"));
+        let keyspace = match db.keyspace("k") {
+            Some(keyspace) => keyspace,
+            None => db.blocking().create_keyspace("k", Routing::hash(4)).unwrap(),
+        };
+        (db, keyspace)
+    }
+
+    /// One opening that writes each key to itself, one log block each, and closes.
+    pub(crate) fn write_and_close(&self, keys: &[&'static str]) {
+        let (db, keyspace) = self.open();
+        for &key in keys {
+            db.blocking().put(&keyspace, key, key).unwrap();
+        }
+        db.blocking().close().unwrap();
+    }
+
+    /// The keys that one opening finds, and what it reports.
+    pub(crate) fn keys_and_close(&self) -> (Vec<String>, sombra::OpenReport) {
+        let (db, keyspace) = self.open();
+        let keys = keys(&db, &keyspace);
+        let report = db.open_report();
+        db.blocking().close().unwrap();
+        (keys, report)
+    }
+
+    /// The error with which the store refuses to open; it must not have changed a byte.
+    pub(crate) fn refusal(&self) -> OpenError {
+        let before = crate::disk::contents(&self.store());
+        let error = self.try_open().map(drop).expect_err("the store must not open");
+        let after = crate::disk::contents(&self.store());
+        assert!(before == after, "a refused opening changed the store: {error}");
+        error
+    }
+
+    pub(crate) fn end(self) {
+        self.runtime.shutdown();
+    }
+}
+
+/// All keys of the keyspace, sorted.
+pub(crate) fn keys(db: &Db, keyspace: &Keyspace) -> Vec<String> {
+    let snapshot = db.blocking().begin(sombra::Isolation::Snapshot).unwrap();
+    let rows = snapshot.scan(keyspace, ..).map(|row| row.unwrap().0);
+    let mut keys: Vec<String> =
+        rows.map(|key| String::from_utf8_lossy(&key).into_owned()).collect();
+    keys.sort();
+    keys
 }

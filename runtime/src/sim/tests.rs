@@ -205,23 +205,60 @@ fn seeds_give_different_schedules() {
     assert!(orders.len() > 15, "messages arrive in {} orders", orders.len());
 }
 
+type Order = Arc<std::sync::Mutex<Vec<usize>>>;
+
+/// The orders in which sixty seeds run what `start` starts.
+fn orders(start: fn(&SimWorld, &Order)) -> BTreeSet<Vec<usize>> {
+    let run = |seed| {
+        let mut world = world(seed, 3);
+        let order = Order::default();
+        start(&world, &order);
+        assert_eq!(world.run(100, || false), RunEnd::Stuck);
+        order.lock().expect("one thread").clone()
+    };
+    (0..60).map(run).collect()
+}
+
 #[test]
-fn scheduler_reaches_every_order_of_three_equal_tasks() {
-    let orders: BTreeSet<Vec<usize>> = (0..60)
-        .map(|seed| {
-            let mut world = world(seed, 3);
-            let order = Arc::new(std::sync::Mutex::new(Vec::new()));
-            for index in 0..3 {
+fn scheduler_reaches_every_order_of_three_shards() {
+    let seen = orders(|world, order| {
+        for index in 0..3 {
+            let order = Arc::clone(order);
+            on_shard(&world.runtime(), index, move |shard| {
+                order.lock().expect("one thread").push(shard.id().index());
+            });
+        }
+    });
+    assert_eq!(seen.len(), 6);
+}
+
+#[test]
+fn scheduler_reaches_every_order_of_three_tasks_of_a_shard() {
+    let seen = orders(|world, order| {
+        let order = Arc::clone(order);
+        on_shard(&world.runtime(), 0, move |shard| {
+            for number in 0..3 {
                 let order = Arc::clone(&order);
-                on_shard(&world.runtime(), index, move |shard| {
-                    order.lock().expect("one thread").push(shard.id().index());
+                shard.spawn(spec("equal", TaskClass::Merge), async move {
+                    order.lock().expect("one thread").push(number);
                 });
             }
-            assert_eq!(world.run(100, || false), RunEnd::Stuck);
-            order.lock().expect("one thread").clone()
-        })
-        .collect();
-    assert_eq!(orders.len(), 6);
+        });
+    });
+    assert_eq!(seen.len(), 6);
+}
+
+#[test]
+fn scheduler_reaches_every_order_of_three_clients() {
+    let seen = orders(|world, order| {
+        for number in 0..3 {
+            let order = Arc::clone(order);
+            world.spawn_client("equal", async move {
+                order.lock().expect("one thread").push(number);
+            });
+        }
+    });
+    assert_eq!(seen.len(), 6);
 }
 
 #[test]
@@ -415,20 +452,26 @@ fn drop_test(seed: u64, end: impl FnOnce(SimWorld)) {
     let mut world = SimWorld::new(SimOptions::new(seed, 3, disk.clone()));
     let runtime = world.runtime();
     let held = Rc::new(Cell::new(0));
+    let signals: Vec<_> = (0..3).map(|_| Arc::new(Signal::new())).collect();
     for index in 0..3 {
-        let guard = Guard::new(&alive);
+        let (guard, count) = (Guard::new(&alive), Arc::clone(&alive));
+        let waited = Arc::clone(&signals[index as usize]);
+        let next = Arc::clone(&signals[(index as usize + 1) % 3]);
         on_shard(&runtime, index, move |shard| {
             let lock = shard.clone();
             shard.spawn(spec("locker", TaskClass::Foreground), async move {
                 let path = format!("/lock{}", lock.id().index());
                 let _lock = lock.lock_exclusive(Path::new(&path)).await;
                 let _guard = guard;
-                std::future::pending::<()>().await;
+                loop {
+                    waited.wait().await;
+                }
             });
             for number in 0..4 {
                 let (here, again) = (shard.clone(), shard.clone());
+                let (alive, next) = (Arc::clone(&count), Arc::clone(&next));
                 shard.spawn(spec("writer", TaskClass::Merge), async move {
-                    let _guard = SpawnOnDrop { shard: again, number };
+                    let _guard = SpawnOnDrop { shard: again, number, alive, next };
                     busy_task_forever(here, number).await;
                 });
             }
@@ -450,24 +493,29 @@ fn drop_test(seed: u64, end: impl FnOnce(SimWorld)) {
     world.run(50 + seed * 20, || false);
     let guard = Guard::new(&alive);
     runtime.run_on(ShardId::new(1), move |_| drop(guard));
-    drop(runtime);
     end(world);
     assert_eq!(alive.load(Ordering::Relaxed), 0, "seed {seed}: a task or a job survived");
     assert_eq!(Rc::strong_count(&held), 1, "seed {seed}: a client survived");
     assert_eq!(disk.owners(), 1, "seed {seed}: a shard or a lock survived");
+    let ports = (0..3).map(|index| Arc::strong_count(runtime.port(ShardId::new(index))));
+    assert_eq!(ports.collect::<Vec<_>>(), [1; 3], "seed {seed}: a waker keeps its shard's port");
 }
 
 /// A destructor that asks for more work while everything ends.
 struct SpawnOnDrop {
     shard: Shard,
     number: usize,
+    alive: Arc<AtomicUsize>,
+    next: Arc<Signal>,
 }
 
 impl Drop for SpawnOnDrop {
     fn drop(&mut self) {
         let next = ShardId::from_index((self.shard.id().index() + 1) % self.shard.shard_count());
         let runtime = self.shard.runtime();
-        self.shard.runtime().run_on(next, move |_| drop(runtime));
+        let guard = Guard::new(&self.alive);
+        self.shard.runtime().run_on(next, move |_| drop((runtime, guard)));
+        self.next.raise();
         let future = busy_task_forever(self.shard.clone(), self.number);
         self.shard.spawn(spec("too late", TaskClass::Foreground), future);
     }
@@ -490,7 +538,8 @@ fn destructors_do_no_io_after_a_power_cut() {
         on_shard(&world.runtime(), 0, |shard| {
             let here = shard.clone();
             shard.spawn(spec("writer", TaskClass::Foreground), async move {
-                let _guard = SpawnOnDrop { shard: here.clone(), number: 7 };
+                let (alive, next) = (Arc::default(), Arc::new(Signal::new()));
+                let _guard = SpawnOnDrop { shard: here, number: 7, alive, next };
                 std::future::pending::<()>().await;
             });
         });
@@ -563,14 +612,17 @@ fn flushed_counter_survives_every_crash_and_loses_without_flushes() {
 #[test]
 #[ignore = "a measurement: cargo test --release -- --ignored --nocapture small_worlds"]
 fn small_worlds_per_second() {
-    let began = std::time::Instant::now();
-    let mut steps = 0;
-    let runs = 500;
-    for seed in 0..runs {
-        let (world, _) = busy_run(seed, 3);
-        steps += world.steps();
-        world.power_cut();
-    }
-    let seconds = began.elapsed().as_secs_f64();
-    println!("{:.0} worlds/s, {:.0} steps/s", runs as f64 / seconds, steps as f64 / seconds);
+    let measure = |name: &str, runs: u64, run: fn(u64) -> SimWorld| {
+        let (began, mut steps) = (std::time::Instant::now(), 0);
+        for seed in 0..runs {
+            let world = run(seed);
+            steps += world.steps();
+            world.power_cut();
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let (worlds, steps) = (runs as f64 / seconds, steps as f64 / seconds);
+        println!("{name}: {worlds:.0} worlds/s, {steps:.0} steps/s");
+    };
+    measure("empty", 2_000, |seed| world(seed, 3));
+    measure("busy", 500, |seed| busy_run(seed, 3).0);
 }

@@ -308,7 +308,7 @@ impl SimWorld {
         self.ended = true;
         self.cores.iter().for_each(|core| core.shard().stop_intake());
         self.clients.close();
-        // What one shard's destructors send to another is dropped in the second round.
+        // One shard's destructors may wake another's tasks: the second round forgets those.
         for _ in 0..2 {
             for core in &mut self.cores {
                 core.drop_tasks();

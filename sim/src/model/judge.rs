@@ -181,7 +181,7 @@ impl History {
             let expected = winner.map_or(history.base_found(), |entry| entry.effect(*key));
             let found = shown.get(key).copied().unwrap_or(Found::Absent);
             if expected != found {
-                violations.extend(self.explain_mismatch(*key, found, winner, cut, shown));
+                violations.extend(self.explain_mismatch((*key, found), (winner, cut), shown));
             }
         }
         if violations.is_empty() { Ok(()) } else { Err(violations) }
@@ -213,10 +213,8 @@ impl History {
     /// Names what a key that shows the wrong thing means.
     fn explain_mismatch(
         &self,
-        key: KeyId,
-        found: Found,
-        winner: Option<&Entry>,
-        cut: Cut,
+        (key, found): (KeyId, Found),
+        (winner, cut): (Option<&Entry>, Cut),
         shown: &Shown,
     ) -> Vec<Violation> {
         let mut violations = Vec::new();

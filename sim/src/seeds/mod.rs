@@ -1,5 +1,6 @@
 //! Whole runs in a simulated world: one seed, several crashes, one verdict.
 
+mod ending;
 mod opening;
 mod range;
 mod run;

@@ -1,8 +1,8 @@
 //! The life of one seed: open, work, crash, open again, until it has seen enough.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use sombra::{Db, Options};
+use sombra::Options;
 use sombra_runtime::ShardId;
 use sombra_runtime::sim::{
     DiskOp, RunEnd, SimDisk, SimDiskOptions, SimLatency, SimOptions, SimWorld,
@@ -19,23 +19,25 @@ use crate::workload::{Client, ClientOptions, Session, Tally};
 const EIO: i32 = 5;
 
 pub(super) struct Run {
-    random: Random,
-    swarm: Swarm,
+    pub(super) random: Random,
+    pub(super) swarm: Swarm,
     /// What the store is opened with; a bound that keeps it shut is raised.
-    options: Options,
-    operations_min: u64,
-    disk: SimDisk,
-    history: Shared,
-    report: SeedReport,
-    life: u32,
+    pub(super) options: Options,
+    pub(super) operations_min: u64,
+    pub(super) disk: SimDisk,
+    pub(super) history: Shared,
+    pub(super) report: SeedReport,
+    pub(super) life: u32,
     /// The last opening ended by a close.
-    clean: bool,
+    pub(super) clean: bool,
+    /// Log segments that the last opening left on disk.
+    pub(super) segments: u64,
     /// Steps that the last opening took, to aim crashes at the next.
-    open_steps: u64,
+    pub(super) open_steps: u64,
 }
 
 /// What ends a seed early: the reason.
-type Failed = String;
+pub(super) type Failed = String;
 
 impl Run {
     pub(super) fn new(seed: u64, options: &SeedOptions) -> Run {
@@ -52,6 +54,7 @@ impl Run {
             report: SeedReport { seed, clients_min: u64::MAX, ..SeedReport::default() },
             life: 0,
             clean: false,
+            segments: 0,
             open_steps: 2_000,
         }
     }
@@ -74,7 +77,7 @@ impl Run {
         self.report
     }
 
-    fn fold(&mut self, number: u64) {
+    pub(super) fn fold(&mut self, number: u64) {
         self.report.trace_hash = mix(self.report.trace_hash ^ mix(number));
     }
 
@@ -190,7 +193,7 @@ impl Run {
 
     /// Gives the store more room; false if it has all there is.
     fn raise_bounds(&mut self) -> bool {
-        let (memory_bytes, log_bytes_max) = (256 << 20, 1 << 30);
+        let (memory_bytes, log_bytes_max) = (limits::MEMORY_BYTES_AMPLE, limits::LOG_BYTES_AMPLE);
         let bounded = self.swarm.disk_bytes.take().is_some();
         let tight =
             self.options.memory_bytes < memory_bytes || self.options.log_bytes_max < log_bytes_max;
@@ -240,7 +243,7 @@ impl Run {
     }
 
     /// Turns the world until `done` says so. Fails when its clients make no progress.
-    fn work(
+    pub(super) fn work(
         &mut self,
         world: &mut SimWorld,
         tally: &Tally,
@@ -269,107 +272,14 @@ impl Run {
         }
     }
 
-    fn end(
-        &mut self,
-        mut world: SimWorld,
-        opened: Opened,
-        ending: Ending,
-        (tally, clients): (&Arc<Tally>, u64),
-    ) -> Result<(), Failed> {
-        self.healthy(&opened.db, ending)?;
-        self.report.segments += segments_begun(&opened.db);
-        self.report.crashes += 1;
-        let extra = self.random.scale(1, 400);
-        match ending {
-            Ending::PowerCut | Ending::Kill | Ending::KillThenPowerCut => {
-                world.run(extra, || false);
-                self.healthy(&opened.db, ending)?;
-            }
-            Ending::Fault => {
-                self.report.faults += 1;
-                world.run(extra * 20, || tally.report().ended == clients);
-            }
-            Ending::Close | Ending::DropHandles => {
-                tally.stop();
-                self.work(&mut world, tally, |now| now.ended == clients)?;
-                self.healthy(&opened.db, ending)?;
-                self.close(&mut world, opened, ending == Ending::Close)?;
-                self.fold_world(&world);
-                world.power_cut();
-                return Ok(());
-            }
-        }
-        self.fold_world(&world);
-        match ending {
-            Ending::PowerCut => world.power_cut(),
-            // What a failed write or flush left in the device is no longer covered by any later
-            // flush, so going on without a power cut would test a promise that nobody can make.
-            Ending::KillThenPowerCut | Ending::Fault => {
-                world.kill();
-                self.disk.power_cut();
-            }
-            _ => world.kill(),
-        }
-        self.disk.clear_faults();
-        drop(opened);
-        Ok(())
-    }
-
-    /// Lets the store go, with a close or by dropping its last handle.
-    fn close(&mut self, world: &mut SimWorld, opened: Opened, close: bool) -> Result<(), Failed> {
-        if !close {
-            drop(opened);
-            world.run(self.random.scale(1, 20_000), || false);
-            return Ok(());
-        }
-        let closed = Arc::new(Mutex::new(None));
-        let answer = Arc::clone(&closed);
-        let Opened { db, spaces } = opened;
-        drop(spaces);
-        world.spawn_client("close", async move {
-            let outcome = db.close().await;
-            *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        });
-        let outcome = || closed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let end = world.run(limits::STEPS_OPEN_MAX, || outcome().is_some());
-        match outcome() {
-            Some(Ok(())) => {
-                self.clean = true;
-                Ok(())
-            }
-            Some(Err(error)) => Err(format!("close: {error}")),
-            None => Err(format!("close hangs ({end:?}): {}", world.describe())),
-        }
-    }
-
-    /// A store stops itself only if a device failed it.
-    fn healthy(&self, db: &Db, ending: Ending) -> Result<(), Failed> {
-        match db.poison_reason() {
-            Some(reason) if ending != Ending::Fault => Err(format!("the store stopped: {reason}")),
-            _ => Ok(()),
-        }
-    }
-
     /// Adds to what a reader of a failing seed wants to know.
     fn tell(&mut self, what: String) {
         self.report.course.push(what);
     }
 
-    fn fold_world(&mut self, world: &SimWorld) {
+    pub(super) fn fold_world(&mut self, world: &SimWorld) {
         self.report.steps += world.steps();
         self.fold(world.trace_hash());
-    }
-
-    fn crash(&mut self, world: SimWorld) {
-        self.fold_world(&world);
-        match self.random.below(3) {
-            0 => world.kill(),
-            1 => world.power_cut(),
-            _ => {
-                world.kill();
-                self.disk.power_cut();
-            }
-        }
     }
 
     /// Opens once more with all the room there is, and compares.
@@ -402,13 +312,6 @@ async fn drive(options: ClientOptions, shard: Option<ShardId>) {
             let _stopped = db.on_shard(shard, work).await;
         }
     }
-}
-
-fn segments_begun(db: &Db) -> u64 {
-    let metrics = db.metrics();
-    let lines = metrics.lines();
-    let line = lines.iter().find(|line| line.name == "sombra_wal_segments_total");
-    line.map_or(0, |line| line.value as u64)
 }
 
 fn disk_options(random: &mut Random, swarm: &Swarm, options: &SeedOptions) -> SimDiskOptions {

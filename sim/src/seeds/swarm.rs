@@ -42,7 +42,13 @@ pub(super) struct Swarm {
 
 impl Swarm {
     pub(super) fn draw(random: &mut Random) -> Swarm {
-        let mix = Mix::draw(random);
+        let mut mix = Mix::draw(random);
+        let options = draw_options(random);
+        if options.memory_bytes == limits::MEMORY_BYTES_TIGHT {
+            // Only many large values reach the smallest budget that opens.
+            (mix.keys, mix.large_percent) = (400, 60);
+            (mix.large_bytes_max, mix.delete_percent) = (u64::from(limits::VALUE_BYTES_MAX), 0);
+        }
         let mut weight = |often: u64, high: u64| match random.percent(often) {
             true => random.between(1, high),
             false => 0,
@@ -65,8 +71,8 @@ impl Swarm {
             reuse_names: random.percent(60),
             crash_in_open_percent,
             ending_weights,
-            options: draw_options(random),
-            disk_bytes: random.percent(5).then(|| random.between(8, 40) << 20),
+            options,
+            disk_bytes: random.percent(5).then(|| random.between(6, 12) << 20),
         }
     }
 
@@ -91,12 +97,18 @@ fn draw_options(random: &mut Random) -> Options {
         Some(DurabilityMethod::RingFlush),
         Some(DurabilityMethod::PoolFlush),
     ];
-    let tight_memory = random.percent(8);
+    let tight_memory = random.percent(4);
     let tight_log = random.percent(12);
     Options {
-        memory_bytes: if tight_memory { 16 << 20 } else { 256 << 20 },
-        segment_bytes: 1 << 20,
-        log_bytes_max: if tight_log { random.between(3, 12) << 20 } else { 1 << 30 },
+        memory_bytes: match tight_memory {
+            true => limits::MEMORY_BYTES_TIGHT,
+            false => limits::MEMORY_BYTES_AMPLE,
+        },
+        segment_bytes: limits::SEGMENT_BYTES,
+        log_bytes_max: match tight_log {
+            true => random.between(2, 5) * limits::SEGMENT_BYTES,
+            false => limits::LOG_BYTES_AMPLE,
+        },
         open_mode: OpenMode::CreateIfMissing,
         durability_method: *random.pick(&methods),
         metrics_file: random.percent(20),

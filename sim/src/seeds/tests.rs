@@ -31,19 +31,3 @@ fn seeds_lose_commits_when_flushes_do_nothing() {
     let lost = reports.iter().filter(|report| report.lost > 0).count();
     assert!(lost >= 2, "{lost} of 10 seeds lost commits: {reports:#?}");
 }
-#[test]
-fn zz_debug() {
-    let Ok(seed) = std::env::var("SEED") else { return };
-    println!("{:#?}", run_seed(seed.parse().unwrap(), &SeedOptions::default()));
-}
-#[test]
-fn zz_range() {
-    let Ok(n) = std::env::var("RANGE") else { return };
-    let mut report = RangeReport::default();
-    let supp = std::env::var("SUPP").is_ok();
-    for seed in 0..n.parse().unwrap() {
-        report
-            .add(run_seed(seed, &SeedOptions { flush_suppressed: supp, ..SeedOptions::default() }));
-    }
-    println!("{report}");
-}

@@ -2,7 +2,7 @@
 
 use super::super::mailbox;
 use super::super::mesh::Mesh;
-use super::{Fault, Faults, block_on, model, without};
+use super::{Fault, Faults, block_on, model, model_with, without};
 use loom::thread;
 use std::mem::ManuallyDrop;
 
@@ -27,7 +27,7 @@ fn two_senders(faults: Faults) {
 
 #[test]
 fn mailbox_of_two_senders_loses_no_message_and_no_wake() {
-    model(|| two_senders(Faults::default()));
+    model_with(2, || two_senders(Faults::default()));
 }
 
 #[test]
@@ -67,7 +67,8 @@ fn mailbox_without_the_senders_second_look_hangs() {
 
 #[test]
 fn mailbox_with_two_waiting_senders_wakes_both() {
-    model(|| {
+    // The models of `WaitList` have more switches.
+    model_with(2, || {
         let (sender, mut receiver) = mailbox::build(1, Faults::default());
         sender.try_send(0).expect("the mailbox is empty");
         let senders = [(sender.clone(), 1), (sender, 2)].map(|(sender, message)| {

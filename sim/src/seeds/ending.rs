@@ -1,0 +1,123 @@
+//! How an episode ends: by power cut, death, close, or a device that fails.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sombra::Db;
+use sombra_runtime::sim::SimWorld;
+
+use super::opening::Opened;
+use super::run::{Failed, Run};
+use super::swarm::Ending;
+use crate::limits;
+use crate::workload::Tally;
+
+impl Run {
+    pub(super) fn end(
+        &mut self,
+        mut world: SimWorld,
+        opened: Opened,
+        ending: Ending,
+        (tally, clients): (&Arc<Tally>, u64),
+    ) -> Result<(), Failed> {
+        self.healthy(&opened.db, ending)?;
+        let segments = segments_on_disk(&opened.db);
+        self.report.segments += segments.saturating_sub(self.segments);
+        self.segments = segments;
+        self.report.crashes += 1;
+        let extra = self.random.scale(1, 400);
+        match ending {
+            Ending::PowerCut | Ending::Kill | Ending::KillThenPowerCut => {
+                world.run(extra, || false);
+                self.healthy(&opened.db, ending)?;
+            }
+            Ending::Fault => {
+                self.report.faults += 1;
+                world.run(extra * 20, || tally.report().ended == clients);
+            }
+            Ending::Close | Ending::DropHandles => {
+                tally.stop();
+                self.work(&mut world, tally, |now| now.ended == clients)?;
+                self.healthy(&opened.db, ending)?;
+                self.close(&mut world, opened, ending == Ending::Close)?;
+                self.fold_world(&world);
+                world.power_cut();
+                return Ok(());
+            }
+        }
+        self.fold_world(&world);
+        match ending {
+            Ending::PowerCut => world.power_cut(),
+            // What a failed write or flush left in the device is no longer covered by any later
+            // flush, so going on without a power cut would test a promise that nobody can make.
+            Ending::KillThenPowerCut | Ending::Fault => {
+                world.kill();
+                self.disk.power_cut();
+            }
+            _ => world.kill(),
+        }
+        self.disk.clear_faults();
+        drop(opened);
+        Ok(())
+    }
+
+    /// Lets the store go, with a close or by dropping its last handle.
+    pub(super) fn close(
+        &mut self,
+        world: &mut SimWorld,
+        opened: Opened,
+        close: bool,
+    ) -> Result<(), Failed> {
+        if !close {
+            drop(opened);
+            world.run(self.random.scale(1, 20_000), || false);
+            return Ok(());
+        }
+        let closed = Arc::new(Mutex::new(None));
+        let answer = Arc::clone(&closed);
+        let Opened { db, spaces } = opened;
+        drop(spaces);
+        world.spawn_client("close", async move {
+            let outcome = db.close().await;
+            *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        });
+        let outcome = || closed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let end = world.run(limits::STEPS_OPEN_MAX, || outcome().is_some());
+        match outcome() {
+            Some(Ok(())) => {
+                self.clean = true;
+                Ok(())
+            }
+            Some(Err(error)) => Err(format!("close: {error}")),
+            None => Err(format!("close hangs ({end:?}): {}", world.describe())),
+        }
+    }
+
+    /// A store stops itself only if a device failed it.
+    pub(super) fn healthy(&self, db: &Db, ending: Ending) -> Result<(), Failed> {
+        match db.poison_reason() {
+            Some(reason) if ending != Ending::Fault => Err(format!("the store stopped: {reason}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends a world whose store is not open, one way or the other.
+    pub(super) fn crash(&mut self, world: SimWorld) {
+        self.fold_world(&world);
+        match self.random.below(3) {
+            0 => world.kill(),
+            1 => world.power_cut(),
+            _ => {
+                world.kill();
+                self.disk.power_cut();
+            }
+        }
+    }
+}
+
+fn segments_on_disk(db: &Db) -> u64 {
+    let metrics = db.metrics();
+    let lines = metrics.lines();
+    let line = lines.iter().find(|line| line.name == "sombra_wal_disk_bytes");
+    let bytes = line.expect("the engine counts what its log takes").value;
+    bytes as u64 / limits::SEGMENT_BYTES
+}

@@ -1,0 +1,176 @@
+//! One life of the writer, seen from the process that ends it.
+
+use super::{Driver, WRITERS};
+use crate::Failure;
+use sombra_sim::model::{Event, Observation};
+use sombra_sim::protocol::{self, Line};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub(super) struct Plan {
+    pub(super) store: PathBuf,
+    pub(super) seed: u64,
+    pub(super) life: u32,
+    pub(super) shards: u64,
+    pub(super) driver: Driver,
+    /// `None`: the process opens, compares, closes and ends by itself.
+    pub(super) kill_after: Option<Duration>,
+}
+
+/// What a life reported before it ended.
+#[derive(Default)]
+pub(super) struct Life {
+    pub(super) observation: Option<Observation>,
+    pub(super) events: Vec<Event>,
+    pub(super) acknowledged: u64,
+    pub(super) unanswered: u64,
+    pub(super) transactions: u64,
+    pub(super) cross_shard: u64,
+    pub(super) driver: Option<String>,
+    /// Where the process was when it ended.
+    pub(super) phase: String,
+    pub(super) killed: bool,
+    /// From the start of the process until its clients began.
+    pub(super) opening: Option<Duration>,
+    /// From then until the end.
+    pub(super) worked: Option<Duration>,
+}
+
+/// What the pipe brought, with the moment at which the clients began.
+struct Heard {
+    lines: Vec<String>,
+    working_at: Option<Instant>,
+}
+
+impl Life {
+    /// Starts the writer, ends it as planned, and reads what it had to say.
+    pub(super) fn run(plan: &Plan) -> Result<Life, Failure> {
+        let begun = Instant::now();
+        let mut child = start(plan)?;
+        let pipe = child.stdout.take().ok_or("the writer has no standard output")?;
+        let reader = std::thread::spawn(move || listen(pipe));
+        let ended = match plan.kill_after {
+            Some(after) => kill_at(&mut child, begun + after),
+            None => child.wait().map(|status| (false, status.success())),
+        };
+        let (killed, well) = ended.map_err(|error| format!("cannot end the writer: {error}"))?;
+        let ended_at = Instant::now();
+        let heard = reader.join().map_err(|_| "the pipe's reader panicked".to_owned())?;
+        let mut life = Life { killed, ..Life::default() };
+        life.opening = heard.working_at.map(|at| at - begun);
+        life.worked = heard.working_at.map(|at| ended_at - at);
+        life.read(&heard.lines)?;
+        if !killed && !well {
+            return Err(format!("the writer gave up while {}: {:?}", life.phase, life.broken()));
+        }
+        if life.phase == "working" && is_preparing_segment(&plan.store) {
+            "segment switch".clone_into(&mut life.phase);
+        }
+        Ok(life)
+    }
+
+    fn broken(&self) -> Vec<&Event> {
+        self.events.iter().filter(|event| matches!(event, Event::Broken { .. })).collect()
+    }
+
+    fn read(&mut self, lines: &[String]) -> Result<(), Failure> {
+        let mut shown = Observation::default();
+        let mut space = String::new();
+        "starting".clone_into(&mut self.phase);
+        for text in lines {
+            let line = protocol::parse(text).ok_or_else(|| format!("unreadable line {text:?}"))?;
+            match line {
+                Line::Phase { name, note } => self.enter(name, &note),
+                Line::ShownSpace { name } => {
+                    shown.spaces.entry(name.clone()).or_default();
+                    space = name;
+                }
+                Line::Shown { index, found } => {
+                    let keys = shown.spaces.get_mut(&space);
+                    keys.ok_or("a key without its keyspace")?.insert(index, found);
+                }
+                Line::ShownAll => self.observation = Some(std::mem::take(&mut shown)),
+                Line::Event(event) => self.take(event),
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, name: String, note: &str) {
+        match name.as_str() {
+            "driver" => self.driver = Some(note.to_owned()),
+            // Sent now and then while the clients work: counts that only the writer knows.
+            "counts" => {
+                let mut numbers = note.split(' ').map(|word| word.parse().unwrap_or(0));
+                self.transactions = numbers.next().unwrap_or(0);
+                self.cross_shard = numbers.next().unwrap_or(0);
+            }
+            _ => self.phase = name,
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Intent(_) => self.unanswered += 1,
+            Event::Acknowledged { .. } => {
+                self.acknowledged += 1;
+                self.unanswered -= 1;
+            }
+            Event::Refused { .. } => self.unanswered -= 1,
+            _ => {}
+        }
+        self.events.push(event);
+    }
+}
+
+fn start(plan: &Plan) -> Result<Child, Failure> {
+    let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
+    let mut command = Command::new(own);
+    command.arg("kill-writer").arg("--store").arg(&plan.store);
+    command.args(["--seed", &plan.seed.to_string(), "--life", &plan.life.to_string()]);
+    command.args(["--shards", &plan.shards.to_string(), "--driver", plan.driver.name()]);
+    command.args(["--writers", &WRITERS.to_string()]);
+    if plan.kill_after.is_none() {
+        command.arg("--only-compare");
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.spawn().map_err(|error| format!("cannot start the writer: {error}"))
+}
+
+/// Waits for the moment, then kills. A process that ended before that was not killed.
+fn kill_at(child: &mut Child, moment: Instant) -> std::io::Result<(bool, bool)> {
+    let wait = moment.saturating_duration_since(Instant::now());
+    std::thread::sleep(wait);
+    if let Some(status) = child.try_wait()? {
+        return Ok((false, status.success()));
+    }
+    child.kill()?;
+    let status = child.wait()?;
+    Ok((!status.success() && status.code().is_none(), status.success()))
+}
+
+/// Reads until the writer's end of the pipe is gone. What arrived without a line's end was not
+/// written by one call, so nothing was promised by it.
+fn listen(pipe: impl Read) -> Heard {
+    let mut heard = Heard { lines: Vec::new(), working_at: None };
+    let mut reader = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+        if line.pop() == Some(b'\n') {
+            if line.starts_with(b"P working") {
+                heard.working_at.get_or_insert_with(Instant::now);
+            }
+            heard.lines.push(String::from_utf8_lossy(&line).into_owned());
+        }
+        line.clear();
+    }
+    heard
+}
+
+/// A segment gets its name when it is whole; until then its file says that it is being made.
+fn is_preparing_segment(store: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(store.join("wal")) else { return false };
+    entries.flatten().any(|entry| entry.path().extension().is_some_and(|word| word == "preparing"))
+}

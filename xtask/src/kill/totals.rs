@@ -1,0 +1,84 @@
+//! What all rounds together came to.
+
+use super::life::Life;
+use super::{ACKNOWLEDGED_MIN, Pending};
+use sombra_sim::model::{History, Violation};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+#[derive(Default)]
+pub(super) struct Totals {
+    pub(super) counted: u64,
+    rounds: u64,
+    kills: u64,
+    acknowledged: u64,
+    doubtful: u64,
+    transactions: u64,
+    cross_shard: u64,
+    lost: u64,
+    half_applied: u64,
+    by_phase: BTreeMap<String, u64>,
+    drivers: BTreeSet<String>,
+    acknowledged_per_round: Vec<u64>,
+}
+
+impl Totals {
+    /// A reopened store has been compared with the model.
+    pub(super) fn compared(&mut self, history: &History, pending: &Pending) {
+        if pending.kills > 0 {
+            self.rounds += 1;
+        }
+        if pending.counts() {
+            self.counted += 1;
+            self.acknowledged_per_round.push(pending.acknowledged);
+        }
+        let count = |pick: fn(&Violation) -> Option<_>| {
+            history.violations().iter().filter_map(pick).collect::<BTreeSet<_>>().len() as u64
+        };
+        self.lost += count(Violation::lost);
+        self.half_applied += count(Violation::half_applied);
+        if self.rounds.is_multiple_of(50) && pending.kills > 0 {
+            println!(
+                "kill: {} rounds, {} counted, {} kills",
+                self.rounds, self.counted, self.kills
+            );
+        }
+    }
+
+    pub(super) fn end_of_life(&mut self, life: &Life, planned: bool) {
+        self.acknowledged += life.acknowledged;
+        self.doubtful += life.unanswered;
+        self.transactions += life.transactions;
+        self.cross_shard += life.cross_shard;
+        self.drivers.extend(life.driver.clone());
+        if planned && life.killed {
+            self.kills += 1;
+            *self.by_phase.entry(life.phase.clone()).or_default() += 1;
+        }
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let drivers: Vec<&str> = self.drivers.iter().map(String::as_str).collect();
+        writeln!(f, "driver         {:>10}", drivers.join(", "))?;
+        writeln!(f, "rounds         {:>10}  counted {}", self.rounds, self.counted)?;
+        writeln!(f, "acknowledged   {:>10}  unanswered {}", self.acknowledged, self.doubtful)?;
+        let mut per_round = self.acknowledged_per_round.clone();
+        per_round.sort_unstable();
+        let median = per_round.get(per_round.len() / 2).copied().unwrap_or(0);
+        writeln!(f, "per round      {median:>10}  (median; at least {ACKNOWLEDGED_MIN})")?;
+        let share = 100.0 * self.cross_shard as f64 / self.transactions.max(1) as f64;
+        writeln!(f, "transactions   {:>10}  over shards {share:.0} %", self.transactions)?;
+        writeln!(f, "kills          {:>10}", self.kills)?;
+        let of_kills = |count: u64| 100.0 * count as f64 / self.kills.max(1) as f64;
+        for (phase, count) in &self.by_phase {
+            writeln!(f, "  {phase:<16} {count:>6}  {:.0} %", of_kills(*count))?;
+        }
+        let sore = ["recovery", "segment switch"];
+        let sore = sore.iter().filter_map(|phase| self.by_phase.get(*phase)).sum();
+        writeln!(f, "in a recovery or a segment switch: {:.0} %", of_kills(sore))?;
+        writeln!(f, "lost           {:>10}", self.lost)?;
+        write!(f, "half applied   {:>10}", self.half_applied)
+    }
+}
