@@ -8,11 +8,13 @@ use sombra_runtime::{Runtime, RuntimeOptions, Shard, ShardId};
 
 use crate::crowd::Crowd;
 use crate::error::BenchError;
+use crate::limits::LOADERS_PER_SHARD;
 use crate::measure::{Ledger, Stop};
 use crate::phase::disk::Stretch;
 use crate::place::Place;
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::workload::Shape;
 
 /// The keyspace that a run fills.
 pub(crate) const KEYSPACE_NAME: &str = "usertable";
@@ -83,20 +85,21 @@ impl Session {
         Ok(closed?)
     }
 
-    /// Runs `tasks_per_shard` tasks on every shard and gives their results.
+    /// Runs tasks on every shard, which share all records among them, and gives their results.
     pub(crate) fn on_every_shard<T, F, Fut>(&self, job: F) -> Result<Vec<T>, BenchError>
     where
         T: Send + Unpin + 'static,
         F: Fn(ShardTask) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = T> + 'static,
     {
-        let tasks = self.runtime.shard_count() * crate::limits::LOADERS_PER_SHARD;
-        let futures = (0..tasks).map(|index| {
-            let shard = ShardId::new((index % self.runtime.shard_count()) as u16);
+        let shards = self.runtime.shard_count();
+        let futures = (0..shards * LOADERS_PER_SHARD).map(|index| {
+            let shard = ShardId::new((index % shards) as u16);
             let (job, keyspace) = (job.clone(), self.keyspace.clone());
+            let (lane, records, shape) = (index / shards, self.plan.records, self.plan.shape);
             self.db.on_shard(shard, move |local| {
                 let shard = local.runtime_shard();
-                job(ShardTask { local, shard, keyspace, index: index as u64, tasks: tasks as u64 })
+                job(ShardTask { local, shard, keyspace, shape, records, lane: lane as u64 })
             })
         });
         let results = self.runtime.block_on(Crowd::new(futures));
@@ -110,8 +113,20 @@ pub(crate) struct ShardTask {
     pub(crate) local: LocalDb,
     pub(crate) shard: Shard,
     pub(crate) keyspace: Keyspace,
-    pub(crate) index: u64,
-    pub(crate) tasks: u64,
+    pub(crate) shape: Shape,
+    records: u64,
+    lane: u64,
+}
+
+impl ShardTask {
+    /// The records of this task's lane that its own shard holds, with their keys: no other task
+    /// has them, and none of them needs a hop.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (u64, Vec<u8>)> + '_ {
+        (self.lane..self.records)
+            .step_by(LOADERS_PER_SHARD)
+            .map(|record| (record, self.shape.key(record)))
+            .filter(|(_, key)| self.local.shard_of(&self.keyspace, key) == self.local.shard())
+    }
 }
 
 fn make_store(runtime: &Runtime, plan: &Plan, place: &Place) -> Result<(Db, Keyspace), BenchError> {

@@ -82,20 +82,31 @@ impl Scratch {
         Ok(Scratch { runtime: runtime.clone(), file, path: path.to_path_buf() })
     }
 
-    /// One stream of durable 4 KiB writes over the file, each after the last, as the log's
-    /// method makes them durable.
+    /// One stream of durable 4 KiB writes over the file, each after the last, made durable as
+    /// the log's method does it. The stream spends an equal part of its time on each shard, so
+    /// that it meets the same CPUs as what it is compared with.
     pub(crate) fn durable_writes(
         &self,
         method: DurabilityMethod,
         stretch: &Stretch,
     ) -> Result<DiskRun, BenchError> {
-        stretch.begin("durable writes");
-        let (file, of_task) = (self.file.clone(), stretch.clone());
-        let shard = ShardId::new(0);
-        let run = on_shard(&self.runtime, shard, &stretch.progress, move |shard| async move {
-            write_stream(&shard, &file, method, of_task).await
-        });
-        run?.map_err(self.failed("durable write"))
+        let shards = self.runtime.shard_count();
+        let mut whole = DiskRun { recorder: Recorder::new(), seconds: 0.0 };
+        let mut part = stretch.clone();
+        part.measured = stretch.measured / shards as u32;
+        part.warmup = stretch.warmup / shards as u32;
+        for index in 0..shards {
+            part.begin("durable writes");
+            let (file, of_task) = (self.file.clone(), part.clone());
+            let shard = ShardId::new(index as u16);
+            let run = on_shard(&self.runtime, shard, &part.progress, move |shard| async move {
+                write_stream(&shard, &file, method, of_task).await
+            });
+            let run = run?.map_err(self.failed("durable write"))?;
+            whole.recorder.merge(&run.recorder);
+            whole.seconds += run.seconds;
+        }
+        Ok(whole)
     }
 
     /// Random 4 KiB reads, a fixed number of them in flight on one shard's ring.

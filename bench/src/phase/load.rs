@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use sombra::{Isolation, Lsn, TransactionError};
+use sombra::{Isolation, TransactionError};
 
 use crate::error::BenchError;
 use crate::limits::{LOAD_BATCH_BYTES_MAX, LOAD_BATCH_RECORDS_MAX};
 use crate::measure::{Ledger, Stop};
 use crate::progress::Progress;
 use crate::session::{Session, ShardTask};
-use crate::workload::{Shape, WriteTag};
+use crate::workload::WriteTag;
 
 /// What loading took.
 #[derive(Clone, Debug, Serialize)]
@@ -18,14 +18,12 @@ pub struct LoadFigures {
     pub records: u64,
     pub seconds: f64,
     pub per_s: f64,
-    pub batch_records: u64,
+    pub batch_records: usize,
 }
 
 #[derive(Clone)]
 struct Loader {
-    records: u64,
-    batch_records: u64,
-    shape: Shape,
+    batch_records: usize,
     ledger: Arc<Ledger>,
     stop: Stop,
     progress: Progress,
@@ -37,9 +35,7 @@ pub(crate) fn load(session: &Session) -> Result<LoadFigures, BenchError> {
     let plan = &session.plan;
     let batch_bytes = LOAD_BATCH_BYTES_MAX / plan.shape.record_bytes();
     let loader = Loader {
-        records: plan.records,
-        batch_records: batch_bytes.clamp(1, LOAD_BATCH_RECORDS_MAX),
-        shape: plan.shape,
+        batch_records: batch_bytes.clamp(1, LOAD_BATCH_RECORDS_MAX) as usize,
         ledger: Arc::clone(&session.ledger),
         stop: session.stop.clone(),
         progress: session.progress.clone(),
@@ -57,34 +53,34 @@ pub(crate) fn load(session: &Session) -> Result<LoadFigures, BenchError> {
 }
 
 impl Loader {
-    /// Loads every batch whose turn is this task's.
+    /// Loads the task's records, one transaction for each batch of them.
     async fn run(self, task: ShardTask) -> Result<(), TransactionError> {
-        let batches = self.records.div_ceil(self.batch_records);
-        for batch in (task.index..batches).step_by(task.tasks as usize) {
-            if self.stop.is_requested() {
-                break;
+        let mut records = task.records();
+        loop {
+            let batch: Vec<_> = records.by_ref().take(self.batch_records).collect();
+            if batch.is_empty() || self.stop.is_requested() {
+                return Ok(());
             }
-            let first = batch * self.batch_records;
-            let end = (first + self.batch_records).min(self.records);
-            let lsn = self.write(&task, first..end).await?;
-            for record in first..end {
-                self.ledger.acknowledge(record, WriteTag::LOAD, lsn.as_u64());
-            }
-            self.progress.advance(end - first);
+            let length = batch.len() as u64;
+            self.write(&task, batch).await?;
+            self.progress.advance(length);
         }
-        Ok(())
     }
 
     async fn write(
         &self,
         task: &ShardTask,
-        records: std::ops::Range<u64>,
-    ) -> Result<Lsn, TransactionError> {
+        batch: Vec<(u64, Vec<u8>)>,
+    ) -> Result<(), TransactionError> {
         let transaction = task.local.begin(Isolation::Snapshot)?;
-        for record in records {
-            let value = self.shape.value(record, WriteTag::LOAD);
-            transaction.put(&task.keyspace, self.shape.key(record), value)?;
+        for (record, key) in &batch {
+            let value = task.shape.value(*record, WriteTag::LOAD);
+            transaction.put(&task.keyspace, key, value)?;
         }
-        Ok(transaction.commit().await?.lsn())
+        let lsn = transaction.commit().await?.lsn();
+        for (record, _) in batch {
+            self.ledger.acknowledge(record, WriteTag::LOAD, lsn.as_u64());
+        }
+        Ok(())
     }
 }

@@ -10,7 +10,6 @@ use crate::limits::MISSING_NAMED_MAX;
 use crate::measure::{Ledger, Stop, Verdict};
 use crate::progress::Progress;
 use crate::session::{Session, ShardTask};
-use crate::workload::Shape;
 
 /// What the reopened store still holds.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -33,8 +32,6 @@ pub struct VerifyFigures {
 
 #[derive(Clone)]
 struct Verifier {
-    records: u64,
-    shape: Shape,
     ledger: Arc<Ledger>,
     stop: Stop,
     progress: Progress,
@@ -49,8 +46,6 @@ pub(crate) fn verify(session: &mut Session) -> Result<VerifyFigures, BenchError>
     let reopen_seconds = session.reopen()?.as_secs_f64();
     session.progress.begin("verify", session.plan.records);
     let verifier = Verifier {
-        records: session.plan.records,
-        shape: session.plan.shape,
         ledger: Arc::clone(&session.ledger),
         stop: session.stop.clone(),
         progress: session.progress.clone(),
@@ -76,10 +71,9 @@ pub(crate) fn verify(session: &mut Session) -> Result<VerifyFigures, BenchError>
 impl Verifier {
     async fn run(self, task: ShardTask) -> Result<VerifyFigures, ReadError> {
         let mut part = VerifyFigures::default();
-        for record in (task.index..self.records).step_by(task.tasks as usize) {
-            let key = self.shape.key(record);
+        for (record, key) in task.records() {
             let found = task.local.get(&task.keyspace, &key).await?;
-            let tag = found.map(|value| self.shape.tag_of(&value, record));
+            let tag = found.map(|value| task.shape.tag_of(&value, record));
             match self.ledger.judge(record, tag) {
                 Verdict::Present | Verdict::Untouched => {}
                 Verdict::Missing => part.missing += 1,

@@ -7,6 +7,7 @@ use sombra_runtime::Shard;
 
 use super::SegmentFiles;
 use super::io_error;
+use super::segment_files::SegmentFile;
 use crate::error::OpenError;
 use crate::format::log_block::{BlockPlace, LogBlock, verify_block, verify_block_of_store};
 use crate::format::log_record::{self, RECORD_HEADER_BYTES, Record, RecordError, RecordKind};
@@ -148,7 +149,10 @@ impl LogReader<'_> {
                 "the log ends before the place where a later opening found its end",
                 format!("valid blocks up to LSN {limit}"),
             )),
-            None => self.look_behind(link, &stop).await,
+            None => {
+                self.refuse_lost_start(link, &stop)?;
+                self.look_behind(link, &stop).await
+            }
         }
     }
 
@@ -249,7 +253,8 @@ impl LogReader<'_> {
     async fn look_behind(&mut self, link: &IncarnationLink, stop: &Stop) -> Result<(), OpenError> {
         let place = locate(stop.at, self.superblock.segment_bytes);
         self.refuse_short_file(place.segment_number, link, stop)?;
-        let behind = (place.segment_number, place.block_in_segment + 1);
+        // The invalid block itself may be whole, only of another opening or place.
+        let behind = (place.segment_number, place.block_in_segment);
         let later = self.files.above(place.segment_number).map(|(number, _)| (number, 1));
         let later: Vec<(u64, u64)> = std::iter::once(behind).chain(later).collect();
         for (number, from_block) in later {
@@ -267,6 +272,26 @@ impl LogReader<'_> {
         Ok(())
     }
 
+    /// A link is written after its segment. Where that is gone or has no header, something was
+    /// lost, unless an opening crashed while it took the still empty segment under a new number:
+    /// then a higher file tells of it.
+    fn refuse_lost_start(&self, link: &IncarnationLink, stop: &Stop) -> Result<(), OpenError> {
+        let number = locate(link.new_start, self.superblock.segment_bytes).segment_number;
+        let is_own = |segment: &SegmentFile| {
+            segment.header.as_ref().is_ok_and(|header| header.incarnation == link.incarnation)
+        };
+        let is_lost = match self.files.get(number) {
+            Some(segment) => !is_own(segment),
+            None => self.files.above(number).all(|(_, segment)| is_own(segment)),
+        };
+        if !is_lost {
+            return Ok(());
+        }
+        let expected = format!("segment {number}, in which opening {} began", link.incarnation);
+        Err(self.damaged(stop, "the start of the newest opening's log is lost", expected))
+    }
+
+    /// A segment that has its name is whole, and only older openings' segments are ever cut.
     fn refuse_short_file(
         &self,
         number: u64,
@@ -275,7 +300,7 @@ impl LogReader<'_> {
     ) -> Result<(), OpenError> {
         let expected = self.superblock.segment_bytes;
         match self.files.get(number) {
-            Some(segment) if segment.len_bytes < expected && segment.header.is_ok() => {
+            Some(segment) if segment.len_bytes < expected => {
                 let expected = format!("{expected} bytes in a segment of {:?}", link.incarnation);
                 let found = Stop { why: format!("{} bytes", segment.len_bytes), ..stop.clone() };
                 Err(self.damaged(&found, "the segment file was cut", expected))

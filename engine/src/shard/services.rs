@@ -71,7 +71,8 @@ fn start_metrics(state: &Rc<ShardState>, metrics_text: Box<dyn Fn() -> String + 
     });
 }
 
-/// Writes the last stamp and waits until the log is quiet; the store takes no more commits.
+/// Writes the last stamp and waits until the log is quiet and no segment is under preparation;
+/// the store takes no more commits.
 pub(crate) async fn settle_log(state: &Rc<ShardState>) {
     let store = &state.core.store;
     if store.log.is_unstamped() {
@@ -79,6 +80,11 @@ pub(crate) async fn settle_log(state: &Rc<ShardState>) {
     }
     while store.poison.reason().is_none() && !store.log.is_idle() {
         state.core.start_flights();
+        state.shard.sleep(Duration::from_micros(limits::DRAIN_POLL_US)).await;
+    }
+    let segments = store.log.segments();
+    segments.close();
+    while segments.is_preparing() {
         state.shard.sleep(Duration::from_micros(limits::DRAIN_POLL_US)).await;
     }
 }

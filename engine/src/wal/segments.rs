@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sombra_runtime::sync::atomic::{AtomicU64, Ordering};
+use sombra_runtime::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sombra_runtime::sync::{EpochCell, LogRing, Signal};
 use sombra_runtime::{Create, DmaFile, FlushVia, IoClass, OpenHow, Shard, WriteMode};
 
@@ -60,6 +60,17 @@ pub(crate) struct Segments {
     used_bytes: AtomicU64,
     state: EpochCell<SpaceState>,
     wanted: Signal,
+    is_preparing: AtomicBool,
+    is_closing: AtomicBool,
+}
+
+/// Says that a segment is being prepared, however that ends.
+struct Preparing<'a>(&'a AtomicBool);
+
+impl Drop for Preparing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Segments {
@@ -78,6 +89,8 @@ impl Segments {
             used_bytes: AtomicU64::new(used_bytes),
             state: EpochCell::new(Arc::new(SpaceState::Fine)),
             wanted: Signal::new(),
+            is_preparing: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
         }
     }
 
@@ -111,13 +124,27 @@ impl Segments {
         self.wanted.raise();
     }
 
+    /// No further segment is prepared. The store keeps its lock until [`Segments::is_preparing`]
+    /// says no: what the keeper has begun must not reach the next opener's files. Both run on
+    /// the keeper's shard.
+    pub(crate) fn close(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_preparing(&self) -> bool {
+        self.is_preparing.load(Ordering::Relaxed)
+    }
+
     /// Runs for the life of the store on one shard: keeps one segment prepared beyond the one
     /// being written. `changed` runs after every attempt.
     pub(crate) async fn keep(&self, shard: &Shard, ring: &LogRing, changed: impl Fn()) {
         loop {
             self.wanted.wait().await;
-            while self.is_short(ring) {
+            while self.is_short(ring) && !self.is_closing.load(Ordering::Relaxed) {
+                self.is_preparing.store(true, Ordering::Relaxed);
+                let preparing = Preparing(&self.is_preparing);
                 let outcome = self.prepare_next(shard, ring).await;
+                drop(preparing);
                 let failed = outcome.is_err();
                 self.state.replace(Arc::new(outcome.err().unwrap_or(SpaceState::Fine)));
                 changed();

@@ -18,11 +18,7 @@ impl Model {
         newest.1.clone()
     }
 
-    fn rows(
-        &self,
-        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
-        snapshot: Lsn,
-    ) -> Vec<(Bytes, Bytes)> {
+    fn rows(&self, (from, to): (Bound<&[u8]>, Bound<&[u8]>), snapshot: Lsn) -> Vec<(Bytes, Bytes)> {
         let inside = |key: &[u8]| {
             let above = match from {
                 Bound::Unbounded => true,
@@ -43,15 +39,25 @@ impl Model {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Write { key: u8, value_len: Option<u8> },
+    Write {
+        key: u8,
+        value_len: Option<u8>,
+    },
     /// Raises `visible` by a part of what is still invisible, in percent.
-    Settle { percent: u8 },
+    Settle {
+        percent: u8,
+    },
     BeginSnapshot,
-    EndSnapshot { which: prop::sample::Index },
+    EndSnapshot {
+        which: prop::sample::Index,
+    },
     /// Loads `visible`; the list of snapshots is taken later, as a real pruner does.
     LoadVisible,
     TakeList,
-    Collect { steps: usize, with_cached_view: bool },
+    Collect {
+        steps: usize,
+        with_cached_view: bool,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {

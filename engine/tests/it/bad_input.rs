@@ -21,7 +21,7 @@ fn second_opener_in_another_process_is_refused_until_the_first_has_gone() {
     let mut holder = holder.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("HOLDING")));
-    let error = bench.refusal();
+    let error = bench.try_open().map(drop).unwrap_err();
     let OpenError::Locked { path, .. } = &error else { panic!("{error}") };
     assert_eq!(*path, bench.store().join("LOCK"));
     assert!(error.to_string().contains("another process"), "{error}");
@@ -176,9 +176,8 @@ fn store_without_permission_is_refused_by_path_and_unharmed() {
     bench.write_and_close(&["a"]);
     let test = "bad_input::child_has_no_permission";
     let mut command = child::command(&[], test, &bench.store());
-    let is_root = fs::metadata("/proc/self").is_ok_and(|meta| {
-        std::os::unix::fs::MetadataExt::uid(&meta) == 0
-    });
+    let is_root = fs::metadata("/proc/self")
+        .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0);
     if !is_root {
         return println!("SKIPPED no permission: only root can become somebody else");
     }
@@ -194,7 +193,7 @@ fn store_without_permission_is_refused_by_path_and_unharmed() {
     }
     let before = crate::disk::contents(&bench.store());
     child::run(command);
-    assert!(before == crate::disk::contents(&bench.store()));
+    crate::disk::assert_same(&before, &crate::disk::contents(&bench.store()));
     assert_eq!(bench.keys_and_close().0, ["a"]);
     bench.end();
 }

@@ -105,9 +105,8 @@ fn at_most_one_of_the_concurrent_commits_over_the_same_two_shards_succeeds() {
         assert!(succeeded <= 1, "{outcomes:?}");
         assert!(outcomes.iter().flat_map(|o| o.as_ref().err()).all(CommitError::is_retryable));
         committed += succeeded;
-        let halves = ["a", "z"].map(|half| {
-            db.blocking().get(&keyspace, format!("{half}{round}")).unwrap()
-        });
+        let halves =
+            ["a", "z"].map(|half| db.blocking().get(&keyspace, format!("{half}{round}")).unwrap());
         assert_eq!(halves[0], halves[1], "round {round}: both or neither");
         stored += usize::from(halves[0].is_some());
         // Whoever lost has let the keys go.

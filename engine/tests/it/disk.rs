@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 
 use sombra::format::log_block::{LogBlockHeader, verify_block_of_store};
 use sombra::format::log_record::{LoggedWrite, encode_commit, pad_header};
+use sombra::format::segment::{SegmentHeader, locate, segment_file_name};
 use sombra::format::superblock::Superblock;
 use sombra::format::{BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES, BLOCK_SIZE_BYTES};
 use sombra::{KeyspaceId, Lsn};
+
+const PAD_BYTES: usize = sombra::format::log_record::RECORD_HEADER_BYTES;
 
 /// A valid log block and where it lies.
 #[derive(Clone, Debug)]
@@ -22,9 +25,9 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    /// Whether it holds more than padding.
+    /// Whether it holds more than padding: a stamp is the smallest pad before the sealing one.
     pub(crate) fn holds_records(&self) -> bool {
-        self.header.used_bytes > 0
+        self.header.first_record != Some(0) || usize::from(self.header.used_bytes) > PAD_BYTES
     }
 
     /// The block as it would be with another header or payload, checksum included.
@@ -42,7 +45,7 @@ impl Block {
 
     /// What a power cut can leave of it: the first sectors of the write, and old bytes behind.
     pub(crate) fn tear(&self) {
-        patch(&self.path, self.offset + 1024, &[0; BLOCK_SIZE_BYTES - 1024]);
+        patch(&self.path, self.offset + 1024, &[0x5A; BLOCK_SIZE_BYTES - 1024]);
     }
 
     /// One flipped bit in the middle of the payload.
@@ -72,7 +75,8 @@ pub(crate) fn superblock(store: &Path) -> Superblock {
 pub(crate) fn segments(store: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(store.join("wal")).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
-    let mut paths: Vec<PathBuf> = paths.filter(|p| p.extension().is_some_and(|e| e == "log")).collect();
+    let mut paths: Vec<PathBuf> =
+        paths.filter(|p| p.extension().is_some_and(|e| e == "log")).collect();
     paths.sort();
     paths
 }
@@ -132,6 +136,23 @@ pub(crate) fn crafted_commit(
     Block { path: last.path.clone(), offset, header, payload }
 }
 
+/// The file of the segment after the one that holds `block`, made if it was not prepared yet.
+pub(crate) fn next_segment(store: &Path, block: &Block) -> PathBuf {
+    let superblock = superblock(store);
+    let segment_bytes = superblock.segment_bytes;
+    let number = locate(block.header.first_lsn, segment_bytes).segment_number + 1;
+    let path = store.join("wal").join(segment_file_name(number));
+    if !path.exists() {
+        let (store_id, incarnation) = (superblock.store_id, block.header.incarnation);
+        let link = None;
+        let header =
+            SegmentHeader { store_id, segment_number: number, segment_bytes, incarnation, link };
+        fs::write(&path, header.encode()).unwrap();
+        set_len(&path, segment_bytes);
+    }
+    path
+}
+
 /// The bytes of everything that an opening which refuses must leave alone.
 pub(crate) fn contents(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut paths = vec![store.join("superblock")];
@@ -140,6 +161,13 @@ pub(crate) fn contents(store: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     }
     let read = |path: PathBuf| fs::read(&path).ok().map(|bytes| (path, bytes));
     paths.into_iter().filter_map(read).collect()
+}
+
+/// Panics with the names of the files that differ.
+pub(crate) fn assert_same(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf, Vec<u8>>) {
+    let names = before.keys().chain(after.keys());
+    let changed: Vec<&PathBuf> = names.filter(|n| before.get(*n) != after.get(*n)).collect();
+    assert!(changed.is_empty(), "a refused opening changed {changed:?}");
 }
 
 /// Copies a store as a kill would leave it: no lock, what is written by now, nothing more.

@@ -3,8 +3,8 @@
 use std::fs;
 
 use sombra::OpenError;
-use sombra::format::{BLOCK_SIZE_BYTES, FORMAT_VERSION, RecordError, SegmentError};
 use sombra::format::checksum::crc32c_with_field_zeroed;
+use sombra::format::{BLOCK_SIZE_BYTES, FORMAT_VERSION, RecordError, SegmentError};
 
 use crate::disk::{self, Block, blocks, newest_blocks, patch, segments, set_len};
 use crate::support::Bench;
@@ -66,7 +66,10 @@ fn record_that_makes_no_sense_in_a_valid_block_is_an_error_and_not_the_end() {
     crafted.payload[offset..offset + 4].fill(0);
     crafted.write(&crafted.sealed());
     let error = bench.refusal();
-    assert!(matches!(&error, OpenError::Record { source: RecordError::Length { .. }, .. }), "{error}");
+    assert!(
+        matches!(&error, OpenError::Record { source: RecordError::Length { .. }, .. }),
+        "{error}"
+    );
 
     let mut crafted = original.clone();
     // The number of writes, behind the record's header and the wall clock.
@@ -120,7 +123,9 @@ fn segment_of_another_store_is_refused_with_both_ids() {
     let theirs = segments(&other.store());
     // In the place of an old one, of the newest, and of one that no number was given to yet.
     let far = bench.store().join("wal").join(format!("{:020}.log", 999));
-    for (to, from) in [(&ours[0], &theirs[0]), (ours.last().unwrap(), &theirs[0]), (&far, &theirs[0])] {
+    for (to, from) in
+        [(&ours[0], &theirs[0]), (ours.last().unwrap(), &theirs[0]), (&far, &theirs[0])]
+    {
         let original = fs::read(to).ok();
         fs::copy(from, to).unwrap();
         let error = bench.refusal();

@@ -98,3 +98,19 @@ fn hundred_openings_with_one_write_each_keep_the_log_small() {
     assert!(log_bytes(&bench.store()) <= bound, "{} bytes", log_bytes(&bench.store()));
     bench.end();
 }
+
+#[test]
+fn close_leaves_no_segment_under_preparation_to_the_next_opener() {
+    let bench = Bench::new();
+    for _ in 0..10 {
+        // The first commit of an opening makes it prepare the next segment.
+        bench.write_and_close(&["a"]);
+        let unfinished: Vec<String> = std::fs::read_dir(bench.store().join("wal"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|name| !name.ends_with(".log"))
+            .collect();
+        assert!(unfinished.is_empty(), "{unfinished:?}");
+    }
+    bench.end();
+}

@@ -77,8 +77,10 @@ fn unknown_format_version_in_either_copy_is_refused_with_both_versions() {
     for copy in COPIES {
         set_field(&path, copy, 8, &41_u32.to_le_bytes());
         let error = bench.refusal();
-        let OpenError::Superblock { source: SuperblockPickError::NotForThisBuild { error: why, .. }, .. } =
-            &error
+        let OpenError::Superblock {
+            source: SuperblockPickError::NotForThisBuild { error: why, .. },
+            ..
+        } = &error
         else {
             panic!("{error}")
         };
@@ -101,7 +103,7 @@ fn unknown_required_feature_is_refused_by_name_and_an_optional_one_is_not() {
     assert!(matches!(error, OpenError::Superblock { .. }), "{text}");
     assert!(text.contains("features 0x20"), "{text}");
     fs::write(&path, &original).unwrap();
-    COPIES.map(|copy| set_field(&path, copy, 56, &0x20_u64.to_le_bytes()));
+    COPIES.iter().for_each(|&copy| set_field(&path, copy, 56, &0x20_u64.to_le_bytes()));
     assert_eq!(bench.keys_and_close().0, ["a"]);
     let optional = crate::disk::superblock(&bench.store()).optional_features;
     assert_eq!(optional, 0x20, "it is kept for the build that knows it");

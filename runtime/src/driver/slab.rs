@@ -218,6 +218,18 @@ impl OpSlab {
     }
 }
 
+#[cfg(feature = "sim")]
+impl OpSlab {
+    /// Frees what operations in flight own: their simulated kernel has ended with them.
+    pub(crate) fn free_in_flight(&mut self) {
+        for slot in &mut self.slots {
+            if let State::InFlight { op, .. } = &mut slot.state {
+                drop(op.take());
+            }
+        }
+    }
+}
+
 impl Drop for OpSlab {
     /// What the kernel may still write into outlives the slab: leaked, not freed (INV-8).
     fn drop(&mut self) {

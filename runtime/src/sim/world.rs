@@ -314,6 +314,9 @@ impl SimWorld {
                 core.drop_tasks();
             }
         }
+        for core in &self.cores {
+            core.shard().io().borrow_mut().slab.free_in_flight();
+        }
         self.cores.clear();
     }
 }
