@@ -8,6 +8,7 @@ mod support;
 
 mod bad_input;
 mod contention;
+mod in_tokio;
 mod isolation;
 mod log_damage;
 mod log_end;
