@@ -74,7 +74,7 @@ impl Default for Plan {
             driver: DriverChoice::Auto,
             clients: 64,
             clients_on: ClientsOn::Shards,
-            records: 500_000,
+            records: 1_000_000,
             shape: Shape { key_len_bytes: 24, value_len_bytes: 100 },
             distribution: None,
             mixes: vec![Mix::A, Mix::B, Mix::C, Mix::F],

@@ -78,9 +78,9 @@ pub use error::{
 };
 pub use ids::{Incarnation, KeyspaceId, Lsn, StoreId, TabletId};
 pub use keyspace::Keyspace;
-pub use metrics::{METRICS_FILE, MetricKind, MetricLine, Metrics};
+pub use metrics::{MetricKind, MetricLine, Metrics};
 pub use options::{
     Durability, DurabilityMethod, Isolation, OpenMode, OptionError, Options, Routing,
 };
-pub use recovery::OpenReport;
+pub use recovery::{METRICS_FILE, OpenReport};
 pub use txn::KeyRange;

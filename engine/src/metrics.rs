@@ -12,9 +12,6 @@ use sombra_runtime::{IoClass, ShardIoMetrics};
 use crate::commit::ShardCounters;
 use crate::shard::StoreShared;
 
-/// File in the store's directory that a live store refreshes once a second.
-pub const METRICS_FILE: &str = "metrics";
-
 const QUANTILES: [(f64, &str); 3] = [(0.5, "0.5"), (0.99, "0.99"), (0.999, "0.999")];
 
 /// Whether a value only grows.

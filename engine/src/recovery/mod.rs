@@ -30,6 +30,8 @@ pub(crate) use segment_files::SegmentFiles;
 pub(crate) const SUPERBLOCK_FILE: &str = "superblock";
 pub(crate) const WAL_DIR: &str = "wal";
 pub(crate) const LOCK_FILE: &str = "LOCK";
+/// File in the store's directory that a live store refreshes once a second.
+pub const METRICS_FILE: &str = "metrics";
 
 /// Everything a store needs to begin its incarnation.
 pub(crate) struct Opened {

@@ -60,7 +60,7 @@ fn start_stamper(state: &Rc<ShardState>) {
 
 fn start_metrics(state: &Rc<ShardState>, metrics_text: Box<dyn Fn() -> String + Send>) {
     let on_shard = Rc::clone(state);
-    let path = state.shared.dir.join(crate::metrics::METRICS_FILE);
+    let path = state.shared.dir.join(crate::recovery::METRICS_FILE);
     state.spawn_service("metrics file", TaskClass::Maintenance, async move {
         loop {
             let content = metrics_text().into_bytes();

@@ -608,21 +608,3 @@ fn flushed_counter_survives_every_crash_and_loses_without_flushes() {
     let losses = (0..100).map(|seed| counter_losses(seed, true)).sum::<u32>();
     assert!(losses > 50, "the negative control lost {losses} times");
 }
-
-#[test]
-#[ignore = "a measurement: cargo test --release -- --ignored --nocapture small_worlds"]
-fn small_worlds_per_second() {
-    let measure = |name: &str, runs: u64, run: fn(u64) -> SimWorld| {
-        let (began, mut steps) = (std::time::Instant::now(), 0);
-        for seed in 0..runs {
-            let world = run(seed);
-            steps += world.steps();
-            world.power_cut();
-        }
-        let seconds = began.elapsed().as_secs_f64();
-        let (worlds, steps) = (runs as f64 / seconds, steps as f64 / seconds);
-        println!("{name}: {worlds:.0} worlds/s, {steps:.0} steps/s");
-    };
-    measure("empty", 2_000, |seed| world(seed, 3));
-    measure("busy", 500, |seed| busy_run(seed, 3).0);
-}

@@ -25,6 +25,9 @@ const CRATE_RULES: [CrateRule; 8] = [
     CrateRule { dir: "xtask", may_use: &["sim", "engine", "runtime"] },
 ];
 
+/// The one host that tests of a crate may embed it in, beside the keys below.
+const TEST_HOSTS: [(&str, &str); 1] = [("engine", "tokio")];
+
 /// Outside crates that open a door to the world past the runtime, and who may hold the key.
 const WORLD_CRATES: [(&str, &[&str]); 12] = [
     ("io-uring", &["runtime"]),
@@ -45,7 +48,10 @@ pub(super) fn check(workspace: &Workspace, findings: &mut Findings) -> Result<()
     for dir in workspace.members().keys() {
         let manifest = Path::new(dir).join("Cargo.toml");
         let table = read_toml(&workspace.root().join(&manifest))?;
-        let names = dependency_names(&table);
+        let mut names = dependency_names(&table, &["dependencies", "build-dependencies"]);
+        let for_tests = dependency_names(&table, &["dev-dependencies"]);
+        let is_host = |name: &String| TEST_HOSTS.contains(&(dir.as_str(), name.as_str()));
+        names.extend(for_tests.into_iter().filter(|name| !is_host(name)));
         check_crate(workspace, dir, &names, &manifest, findings);
     }
     Ok(())
@@ -74,15 +80,14 @@ fn check_crate(
     }
 }
 
-/// Names from every dependency table, those of targets included.
-pub(super) fn dependency_names(manifest: &toml::Table) -> Vec<String> {
-    let kinds = ["dependencies", "dev-dependencies", "build-dependencies"];
+/// Names from the dependency tables of these kinds, those of targets included.
+pub(super) fn dependency_names(manifest: &toml::Table, kinds: &[&str]) -> Vec<String> {
     let mut names = Vec::new();
     let targets = manifest.get("target").and_then(toml::Value::as_table);
     let targets = targets.into_iter().flat_map(|table| table.values());
     for table in targets.filter_map(toml::Value::as_table).chain([manifest]) {
         for kind in kinds {
-            let listed = table.get(kind).and_then(toml::Value::as_table);
+            let listed = table.get(*kind).and_then(toml::Value::as_table);
             for (name, value) in listed.into_iter().flatten() {
                 let real = value.get("package").and_then(toml::Value::as_str);
                 names.push(real.unwrap_or(name).to_owned());

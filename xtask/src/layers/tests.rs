@@ -122,7 +122,9 @@ fn world_lets_the_runtime_meet_it_in_named_places_only() {
 fn dependency_names_reads_every_table_and_renamed_packages() {
     let manifest = "[dependencies]\na = '1'\nb = { package = 'c', version = '1' }\n\
                     [dev-dependencies]\nd = '1'\n[target.'cfg(x)'.dependencies]\ne = '1'\n";
-    let mut names = dependency_names(&manifest.parse().expect("the sample is TOML"));
+    let manifest = manifest.parse().expect("the sample is TOML");
+    let mut names = dependency_names(&manifest, &["dependencies", "dev-dependencies"]);
     names.sort();
     assert_eq!(names, ["a", "c", "d", "e"]);
+    assert_eq!(dependency_names(&manifest, &["dev-dependencies"]), ["d"]);
 }

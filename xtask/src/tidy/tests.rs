@@ -50,6 +50,8 @@ fn tidy_refuses_a_line_of_101_characters() {
 fn tidy_refuses_stubs_skipped_tests_and_empty_checks() {
     assert_eq!(rust_findings("fn f() { todo!() }"), ["a stub"]);
     assert_eq!(rust_findings("#[test]\n#[ignore]\nfn f() {}"), ["a test that is never run"]);
+    let child = "#[test]\n#[ignore = \"runs in a child process of another test\"]\nfn f() {}";
+    assert!(rust_findings(child).is_empty());
     assert_eq!(rust_findings("fn f() { assert!(true, \"x\") }"), ["a check that cannot fail"]);
     assert_eq!(rust_findings(concat!("// FIX", "ME later")), [concat!("FIX", "ME")]);
     assert!(rust_findings("/// A `todo!` in words.\nfn f() { assert!(truth()) }").is_empty());
