@@ -39,7 +39,7 @@ pub fn run(plan: Plan, stop: Stop, progress: Progress) -> Result<Report, BenchEr
 
 fn measure(session: &mut Session) -> Result<Report, BenchError> {
     let opened = session.db.open_report();
-    let method = method_named(opened.durability_method)?;
+    let method = opened.durability_method;
     let directory = session.place.run_dir();
     let environment = Environment::of(&session.runtime, directory, method.name());
     let mut report = Report::new(environment, WorkloadFacts::of(&session.plan));
@@ -203,17 +203,4 @@ impl Report {
             self.notes.push(format!("files kept in {kept}"));
         }
     }
-}
-
-/// The store names its method; the device is measured with the same one.
-fn method_named(name: &str) -> Result<DurabilityMethod, BenchError> {
-    let methods = [
-        DurabilityMethod::Dsync,
-        DurabilityMethod::RingFlush,
-        DurabilityMethod::PoolFlush,
-        DurabilityMethod::WriteThrough,
-    ];
-    let named = methods.into_iter().find(|method| method.name() == name);
-    let unknown = || format!("expected a known durability method, found {name:?}");
-    named.ok_or_else(|| BenchError::phase("open", unknown()))
 }

@@ -31,6 +31,9 @@ pub enum OpenError {
     /// Caller: put the store's own log back.
     #[error("{path}: log of another store: expected store id {expected}, found {found}")]
     ForeignLog { path: PathBuf, expected: StoreId, found: StoreId },
+    /// Caller: move the file away; nothing but segments belongs there.
+    #[error("{path}: expected only log segments here, twenty digits and `.log`")]
+    StrayFile { path: PathBuf },
     /// Caller: restore the file from a copy; until `sombra repair` exists there is no other way.
     #[error("{path}: {source}")]
     Segment { path: PathBuf, source: SegmentError },

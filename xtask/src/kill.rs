@@ -23,7 +23,7 @@ const ACKNOWLEDGED_MIN: u64 = 200;
 /// Share of cross-shard transactions below which a round does not count.
 const CROSS_SHARD_PERCENT_MIN: u64 = 30;
 /// Lives of one store before it is made anew, so that its log stays within its bound.
-const LIVES_PER_STORE: u32 = 50;
+const LIVES_PER_STORE: u32 = 12;
 /// Lives per counted round after which the machine is too slow for this test.
 const LIVES_PER_ROUND_MAX: u32 = 5;
 const WRITERS: u16 = 12;
@@ -139,11 +139,13 @@ impl KillTest<'_> {
     }
 
     /// The moment of the kill is uniform over an opening and about four times the work that a
-    /// counted round needs, so most rounds count and a fair share of kills hits an opening.
+    /// counted round needs, or half the time of an opening: so most comparisons complete a round and
+    /// a fair share of kills hits an opening, while the log, and with it the next opening, stays
+    /// short.
     fn plan(&mut self, path: &Path, number: u32, last: bool) -> Plan {
         let needed = ACKNOWLEDGED_MIN as f64 / self.rate;
         let opening = self.opening.as_secs_f64();
-        let span = opening + (4.0 * needed).max(3.0 * opening);
+        let span = opening + (4.0 * needed).max(opening / 2.0);
         let moment = span * self.random.below(1 << 20) as f64 / f64::from(1 << 20);
         Plan {
             store: path.to_path_buf(),

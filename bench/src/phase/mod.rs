@@ -5,3 +5,6 @@ pub(crate) mod disk;
 pub(crate) mod load;
 pub(crate) mod pairs;
 pub(crate) mod verify;
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,7 @@ pub(crate) async fn open(
     let created = create::ensure_superblock(shard, dir, options).await?;
     let superblock_file = open_file(shard, &dir.join(SUPERBLOCK_FILE)).await?;
     let picked = read_superblock(shard, dir, &superblock_file).await?;
-    let mut files = SegmentFiles::list(shard, &dir.join(WAL_DIR), &picked.superblock).await?;
+    let mut files = SegmentFiles::look(shard, &dir.join(WAL_DIR), &picked.superblock).await?;
     let replayed = replay(shard, &picked.superblock, &files, sink).await?;
     let links = picked.superblock.links.len();
     if links >= limits::LINKS_MAX {
@@ -89,7 +89,8 @@ pub(crate) async fn open(
     // Both copies name the link: what lies behind the old tail is never read again.
     let used_bytes = files.reclaim(shard, &superblock.links, first_segment.0).await?;
     let took = shard.now().saturating_since(begun);
-    let report = OpenReport::new(created, &picked, &superblock, &replayed, took);
+    let mut report = OpenReport::new(created, &picked, &superblock, &replayed);
+    (report.durability_method, report.took) = (method, took);
     Ok(Opened {
         lock,
         identity,

@@ -158,7 +158,7 @@ impl LogReader<'_> {
 
     fn stop_at(&self, at: Lsn) -> Stop {
         let number = locate(at, self.superblock.segment_bytes).segment_number;
-        let path = PathBuf::from(crate::format::segment::segment_file_name(number));
+        let path = self.files.path(number);
         Stop { at, path, why: format!("a record that ends at LSN {at}") }
     }
 
@@ -182,7 +182,7 @@ impl LogReader<'_> {
     ) -> Result<Option<Stop>, OpenError> {
         let number = locate(start, self.superblock.segment_bytes).segment_number;
         let Some(segment) = self.files.get(number) else {
-            let path = PathBuf::from(crate::format::segment::segment_file_name(number));
+            let path = self.files.path(number);
             let why = format!("segment {number} does not exist");
             return Ok(Some(Stop { at: start, path, why }));
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::replay::LogEnd;
 use crate::format::superblock::{PickedSuperblock, Superblock, SuperblockTwin};
 use crate::ids::{Incarnation, Lsn, StoreId};
+use crate::options::DurabilityMethod;
 
 /// What an opening found, replayed and dropped. `Display` tells it to people.
 #[derive(Clone, Debug)]
@@ -16,7 +17,8 @@ pub struct OpenReport {
     pub store_id: StoreId,
     pub incarnation: Incarnation,
     pub segment_bytes: u64,
-    pub durability_method: &'static str,
+    /// The method in use: the caller's, or the one that the superblock keeps.
+    pub durability_method: DurabilityMethod,
     /// Records replayed, keyspace changes included, pads not.
     pub replayed_records: u64,
     /// End of the last valid record.
@@ -39,7 +41,6 @@ impl OpenReport {
         picked: &PickedSuperblock,
         superblock: &Superblock,
         log: &LogEnd,
-        took: Duration,
     ) -> OpenReport {
         let superblock_repaired = match &picked.twin {
             SuperblockTwin::Damaged { error } => {
@@ -53,14 +54,14 @@ impl OpenReport {
             store_id: superblock.store_id,
             incarnation: newest.incarnation,
             segment_bytes: superblock.segment_bytes,
-            durability_method: superblock.durability_method.name(),
+            durability_method: superblock.durability_method,
             replayed_records: log.records,
             replayed_to: log.end,
             newest_stamp: log.newest_stamp,
             read_bytes: log.read_bytes,
             stopped_by: log.stopped_by.clone(),
             superblock_repaired,
-            took,
+            took: Duration::ZERO,
         }
     }
 }

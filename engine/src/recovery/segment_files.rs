@@ -9,7 +9,7 @@ use super::io_error;
 use super::replay::LogEnd;
 use crate::error::OpenError;
 use crate::format::segment::{
-    SegmentError, SegmentHeader, locate, parse_segment_file_name, segment_start,
+    SegmentError, SegmentHeader, locate, parse_segment_file_name, segment_file_name, segment_start,
 };
 use crate::format::superblock::Superblock;
 use crate::format::{BLOCK_SIZE_BYTES, IncarnationLink};
@@ -33,26 +33,13 @@ impl SegmentFile {
 
 /// All segment files by number.
 pub(crate) struct SegmentFiles {
+    wal_dir: PathBuf,
     by_number: BTreeMap<u64, SegmentFile>,
+    /// Segments that never got their name.
+    preparing: Vec<PathBuf>,
 }
 
 impl SegmentFiles {
-    /// Removes the segments that never got their name, then does what [`SegmentFiles::look`]
-    /// does.
-    pub(super) async fn list(
-        shard: &Shard,
-        wal_dir: &Path,
-        superblock: &Superblock,
-    ) -> Result<SegmentFiles, OpenError> {
-        for entry in shard.list_dir(wal_dir).await.map_err(io_error(wal_dir, "list"))? {
-            if entry.name.ends_with(PREPARING) {
-                let path = wal_dir.join(&entry.name);
-                shard.unlink(&path).await.map_err(io_error(&path, "remove"))?;
-            }
-        }
-        SegmentFiles::look(shard, wal_dir, superblock).await
-    }
-
     /// Lists `wal/` and reads each block 0. Writes nothing.
     ///
     /// # Errors
@@ -62,20 +49,25 @@ impl SegmentFiles {
         wal_dir: &Path,
         superblock: &Superblock,
     ) -> Result<SegmentFiles, OpenError> {
-        let mut by_number = BTreeMap::new();
+        let (mut by_number, mut preparing) = (BTreeMap::new(), Vec::new());
         for entry in shard.list_dir(wal_dir).await.map_err(io_error(wal_dir, "list"))? {
             let path = wal_dir.join(&entry.name);
             if entry.name.ends_with(PREPARING) {
+                preparing.push(path);
                 continue;
             }
             let Some(number) = parse_segment_file_name(&entry.name) else {
-                let found = SegmentError::NotASegment { found: *b"        " };
-                return Err(OpenError::Segment { path, source: found });
+                return Err(OpenError::StrayFile { path });
             };
             let header = read_header(shard, &path, number, superblock).await?;
             by_number.insert(number, SegmentFile { path, len_bytes: entry.len_bytes, header });
         }
-        Ok(SegmentFiles { by_number })
+        Ok(SegmentFiles { wal_dir: wal_dir.to_owned(), by_number, preparing })
+    }
+
+    /// Where the file of a segment lies, or would lie.
+    pub(super) fn path(&self, number: u64) -> PathBuf {
+        self.wal_dir.join(segment_file_name(number))
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&SegmentFile> {
@@ -125,6 +117,12 @@ impl SegmentFiles {
         links: &[IncarnationLink],
         first_segment: u64,
     ) -> Result<u64, OpenError> {
+        for path in &self.preparing {
+            // The fresh segment may have been prepared under the same name.
+            if shard.path_exists(path).await.map_err(io_error(path, "look"))? {
+                shard.unlink(path).await.map_err(io_error(path, "remove"))?;
+            }
+        }
         let mut remaining_bytes = 0;
         for (&number, file) in &self.by_number {
             if number == first_segment {

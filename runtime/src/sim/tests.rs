@@ -531,6 +531,29 @@ fn ended_world_frees_everything_however_it_ends() {
 }
 
 #[test]
+fn ended_world_frees_what_operations_in_flight_own() {
+    let mut world = world(1, 1);
+    let kept = Arc::new(std::sync::Mutex::new(None));
+    let slot = Arc::clone(&kept);
+    on_shard(&world.runtime(), 0, move |shard| {
+        let here = shard.clone();
+        shard.spawn(spec("writer", TaskClass::Foreground), async move {
+            let how = OpenHow::create_new_direct();
+            let file = here.open(Path::new("/f"), how).await.expect("open");
+            *slot.lock().expect("one thread") = Some(file.downgrade());
+            let buf = filled(4096, 1);
+            drop(here.write_all_at(&file, IoClass::Log, 0, buf.into(), WriteMode::Plain).await);
+        });
+    });
+    let end = world.run(100, || kept.lock().expect("one thread").is_some());
+    assert_eq!(end, RunEnd::Done);
+    assert_eq!(world.cores_in_flight(), 1, "the write is in flight when the world ends");
+    world.power_cut();
+    let file = kept.lock().expect("one thread").take().expect("opened");
+    assert!(file.upgrade().is_none(), "the write still owns its file");
+}
+
+#[test]
 fn destructors_do_no_io_after_a_power_cut() {
     for seed in 0..30 {
         let disk = SimDisk::new(SimDiskOptions::new(seed));

@@ -173,6 +173,11 @@ impl SimWorld {
         ids.map(|id| self.runtime.shard_metrics(id).panics).sum()
     }
 
+    #[cfg(test)]
+    pub(super) fn cores_in_flight(&self) -> usize {
+        self.cores.iter().map(ShardCore::in_flight).sum()
+    }
+
     /// Who still exists: what to read when a run is stuck.
     pub fn describe(&self) -> String {
         let mut text = format!(

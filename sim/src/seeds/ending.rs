@@ -27,6 +27,8 @@ impl Run {
         let extra = self.random.scale(1, 400);
         match ending {
             Ending::PowerCut | Ending::Kill | Ending::KillThenPowerCut => {
+                let suppressed = self.flush_suppressed;
+                self.disk.set_options(|disk| disk.flush_suppressed = suppressed);
                 world.run(extra, || false);
                 self.healthy(&opened.db, ending)?;
             }
@@ -56,6 +58,7 @@ impl Run {
             _ => world.kill(),
         }
         self.disk.clear_faults();
+        self.disk.set_options(|disk| disk.flush_suppressed = false);
         drop(opened);
         Ok(())
     }

@@ -20,7 +20,9 @@ pub use range::RangeReport;
 /// What a caller chooses beside the seed.
 #[derive(Clone, Debug)]
 pub struct SeedOptions {
-    /// Negative control: the disk says that flushes are done and does nothing.
+    /// Negative control: shortly before each crash the disk begins to say that flushes are done
+    /// and does nothing. Were it so all along, the store would mostly notice the damage and
+    /// refuse to open, and no commit could be seen missing.
     pub flush_suppressed: bool,
     /// The run goes on until its clients have done this much.
     pub operations_min: u64,

@@ -24,6 +24,8 @@ pub(super) struct Run {
     /// What the store is opened with; a bound that keeps it shut is raised.
     pub(super) options: Options,
     pub(super) operations_min: u64,
+    /// Flushes do nothing from shortly before each crash on.
+    pub(super) flush_suppressed: bool,
     pub(super) disk: SimDisk,
     pub(super) history: Shared,
     pub(super) report: SeedReport,
@@ -43,12 +45,13 @@ impl Run {
     pub(super) fn new(seed: u64, options: &SeedOptions) -> Run {
         let random = Random::new(seed);
         let swarm = Swarm::draw(&mut random.fork(1));
-        let disk = SimDisk::new(disk_options(&mut random.fork(2), &swarm, options));
+        let disk = SimDisk::new(disk_options(&mut random.fork(2), &swarm));
         Run {
             random: random.fork(3),
             options: swarm.options.clone(),
             swarm,
             operations_min: options.operations_min,
+            flush_suppressed: options.flush_suppressed,
             disk,
             history: Shared::default(),
             report: SeedReport { seed, clients_min: u64::MAX, ..SeedReport::default() },
@@ -314,9 +317,8 @@ async fn drive(options: ClientOptions, shard: Option<ShardId>) {
     }
 }
 
-fn disk_options(random: &mut Random, swarm: &Swarm, options: &SeedOptions) -> SimDiskOptions {
+fn disk_options(random: &mut Random, swarm: &Swarm) -> SimDiskOptions {
     let mut disk = SimDiskOptions::new(random.next_u64());
-    disk.flush_suppressed = options.flush_suppressed;
     disk.capacity_bytes = swarm.disk_bytes.unwrap_or(u64::MAX);
     disk.short_io_one_in = *random.pick(&[0, 0, 20, 200]);
     disk.dio_alignment_bytes = *random.pick(&[512, 4096, 4096]);

@@ -20,6 +20,7 @@ pub(super) struct Totals {
     by_phase: BTreeMap<String, u64>,
     drivers: BTreeSet<String>,
     acknowledged_per_round: Vec<u64>,
+    openings_ms: Vec<u64>,
 }
 
 impl Totals {
@@ -51,6 +52,7 @@ impl Totals {
         self.transactions += life.transactions;
         self.cross_shard += life.cross_shard;
         self.drivers.extend(life.driver.clone());
+        self.openings_ms.extend(life.opening.map(|took| took.as_millis() as u64));
         if planned && life.killed {
             self.kills += 1;
             *self.by_phase.entry(life.phase.clone()).or_default() += 1;
@@ -64,10 +66,10 @@ impl fmt::Display for Totals {
         writeln!(f, "driver         {:>10}", drivers.join(", "))?;
         writeln!(f, "rounds         {:>10}  counted {}", self.rounds, self.counted)?;
         writeln!(f, "acknowledged   {:>10}  unanswered {}", self.acknowledged, self.doubtful)?;
-        let mut per_round = self.acknowledged_per_round.clone();
-        per_round.sort_unstable();
-        let median = per_round.get(per_round.len() / 2).copied().unwrap_or(0);
-        writeln!(f, "per round      {median:>10}  (median; at least {ACKNOWLEDGED_MIN})")?;
+        let per_round = median(&self.acknowledged_per_round);
+        writeln!(f, "per round      {per_round:>10}  (median; at least {ACKNOWLEDGED_MIN})")?;
+        let opening = median(&self.openings_ms);
+        writeln!(f, "opening, ms    {opening:>10}  (median, from process start to first write)")?;
         let share = 100.0 * self.cross_shard as f64 / self.transactions.max(1) as f64;
         writeln!(f, "transactions   {:>10}  over shards {share:.0} %", self.transactions)?;
         writeln!(f, "kills          {:>10}", self.kills)?;
@@ -81,4 +83,10 @@ impl fmt::Display for Totals {
         writeln!(f, "lost           {:>10}", self.lost)?;
         write!(f, "half applied   {:>10}", self.half_applied)
     }
+}
+
+fn median(values: &[u64]) -> u64 {
+    let mut values = values.to_vec();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
 }
