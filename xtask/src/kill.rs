@@ -82,8 +82,10 @@ struct KillTest<'a> {
     random: Random,
     totals: Totals,
     life: u32,
-    /// How long the last complete opening took, from the start of the process.
+    /// How long complete openings took lately, from the start of the process: of a store that
+    /// exists, and of one that is made and its device measured.
     opening: Duration,
+    creation: Duration,
     /// Acknowledged commits per second while the clients work.
     rate: f64,
 }
@@ -97,6 +99,7 @@ impl KillTest<'_> {
             totals: Totals::default(),
             life: 0,
             opening: Duration::from_millis(300),
+            creation: Duration::from_millis(600),
             rate: 2_000.0,
         }
     }
@@ -139,12 +142,13 @@ impl KillTest<'_> {
     }
 
     /// The moment of the kill is uniform over an opening and about four times the work that a
-    /// counted round needs, or half the time of an opening: so most comparisons complete a round and
-    /// a fair share of kills hits an opening, while the log, and with it the next opening, stays
-    /// short.
+    /// counted round needs, or half the time of an opening: so most comparisons complete a round
+    /// and a fair share of kills hits an opening, while the log, and with it the next opening,
+    /// stays short.
     fn plan(&mut self, path: &Path, number: u32, last: bool) -> Plan {
         let needed = ACKNOWLEDGED_MIN as f64 / self.rate;
-        let opening = self.opening.as_secs_f64();
+        let exists = path.join("superblock").exists();
+        let opening = if exists { self.opening } else { self.creation }.as_secs_f64();
         let span = opening + (4.0 * needed).max(opening / 2.0);
         let moment = span * self.random.below(1 << 20) as f64 / f64::from(1 << 20);
         Plan {
@@ -190,8 +194,9 @@ impl KillTest<'_> {
     fn learn(&mut self, life: &Life) {
         let blend = |old: f64, new: f64| 0.8 * old + 0.2 * new;
         if let Some(opening) = life.opening {
-            let seconds = blend(self.opening.as_secs_f64(), opening.as_secs_f64());
-            self.opening = Duration::from_secs_f64(seconds);
+            let known = if life.created { &mut self.creation } else { &mut self.opening };
+            let seconds = blend(known.as_secs_f64(), opening.as_secs_f64());
+            *known = Duration::from_secs_f64(seconds);
         }
         if let Some(worked) = life.worked
             && life.acknowledged > ACKNOWLEDGED_MIN / 4

@@ -32,6 +32,8 @@ pub(super) struct Life {
     /// Where the process was when it ended.
     pub(super) phase: String,
     pub(super) killed: bool,
+    /// The store did not exist before.
+    pub(super) created: bool,
     /// From the start of the process until its clients began.
     pub(super) opening: Option<Duration>,
     /// From then until the end.
@@ -107,7 +109,10 @@ impl Life {
                 self.transactions = numbers.next().unwrap_or(0);
                 self.cross_shard = numbers.next().unwrap_or(0);
             }
-            _ => self.phase = name,
+            _ => {
+                self.created |= name == "creation";
+                self.phase = name;
+            }
         }
     }
 
