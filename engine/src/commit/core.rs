@@ -360,8 +360,11 @@ impl Core {
         counters.open_commits.store(open as u64, Ordering::Relaxed);
     }
 
-    /// Whether no commit of this shard is on its way.
+    /// Whether no commit of this shard is on its way; a stopped store has answered them all.
     pub(crate) fn is_quiet(&self) -> bool {
+        if self.store.poison.reason().is_some() {
+            return self.waiters.borrow().len() == 0;
+        }
         self.open.borrow().len() == 0
             && self.waiters.borrow().len() == 0
             && self.prepared.borrow().len() == 0

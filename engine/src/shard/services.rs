@@ -84,7 +84,8 @@ pub(crate) async fn settle_log(state: &Rc<ShardState>) {
     }
     let segments = store.log.segments();
     segments.close();
-    while segments.is_preparing() {
+    // No write of this opening may land after the next one has begun.
+    while segments.is_preparing() || store.log.is_flying() {
         state.shard.sleep(Duration::from_micros(limits::DRAIN_POLL_US)).await;
     }
 }

@@ -26,6 +26,15 @@ pub(crate) struct FlightEnd {
     pub(crate) took: Duration,
 }
 
+/// Ends a flight, however its task ends.
+struct Landing(Arc<GroupCommit>);
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Runs on the shard that flew, once per flight.
 pub(crate) type OnFlightEnd = Rc<dyn Fn(FlightEnd)>;
 
@@ -105,7 +114,12 @@ impl GroupCommit {
 
     /// Whether nothing waits and nothing flies.
     pub(crate) fn is_idle(&self) -> bool {
-        self.in_flight.load(Ordering::SeqCst) == 0 && self.ring.durable() >= self.ring.tail()
+        !self.is_flying() && self.ring.durable() >= self.ring.tail()
+    }
+
+    /// Whether a log write has not ended, well or not.
+    pub(crate) fn is_flying(&self) -> bool {
+        self.in_flight.load(Ordering::SeqCst) > 0
     }
 
     /// Puts one small pad record into the log, so that the block which holds it carries the
@@ -192,10 +206,11 @@ impl GroupCommit {
         let spec = TaskSpec { name: "log write", class: TaskClass::Flush, on_panic };
         let (sealed, stamp) = load;
         shard.spawn(spec, async move {
+            let landing = Landing(Arc::clone(&log));
             let begun = on_shard.now();
             let outcome = log.write(&on_shard, sealed, stamp).await;
             let took = on_shard.now().saturating_since(begun);
-            log.in_flight.fetch_sub(1, Ordering::SeqCst);
+            drop(landing);
             ended(FlightEnd { outcome, took });
             log.start_flights(&on_shard, &ended);
         });

@@ -194,3 +194,35 @@ fn crowd_hears_of_a_failed_flush_and_everything_acknowledged_outlives_the_power(
         again.power_cut();
     }
 }
+
+#[test]
+fn close_of_a_store_that_stopped_ends_and_lets_the_next_opener_in() {
+    for seed in 0..16 {
+        let disk = SimDisk::new(SimDiskOptions::new(seed));
+        let mut running = world(seed, &disk);
+        let (db, keyspace) = open(&mut running, DurabilityMethod::Dsync);
+        disk.fail_next_at(SEGMENT, DiskOp::Write, 1, EIO);
+        // Several commits are open when the write fails, on both shards.
+        for key in 0..8_u32 {
+            let (db, keyspace) = (db.clone(), keyspace.clone());
+            running.spawn_client("writer", async move {
+                let refused = db.put(&keyspace, key.to_be_bytes(), "v").await.unwrap_err();
+                let stopped = CommitError::is_retryable(&refused);
+                assert!(!stopped, "{refused}");
+            });
+        }
+        let runtime = running.runtime();
+        let closed = run(&mut running, async move {
+            while db.poison_reason().is_none() {
+                // The crowd's first write fails sooner or later; each look takes some steps.
+                drop(db.get(&keyspace, "k").await);
+            }
+            let closed = db.close().await;
+            let again = Db::open(&runtime, "/store", open_options(DurabilityMethod::Dsync)).await;
+            (closed, again.map(drop).map_err(|error| error.to_string()))
+        });
+        assert!(matches!(closed.0, Err(sombra::CloseError::Poisoned { .. })), "seed {seed}");
+        assert_eq!(closed.1, Ok(()), "seed {seed}");
+        running.power_cut();
+    }
+}
