@@ -9,6 +9,7 @@ use sombra_runtime::sync::{Charge, ChargeError};
 use super::core::{Conflict, Core};
 use super::{CommitRequest, ShardWrites};
 use crate::error::{CommitError, WriteError};
+use crate::format::BLOCK_SIZE_BYTES;
 use crate::ids::Lsn;
 use crate::limits;
 use crate::mvcc::registry::SnapshotGuard;
@@ -169,7 +170,8 @@ impl Core {
                 refuse(WriteError::TooLarge { unit, expected, found }.into())
             }
             ChargeError::SpaceFull => {
-                log.segments().want();
+                // The record, its sealing waste and the rest of the tail's block.
+                log.segments().want_room(u64::from(len) + 2 * BLOCK_SIZE_BYTES as u64);
                 match log.segments().state() {
                     SpaceState::Fine => Err(Hold::Wait(WaitFor::Room(len))),
                     SpaceState::LogFull { expected, found } => {

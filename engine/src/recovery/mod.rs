@@ -10,7 +10,7 @@ mod segment_files;
 
 use std::path::{Path, PathBuf};
 
-use sombra_runtime::{DmaFile, FileLock, FlushVia, IoClass, OpenHow, Shard, WriteMode};
+use sombra_runtime::{DmaFile, FileLock, FlushVia, IoClass, OpenHow, Shard, WriteCache, WriteMode};
 
 use crate::error::OpenError;
 use crate::format::segment::{payload_bytes_per_segment, segment_start};
@@ -197,7 +197,10 @@ async fn choose_method(
     }
     let disk = shard.disk_info(file).await.map_err(io_error(dir, "ask the device"))?;
     let identity = create::device_identity(&disk);
-    if superblock.device_identity != identity {
+    // A cache that has become volatile since needs flushes, whatever the device is called.
+    let is_volatile = superblock.durability_method == DurabilityMethod::WriteThrough
+        && disk.write_cache != WriteCache::WriteThrough;
+    if is_volatile || superblock.device_identity != identity {
         let method = crate::wal::method::choose(shard, dir).await;
         superblock.durability_method = method.map_err(io_error(dir, "measure the device"))?;
         superblock.device_identity = identity;

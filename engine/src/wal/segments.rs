@@ -60,6 +60,8 @@ pub(crate) struct Segments {
     used_bytes: AtomicU64,
     state: EpochCell<SpaceState>,
     wanted: Signal,
+    /// Room that a charge did not find; one record may need more than a segment.
+    missing_bytes: AtomicU64,
     is_preparing: AtomicBool,
     is_closing: AtomicBool,
 }
@@ -89,6 +91,7 @@ impl Segments {
             used_bytes: AtomicU64::new(used_bytes),
             state: EpochCell::new(Arc::new(SpaceState::Fine)),
             wanted: Signal::new(),
+            missing_bytes: AtomicU64::new(0),
             is_preparing: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         }
@@ -155,9 +158,20 @@ impl Segments {
         }
     }
 
+    /// Asks the keeper for room for one charge of so many bytes.
+    pub(crate) fn want_room(&self, bytes: u64) {
+        self.missing_bytes.fetch_max(bytes, Ordering::Relaxed);
+        self.wanted.raise();
+    }
+
     fn is_short(&self, ring: &LogRing) -> bool {
         let ahead = ring.space_end().saturating_sub(ring.tail());
-        ahead < payload_bytes_per_segment(self.identity.segment_bytes)
+        let segment = payload_bytes_per_segment(self.identity.segment_bytes);
+        let is_short = ahead < segment.max(self.missing_bytes.load(Ordering::Relaxed));
+        if !is_short {
+            self.missing_bytes.store(0, Ordering::Relaxed);
+        }
+        is_short
     }
 
     async fn prepare_next(&self, shard: &Shard, ring: &LogRing) -> Result<(), SpaceState> {

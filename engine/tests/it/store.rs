@@ -277,3 +277,18 @@ fn log_full_refuses_commits_and_reads_go_on() {
     db.blocking().close().unwrap();
     runtime.shutdown();
 }
+
+#[test]
+fn commit_larger_than_a_segment_finds_room_on_an_idle_store() {
+    let dir = TestDir::new();
+    let runtime = runtime(DriverChoice::Threads, 2);
+    let db = open(&runtime, &dir);
+    let keyspace = db.blocking().create_keyspace("k", Routing::range()).unwrap();
+    let transaction = db.blocking().begin(Isolation::Snapshot).unwrap();
+    for key in 0..3_u8 {
+        transaction.put(&keyspace, [key], vec![key; 1 << 20]).unwrap();
+    }
+    transaction.commit().unwrap();
+    db.blocking().close().unwrap();
+    runtime.shutdown();
+}
