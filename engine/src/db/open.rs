@@ -103,12 +103,11 @@ pub(super) async fn open(
     let stopped = |_| OpenError::RuntimeStopped {
         reason: poison.reason().unwrap_or("the runtime was shut down").to_owned(),
     };
-    let shared = answer.await.map_err(stopped)??;
-    Ok(StoreHandle { shared })
+    answer.await.map_err(stopped)?
 }
 
 impl Opening {
-    async fn run(self, shard: &Shard) -> Result<Arc<StoreShared>, OpenError> {
+    async fn run(self, shard: &Shard) -> Result<StoreHandle, OpenError> {
         let mut replaying = Vec::new();
         for index in 0..self.runtime.shard_count() {
             let (sender, receiver) = mailbox(limits::REPLAY_BATCHES_MAX);
@@ -122,11 +121,7 @@ impl Opening {
         self.assemble(opened, feed).await
     }
 
-    async fn assemble(
-        self,
-        opened: Opened,
-        feed: ReplayFeed,
-    ) -> Result<Arc<StoreShared>, OpenError> {
+    async fn assemble(self, opened: Opened, feed: ReplayFeed) -> Result<StoreHandle, OpenError> {
         let shard_count = self.runtime.shard_count();
         let core = self.make_core(&opened, shard_count);
         let guard = &self.guard;
@@ -144,8 +139,10 @@ impl Opening {
             catalog,
             lock: opened.lock,
         }));
-        self.begin_shards(&shared, feed, receivers, changes).await?;
-        Ok(shared)
+        // From here on whoever drops the handle closes the store: a caller that went away, too.
+        let handle = StoreHandle { shared };
+        self.begin_shards(&handle.shared, feed, receivers, changes).await?;
+        Ok(handle)
     }
 
     async fn begin_shards(
