@@ -58,8 +58,6 @@ pub const REPLAY_BATCHES_MAX: usize = 8;
 
 /// Snapshots, and so transactions, open at once.
 pub const SNAPSHOTS_MAX: usize = 4096;
-/// Commits of one shard between their reservation and their acknowledgement.
-pub const OPEN_COMMITS_MAX: usize = 1 << 16;
 /// Slots of each shard's mailbox for outside threads.
 pub const MAILBOX_SLOTS: usize = 1024;
 /// Slots of each lane between two shards.

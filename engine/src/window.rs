@@ -233,7 +233,8 @@ impl Freed {
     }
 }
 
-fn is_empty_range(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
+/// Whether no key can lie between the bounds; `BTreeMap::range` panics on some of these.
+pub(crate) fn is_empty_range<K: Ord>(from: Bound<K>, to: Bound<K>) -> bool {
     match (from, to) {
         (Bound::Included(a), Bound::Included(b)) => a > b,
         (Bound::Included(a) | Bound::Excluded(a), Bound::Excluded(b))

@@ -9,7 +9,7 @@ use crate::error::WriteError;
 use crate::ids::{KeyspaceId, TabletId};
 use crate::keyspace::{Keyspace, Place};
 use crate::limits;
-use crate::window::version_cost_bytes;
+use crate::window::{is_empty_range, version_cost_bytes};
 
 /// One buffered write; `value` is `None` for a delete.
 #[derive(Clone, Debug)]
@@ -111,13 +111,7 @@ impl WriteSet {
             Bound::Included(key) => Bound::Included((keyspace, key)),
             Bound::Excluded(key) => Bound::Excluded((keyspace, key)),
         };
-        let is_empty = match (&lower, &upper) {
-            (Bound::Included(a), Bound::Included(b)) => a > b,
-            (Bound::Included(a) | Bound::Excluded(a), Bound::Excluded(b))
-            | (Bound::Excluded(a), Bound::Included(b)) => a >= b,
-            _ => false,
-        };
-        if is_empty {
+        if is_empty_range(lower.as_ref(), upper.as_ref()) {
             return Vec::new();
         }
         let rows = self.writes.range((lower, upper));
