@@ -58,6 +58,43 @@ pub struct TabletId {
     pub index: u32,
 }
 
+/// A page of the data file, counted in pages of the store's page size from its start. Page 0
+/// belongs to the root table, so 0 in a reference means "none".
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PageAddr(u64);
+
+impl PageAddr {
+    /// Makes an address out of a page number.
+    #[must_use]
+    pub const fn new(number: u64) -> PageAddr {
+        PageAddr(number)
+    }
+
+    /// The page's number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// The page `pages` further on.
+    #[must_use]
+    pub fn plus(self, pages: u64) -> PageAddr {
+        PageAddr(self.0.checked_add(pages).expect("page numbers stay far below 2^64"))
+    }
+
+    /// Where the page begins in the data file, in bytes.
+    #[must_use]
+    pub const fn offset_bytes(self, page_size_bytes: usize) -> u64 {
+        self.0 * page_size_bytes as u64
+    }
+}
+
+impl fmt::Display for PageAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
 /// Sixteen random bytes drawn when the store is made; every file of the store carries them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreId([u8; 16]);

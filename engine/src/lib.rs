@@ -36,7 +36,10 @@
 //! |------:|---------|------|
 //! | 0 | limits ids options poison memory | words and numbers; every bound by name |
 //! | 1 | format error | bytes to structs and back, pure; one error enum per operation |
+//! | 2 | volume | data file, extents, page I/O, space maps, root table |
 //! | 3 | wal | positions, group commit, segments, scan |
+//! | 4 | cache | resident pages, fetch, eviction |
+//! | 5 | btree | tree of one tablet: pure steps |
 //! | 6 | window | versions of one tablet in memory |
 //! | 7 | mvcc | oracle, snapshot registry |
 //! | 8 | keyspace tablet | routing; one tablet's reads and writes |
@@ -48,6 +51,8 @@
 
 #![forbid(unsafe_code)]
 
+mod btree;
+mod cache;
 mod commit;
 mod db;
 mod error;
@@ -65,6 +70,7 @@ mod recovery;
 mod shard;
 mod tablet;
 mod txn;
+mod volume;
 mod wal;
 mod window;
 

@@ -92,4 +92,12 @@ pub const RUN_BACKOFF_DOUBLINGS_MAX: u32 = 8;
 /// Interval at which the owner refreshes the metrics file of a live store.
 pub const METRICS_REFRESH_MS: u64 = 1_000;
 
+/// Sizes that a store's pages may have; powers of two between these.
+pub const PAGE_SIZE_BYTES_MIN: u32 = 4 << 10;
+pub const PAGE_SIZE_BYTES_MAX: u32 = 32 << 10;
+/// Page size of a new store when the caller names none.
+pub const PAGE_SIZE_BYTES_DEFAULT: u32 = 4 << 10;
+/// Unit in which the data file is given to tablets.
+pub const EXTENT_BYTES: u64 = 256 << 10;
+
 const _: () = assert!(2 * RECORD_BYTES_MAX <= LOG_RING_BLOCKS * 4032);

@@ -10,6 +10,7 @@ pub mod checksum;
 pub mod describe;
 pub mod log_block;
 pub mod log_record;
+pub mod page;
 pub mod segment;
 pub mod superblock;
 

@@ -1,0 +1,1 @@
+//! The data file: extents, pages, space maps, the root table, the data barrier.
