@@ -101,3 +101,25 @@ pub const PAGE_SIZE_BYTES_DEFAULT: u32 = 4 << 10;
 pub const EXTENT_BYTES: u64 = 256 << 10;
 
 const _: () = assert!(2 * RECORD_BYTES_MAX <= LOG_RING_BLOCKS * 4032);
+
+/// Slots of the root table; each is one page of 4,096 bytes in two copies.
+pub const ROOT_SLOTS: u32 = 256;
+/// Longest lower boundary of a tablet: a routing hash and a key.
+pub const BOUNDARY_BYTES_MAX: usize = 8 + KEY_BYTES_MAX;
+/// Step in which the data file grows and shrinks, and free space kept ahead of need. A store
+/// whose `data_bytes_max` is small takes `data_bytes_max / GROWTH_STEPS_MIN`, whole extents.
+pub const GROWTH_STEP_BYTES: u64 = 16 << 20;
+pub const GROWTH_STEPS_MIN: u64 = 16;
+/// Bytes zero-written at a time while the data file grows.
+pub const GROWTH_ZERO_STEP_BYTES: u64 = 4 << 20;
+/// Space that only merges and deletes use once the data file cannot grow; at most an eighth of
+/// `data_bytes_max`.
+pub const DATA_RESERVE_BYTES: u64 = 8 << 20;
+/// Smallest bound of the data file: the root table and room for a few tablets.
+pub const DATA_BYTES_MIN: u64 = 16 << 20;
+/// Fragmented extents that one search for a run of pages looks at.
+pub const RUN_SEARCH_EXTENTS_MAX: usize = 64;
+
+const _: () = assert!(EXTENT_BYTES.is_multiple_of(PAGE_SIZE_BYTES_MAX as u64));
+const _: () = assert!(EXTENT_BYTES / PAGE_SIZE_BYTES_MIN as u64 <= 64, "a bitmap is one u64");
+const _: () = assert!((ROOT_SLOTS as u64 * 4096).is_multiple_of(EXTENT_BYTES));

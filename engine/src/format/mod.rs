@@ -11,7 +11,9 @@ pub mod describe;
 pub mod log_block;
 pub mod log_record;
 pub mod page;
+pub mod root_table;
 pub mod segment;
+pub mod space_map;
 pub mod superblock;
 
 #[cfg(test)]

@@ -1,0 +1,102 @@
+//! One error enum per operation of the volume; each names the place, what was expected, and
+//! what was found.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::format::page::PageError;
+use crate::format::root_table::{RootCopy, RootPageError};
+use crate::ids::PageAddr;
+
+/// Why a data file was not made or opened. Nothing was changed by an opening that fails.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenVolumeError {
+    #[error("{path}: {operation}: {source}")]
+    Io { path: PathBuf, operation: &'static str, source: io::Error },
+    #[error("{path}: expected at least {expected} bytes (the root table), found {found}")]
+    TooShort { path: PathBuf, expected: u64, found: u64 },
+    #[error("{path}: page size: expected 4096, 8192, 16384 or 32768, found {found}")]
+    PageSize { path: PathBuf, found: u32 },
+    #[error("{path}: expected at most {expected} extents, found {found}")]
+    TooLong { path: PathBuf, expected: u64, found: u64 },
+}
+
+/// Why a page was not read. Caller: a page of an ended snapshot may have been reused; else the
+/// data is damaged or the device failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadPageError {
+    #[error("{path} at byte {offset} (page {page}): {source}")]
+    Device { path: PathBuf, offset: u64, page: PageAddr, source: io::Error },
+    #[error("{path} at byte {offset} (page {page}): {source}")]
+    Damaged { path: PathBuf, offset: u64, page: PageAddr, source: PageError },
+    #[error("{path} at byte {offset} (page {page}): expected {expected} bytes, found {found}")]
+    Short { path: PathBuf, offset: u64, page: PageAddr, expected: usize, found: usize },
+    /// The reference itself is wrong: a damaged parent, or a file that was cut.
+    #[error("{path}: expected a page from {first} to below {end}, found page {page}")]
+    Outside { path: PathBuf, page: PageAddr, first: u64, end: u64 },
+}
+
+impl ReadPageError {
+    /// Whether the device refused, in contrast to bytes that are not the page.
+    pub(crate) fn is_device(&self) -> bool {
+        matches!(self, ReadPageError::Device { .. })
+    }
+}
+
+/// A data write or a data flush failed. Caller: poison the store (INV-7).
+#[derive(Debug, thiserror::Error)]
+#[error("{path} at byte {offset}: {operation} of {len_bytes} bytes: {source}")]
+pub(crate) struct WritePagesError {
+    pub(crate) path: PathBuf,
+    pub(crate) operation: &'static str,
+    pub(crate) offset: u64,
+    pub(crate) len_bytes: u64,
+    pub(crate) source: io::Error,
+}
+
+/// A space map claims an extent that cannot be its own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ExtentError {
+    #[error("extent {extent}: expected {first} to below {end}, where tablets' extents lie")]
+    Outside { extent: u32, first: u32, end: u32 },
+    #[error("extent {extent}: expected one owner, found a second")]
+    OwnedTwice { extent: u32 },
+}
+
+/// Why the root table cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RootLoadError {
+    #[error("{path} at byte {offset}: root table: {operation}: {source}")]
+    Io { path: PathBuf, offset: u64, operation: &'static str, source: io::Error },
+    #[error("{path} at byte {offset}: root table: expected {expected} bytes, found {found}")]
+    Short { path: PathBuf, offset: u64, expected: usize, found: usize },
+    /// A newer build wrote it.
+    #[error("{path} at byte {offset}: root slot {slot}, copy {copy:?}: {source}")]
+    Newer { path: PathBuf, offset: u64, slot: u32, copy: RootCopy, source: RootPageError },
+    /// Neither copy can be believed.
+    #[error(
+        "{path}: root slot {slot}: expected one copy that is whole, found copy A at byte \
+         {offset_a}: {copy_a}; copy B at byte {offset_b}: {copy_b}"
+    )]
+    BothDamaged {
+        path: PathBuf,
+        slot: u32,
+        offset_a: u64,
+        copy_a: String,
+        offset_b: u64,
+        copy_b: String,
+    },
+    #[error("{path}: {row}: expected in one root slot, found in slots {first} and {second}")]
+    RowTwice { path: PathBuf, row: String, first: u32, second: u32 },
+}
+
+/// Why rows were not published.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RootPublishError {
+    /// Nothing was written. Caller: refuse the new keyspace.
+    #[error("root table: expected a slot with {needed} bytes of room, found none of {slots}")]
+    Full { needed: usize, slots: u32 },
+    /// Caller: poison the store (INV-7); which copy is on disk is unknown until it is reopened.
+    #[error(transparent)]
+    Write(#[from] WritePagesError),
+}

@@ -1,0 +1,199 @@
+//! Reading the root table at open: which rows are in force, what must stay pinned, what is
+//! damaged.
+//!
+//! A slot's first rows go to copy A, and to copy B only when A is durable; they count as in
+//! force when both are. So a damaged copy A beside a blank copy B never held rows in force: it is
+//! a first write that the power cut, and the slot counts as empty. Every other slot without a
+//! valid copy is damage. After the first write the copies' generations differ by one; a copy
+//! that lies further behind is a write that the device lost, and is not believed.
+
+use std::collections::HashMap;
+
+use sombra_runtime::{DmaBuf, Shard};
+
+use super::slot::{CopyState, Slot};
+use super::{RootTable, SlotGeneration, Slots};
+use crate::format::root_table::{
+    ROOT_COPY_BYTES, ROOT_PAGE_BYTES, RootCopy, RootPage, RootPlace, RootRow, RowKey,
+};
+use crate::limits::ROOT_SLOTS;
+use crate::volume::errors::RootLoadError;
+use crate::volume::file::Volume;
+
+/// Rows that the copy which is not in force holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OlderRows {
+    /// What only they need may be released when this is durable in both copies.
+    pub(crate) until: SlotGeneration,
+    pub(crate) rows: Vec<RootRow>,
+}
+
+/// A copy that was not believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DamagedRoot {
+    pub(crate) slot: u32,
+    pub(crate) copy: RootCopy,
+    /// Where it begins in the data file.
+    pub(crate) offset: u64,
+    pub(crate) reason: String,
+    /// False for a first write that a power cut tore: nothing is lost.
+    pub(crate) was_in_force: bool,
+}
+
+/// What the root table said at open.
+#[derive(Debug)]
+pub(crate) struct LoadedRoots {
+    pub(crate) table: RootTable,
+    /// In the order of their slots.
+    pub(crate) rows: Vec<RootRow>,
+    /// For recovery to pin; the log's floor has them in it already.
+    pub(crate) older: Vec<OlderRows>,
+    pub(crate) damaged: Vec<DamagedRoot>,
+    /// Slots whose copies hold different sets of rows, or only one copy. They hold the log's
+    /// floor at zero until [`RootTable::advance_twins`] has run.
+    pub(crate) uneven: Vec<u32>,
+}
+
+/// One copy as it was read.
+enum Seen {
+    Blank,
+    Valid(RootPage),
+    Damaged(String),
+}
+
+pub(super) async fn load(shard: &Shard, volume: &Volume) -> Result<LoadedRoots, RootLoadError> {
+    let io_error = |offset, operation| {
+        let path = volume.path().to_owned();
+        move |source| RootLoadError::Io { path, offset, operation, source }
+    };
+    // What a killed process left in the device's cache must be durable before it is believed.
+    let flushed = volume.barrier(shard).await.map_err(|error| error.source);
+    flushed.map_err(io_error(0, "flush"))?;
+    let mut regions = Vec::with_capacity(2);
+    for copy in RootCopy::BOTH {
+        let offset = RootPlace { slot: 0, copy }.offset_bytes();
+        let read = volume.read_root_copy(shard, copy).await;
+        let (buf, found) = read.map_err(io_error(offset, "read"))?;
+        let expected = ROOT_COPY_BYTES as usize;
+        if found != expected {
+            let path = volume.path().to_owned();
+            return Err(RootLoadError::Short { path, offset, expected, found });
+        }
+        regions.push(buf);
+    }
+    let mut loader = Loader { volume, damaged: Vec::new() };
+    let slots: Result<Vec<Slot>, RootLoadError> =
+        (0..ROOT_SLOTS).map(|slot| loader.slot(slot, &regions)).collect();
+    let slots = slots?;
+    let damaged = loader.damaged;
+    let places = places(volume, &slots)?;
+    let numbered = || (0..ROOT_SLOTS).zip(&slots);
+    let older = numbered().filter_map(|(slot, state)| {
+        let generation = state.newest()?.generation;
+        let rows = state.older()?.rows.clone();
+        Some(OlderRows { until: SlotGeneration { slot, generation }, rows })
+    });
+    let older = older.collect();
+    let uneven = numbered().filter(|(_, state)| state.is_uneven()).map(|(slot, _)| slot).collect();
+    let rows = slots.iter().flat_map(|slot| slot.rows().iter().cloned()).collect();
+    let table = RootTable::from_slots(Slots { slots, places, is_publishing: false });
+    Ok(LoadedRoots { table, rows, older, damaged, uneven })
+}
+
+fn places(volume: &Volume, slots: &[Slot]) -> Result<HashMap<RowKey, u32>, RootLoadError> {
+    let mut places = HashMap::new();
+    for (second, slot) in (0..ROOT_SLOTS).zip(slots) {
+        for row in slot.rows() {
+            if let Some(first) = places.insert(row.key(), second) {
+                let (path, row) = (volume.path().to_owned(), format!("{:?}", row.key()));
+                return Err(RootLoadError::RowTwice { path, row, first, second });
+            }
+        }
+    }
+    Ok(places)
+}
+
+struct Loader<'a> {
+    volume: &'a Volume,
+    damaged: Vec<DamagedRoot>,
+}
+
+impl Loader<'_> {
+    fn slot(&mut self, slot: u32, regions: &[DmaBuf]) -> Result<Slot, RootLoadError> {
+        let a = self.see(RootPlace { slot, copy: RootCopy::A }, &regions[0])?;
+        let b = self.see(RootPlace { slot, copy: RootCopy::B }, &regions[1])?;
+        let (a, b) = match (a, b) {
+            (Seen::Blank, Seen::Blank) => return Ok(Slot::EMPTY),
+            (Seen::Damaged(reason), Seen::Blank) => {
+                self.report(slot, (RootCopy::A, reason), false);
+                return Ok(Slot::EMPTY);
+            }
+            // Copy B is never written before copy A, nor copy A a second time before copy B.
+            (Seen::Blank, b) => (Seen::Damaged("all zero, though it was written".to_owned()), b),
+            (Seen::Valid(a), Seen::Blank) if a.generation > 1 => {
+                let reason = "all zero, though it was written".to_owned();
+                (Seen::Valid(a), Seen::Damaged(reason))
+            }
+            (Seen::Valid(a), Seen::Valid(b)) => distrust_a_lost_write(a, b),
+            others => others,
+        };
+        if let (Seen::Damaged(copy_a), Seen::Damaged(copy_b)) = (&a, &b) {
+            return Err(RootLoadError::BothDamaged {
+                path: self.volume.path().to_owned(),
+                slot,
+                offset_a: RootPlace { slot, copy: RootCopy::A }.offset_bytes(),
+                copy_a: copy_a.clone(),
+                offset_b: RootPlace { slot, copy: RootCopy::B }.offset_bytes(),
+                copy_b: copy_b.clone(),
+            });
+        }
+        Ok(Slot { copies: [self.state(slot, RootCopy::A, a), self.state(slot, RootCopy::B, b)] })
+    }
+
+    fn see(&self, place: RootPlace, region: &DmaBuf) -> Result<Seen, RootLoadError> {
+        let at = place.slot as usize * ROOT_PAGE_BYTES;
+        let bytes = &region[at..at + ROOT_PAGE_BYTES];
+        match RootPage::decode(bytes, self.volume.store_id(), place) {
+            Ok(None) => Ok(Seen::Blank),
+            Ok(Some(page)) => Ok(Seen::Valid(page)),
+            Err(source) if source.is_intact_page() => {
+                let (path, offset) = (self.volume.path().to_owned(), place.offset_bytes());
+                let RootPlace { slot, copy } = place;
+                Err(RootLoadError::Newer { path, offset, slot, copy, source })
+            }
+            Err(error) => Ok(Seen::Damaged(error.to_string())),
+        }
+    }
+
+    fn state(&mut self, slot: u32, copy: RootCopy, seen: Seen) -> CopyState {
+        match seen {
+            Seen::Blank => CopyState::Blank,
+            Seen::Valid(page) => CopyState::Valid(page),
+            Seen::Damaged(reason) => {
+                self.report(slot, (copy, reason), true);
+                CopyState::Damaged
+            }
+        }
+    }
+
+    fn report(&mut self, slot: u32, (copy, reason): (RootCopy, String), was_in_force: bool) {
+        let offset = RootPlace { slot, copy }.offset_bytes();
+        tracing::warn!(slot, ?copy, offset, reason, was_in_force, "root page not believed");
+        self.damaged.push(DamagedRoot { slot, copy, offset, reason, was_in_force });
+    }
+}
+
+/// Each write of a slot follows the other copy's: generations differ by exactly one.
+fn distrust_a_lost_write(a: RootPage, b: RootPage) -> (Seen, Seen) {
+    let (generation_a, generation_b) = (a.generation, b.generation);
+    if generation_a.abs_diff(generation_b) == 1 {
+        return (Seen::Valid(a), Seen::Valid(b));
+    }
+    let lost = |expected: u64, found: u64| {
+        Seen::Damaged(format!("generation: expected {expected}, found {found}: a lost write"))
+    };
+    match generation_a > generation_b {
+        true => (Seen::Valid(a), lost(generation_a - 1, generation_b)),
+        false => (lost(generation_b.saturating_sub(1), generation_a), Seen::Valid(b)),
+    }
+}
