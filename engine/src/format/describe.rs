@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use super::log_block::LogBlockHeaderBytes;
 use super::log_record::{CommitHead, CreateHead, DropBody, OpHead, RecordHeader};
+use super::root_table::{CatalogRowBytes, KeyspaceRowBytes, RootPageBytes, TabletRowBytes};
 use super::segment::SegmentHeaderBytes;
+use super::space_map::{SpaceMapEntryBytes, SpaceMapHeadBytes};
 use super::superblock::{LinkBytes, SuperblockBytes};
 use super::{ByteTable, FORMAT_VERSION};
 
@@ -105,6 +107,47 @@ many bytes, strictly ascending, 1 to 1024 bytes long; the name; zeros up to the 
         table: Some(CreateHead::TABLE),
     },
     Section { title: "Keyspace drop", text: "The whole body.\n", table: Some(DropBody::TABLE) },
+    Section {
+        title: "Root page",
+        text: "\
+`pages.sombra` is counted in extents of 262144 bytes. Its first eight hold the root table: copy A
+of 256 root pages of 4096 bytes, then copy B. A slot's writes go to its two copies by turns, each
+with the next generation, each durable before the next begins; the valid copy of the higher
+generation counts. Generations of two valid copies differ by one: a copy further behind is a write
+that the device lost. A page of zeros was never written. Copy B is first written when copy A is
+durable, and rows count when both are: a damaged copy A beside a blank copy B held none.
+",
+        table: Some(RootPageBytes::TABLE),
+    },
+    Section {
+        title: "Row of the catalog",
+        text: "Rows follow the head of a root page without gaps, ascending by kind and identity.\n",
+        table: Some(CatalogRowBytes::TABLE),
+    },
+    Section {
+        title: "Row of a keyspace",
+        text: "Its name follows.\n",
+        table: Some(KeyspaceRowBytes::TABLE),
+    },
+    Section {
+        title: "Row of a tablet",
+        text: "Its lower boundary follows.\n",
+        table: Some(TabletRowBytes::TABLE),
+    },
+    Section {
+        title: "Space map",
+        text: "\
+The pages that a tablet's root reaches, those of the map itself included: a chain of pages of the
+store's page size. Each begins with a page header, then this head, then its entries. What no map
+names is free.
+",
+        table: Some(SpaceMapHeadBytes::TABLE),
+    },
+    Section {
+        title: "Entry of a space map",
+        text: "Pages are counted from the start of the extent.\n",
+        table: Some(SpaceMapEntryBytes::TABLE),
+    },
 ];
 
 /// The on-disk format as Markdown.

@@ -5,6 +5,9 @@
 
 mod rows;
 
+#[cfg(test)]
+mod tests;
+
 use thiserror::Error;
 use zerocopy::{FromBytes, IntoBytes, byteorder::little_endian as le};
 

@@ -4,6 +4,9 @@
 //! like a tree: from its first page on, nothing in it can be another version. The map's own
 //! pages are in it.
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 use thiserror::Error;
@@ -163,8 +166,7 @@ pub fn encode_space_map(
         page[PAGE_HEADER_BYTES..ENTRIES_OFFSET].copy_from_slice(head.as_bytes());
         let rooms = page[ENTRIES_OFFSET..].chunks_exact_mut(ENTRY_BYTES);
         for (room, entry) in rooms.zip(chunk) {
-            let bytes =
-                SpaceMapEntryBytes { extent: entry.extent.into(), live: entry.live.into() };
+            let bytes = SpaceMapEntryBytes { extent: entry.extent.into(), live: entry.live.into() };
             room.copy_from_slice(bytes.as_bytes());
         }
         let header = PageHeader {
@@ -312,11 +314,6 @@ impl SpaceMapDecoder {
     }
 }
 
-fn field(
-    page: PageAddr,
-    field: &'static str,
-    expected: String,
-    found: u64,
-) -> SpaceMapError {
+fn field(page: PageAddr, field: &'static str, expected: String, found: u64) -> SpaceMapError {
     SpaceMapError::Field { page, field, expected, found }
 }

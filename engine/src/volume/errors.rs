@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use crate::format::page::PageError;
 use crate::format::root_table::{RootCopy, RootPageError};
-use crate::ids::PageAddr;
+use crate::format::space_map::SpaceMapError;
+use crate::ids::{PageAddr, TabletId};
 
 /// Why a data file was not made or opened. Nothing was changed by an opening that fails.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,15 @@ impl ReadPageError {
     pub(crate) fn is_device(&self) -> bool {
         matches!(self, ReadPageError::Device { .. })
     }
+}
+
+/// Why a tablet's space map was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadMapError {
+    #[error(transparent)]
+    Read(#[from] ReadPageError),
+    #[error("{path}: tablet {tablet:?}: {source}")]
+    Map { path: PathBuf, tablet: TabletId, source: SpaceMapError },
 }
 
 /// A data write or a data flush failed. Caller: poison the store (INV-7).

@@ -7,13 +7,15 @@ use sombra_runtime::{
     Create, DmaBuf, DmaFile, FlushVia, IoBuf, IoClass, OpenHow, Shard, WriteMode,
 };
 
-use super::errors::{OpenVolumeError, ReadPageError, WritePagesError};
+use super::errors::{OpenVolumeError, ReadMapError, ReadPageError, WritePagesError};
 use super::growth::Space;
 use crate::format::page::{PageOwner, PageRef, is_page_size, verify_page};
 use crate::format::root_table::{
-    ROOT_COPY_BYTES, ROOT_EXTENTS, ROOT_PAGE_BYTES, RootCopy, RootPlace,
+    ROOT_COPY_BYTES, ROOT_EXTENTS, ROOT_PAGE_BYTES, RootCopy, RootPlace, TabletSpace,
 };
-use crate::format::space_map::pages_per_extent;
+use crate::format::space_map::{
+    SpaceMap, SpaceMapBounds, SpaceMapDecoder, SpaceMapIdentity, pages_per_extent,
+};
 use crate::ids::{PageAddr, StoreId};
 use crate::limits::EXTENT_BYTES;
 use crate::options::DurabilityMethod;
@@ -138,6 +140,31 @@ impl Volume {
             Ok((_, found)) => Err(ReadPageError::Short { path, offset, page, expected, found }),
             Err(source) => Err(ReadPageError::Device { path, offset, page, source }),
         }
+    }
+
+    /// Reads and verifies the space map that a tablet's row names.
+    pub(crate) async fn read_space_map(
+        &self,
+        shard: &Shard,
+        owner: PageOwner,
+        space: &TabletSpace,
+    ) -> Result<SpaceMap, ReadMapError> {
+        let identity = SpaceMapIdentity { owner, page_size_bytes: self.config.page_size_bytes };
+        let bounds = SpaceMapBounds {
+            extents: ROOT_EXTENTS..self.space.end(),
+            map_pages: space.map_pages,
+            live_pages: space.live_pages,
+        };
+        let refuse = |source| {
+            let path = self.config.path.clone();
+            ReadMapError::Map { path, tablet: owner.tablet, source }
+        };
+        let mut decoder = SpaceMapDecoder::new(space.map, identity, bounds);
+        while let Some(wanted) = decoder.wanted() {
+            let page = self.read_run(shard, wanted.addr, 1, IoClass::Read).await?;
+            decoder.push(&page).map_err(refuse)?;
+        }
+        decoder.finish().map_err(refuse)
     }
 
     /// Writes whole pages from `addr` on. They are durable after the next [`Volume::barrier`]

@@ -72,9 +72,7 @@ impl Drop for Tail<'_> {
 impl Space {
     pub(super) fn new(config: &VolumeConfig, end: u32) -> Space {
         let max_bytes = config.fixed_len_bytes.unwrap_or(config.data_bytes_max);
-        let extents = |bytes: u64| {
-            u32::try_from(bytes / limits::EXTENT_BYTES).unwrap_or(u32::MAX)
-        };
+        let extents = |bytes: u64| u32::try_from(bytes / limits::EXTENT_BYTES).unwrap_or(u32::MAX);
         let step_bytes = (max_bytes / limits::GROWTH_STEPS_MIN)
             .clamp(limits::EXTENT_BYTES, limits::GROWTH_STEP_BYTES);
         let reserve_bytes = limits::DATA_RESERVE_BYTES.min(max_bytes / 8);
@@ -359,9 +357,9 @@ impl Volume {
 fn refused(needed: u64, error: &io::Error) -> VolumeState {
     let reason = error.to_string();
     match error.kind() {
-        io::ErrorKind::StorageFull
-        | io::ErrorKind::QuotaExceeded
-        | io::ErrorKind::FileTooLarge => VolumeState::DiskFull { needed, reason },
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            VolumeState::DiskFull { needed, reason }
+        }
         _ => VolumeState::Broken { reason },
     }
 }

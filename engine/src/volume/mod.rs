@@ -17,7 +17,8 @@ mod tests;
 
 pub(crate) use allocator::{EncodedMap, PageAllocator, PageRun};
 pub(crate) use errors::{
-    ExtentError, OpenVolumeError, ReadPageError, RootLoadError, RootPublishError, WritePagesError,
+    ExtentError, OpenVolumeError, ReadMapError, ReadPageError, RootLoadError, RootPublishError,
+    WritePagesError,
 };
 pub(crate) use file::{Volume, VolumeConfig};
 pub(crate) use growth::VolumeState;

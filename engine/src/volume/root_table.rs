@@ -97,10 +97,7 @@ impl RootTable {
     ///
     /// # Errors
     /// A slot without a copy that can be believed, a newer format, or the device.
-    pub(crate) async fn load(
-        shard: &Shard,
-        volume: &Volume,
-    ) -> Result<LoadedRoots, RootLoadError> {
+    pub(crate) async fn load(shard: &Shard, volume: &Volume) -> Result<LoadedRoots, RootLoadError> {
         load::load(shard, volume).await
     }
 
@@ -291,9 +288,8 @@ impl Slots {
     }
 
     fn first_fit(&self, plan: &Plan, needed: usize) -> Result<u32, RootPublishError> {
-        let rows = |slot: u32| {
-            plan.get(&slot).map_or(self.slots[slot as usize].rows(), Vec::as_slice)
-        };
+        let rows =
+            |slot: u32| plan.get(&slot).map_or(self.slots[slot as usize].rows(), Vec::as_slice);
         let fits = (0..ROOT_SLOTS).find(|&slot| has_room(rows(slot), needed));
         fits.ok_or(RootPublishError::Full { needed, slots: ROOT_SLOTS })
     }

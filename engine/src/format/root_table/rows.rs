@@ -309,9 +309,8 @@ impl TabletRow {
     }
 
     fn head(&self) -> TabletRowBytes {
-        let addr_and_crc = |page: Option<PageRef>| {
-            page.map_or((0, 0), |page| (page.addr.as_u64(), page.crc))
-        };
+        let addr_and_crc =
+            |page: Option<PageRef>| page.map_or((0, 0), |page| (page.addr.as_u64(), page.crc));
         let (root_addr, root_crc) = addr_and_crc(self.root);
         let (map_addr, map_crc) = addr_and_crc(self.space.map(|space| space.map));
         TabletRowBytes {

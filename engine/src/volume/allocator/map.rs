@@ -3,9 +3,7 @@
 use super::PageAllocator;
 use crate::format::page::PageOwner;
 use crate::format::root_table::TabletSpace;
-use crate::format::space_map::{
-    SpaceMapEntry, SpaceMapIdentity, encode_space_map, map_page_count,
-};
+use crate::format::space_map::{SpaceMapEntry, SpaceMapIdentity, encode_space_map, map_page_count};
 use crate::ids::{Lsn, PageAddr};
 
 /// A new map, not yet written.

@@ -1,0 +1,317 @@
+//! Extents ahead of need: no room is a state, a failing device is another, closing waits.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sombra_runtime::sim::{DiskOp, RunEnd, SimDisk, SimDiskOptions, SimWorld};
+use sombra_runtime::{Shard, TaskClass, TaskSpec};
+
+use super::world::{PATH, STEPS_MAX, config, disk, disk_with, run, spawn, world};
+use crate::format::root_table::ROOT_EXTENTS;
+use crate::limits::EXTENT_BYTES;
+use crate::volume::{ExtentError, OpenVolumeError, Volume, VolumeConfig, VolumeState};
+
+const EIO: i32 = 5;
+const MIB: u64 = 1 << 20;
+
+fn create(seed: u64, disk: &SimDisk) {
+    run(seed, disk, |shard| async move { Volume::create(&shard, &config()).await.unwrap() });
+}
+
+/// Opens a volume and starts its keeper.
+async fn open_kept(shard: &Shard, config: VolumeConfig) -> Arc<Volume> {
+    let volume = Arc::new(Volume::open(shard, config).await.unwrap());
+    let (kept, on_shard) = (Arc::clone(&volume), shard.clone());
+    shard.spawn(TaskSpec::new("keeper", TaskClass::Maintenance), async move {
+        kept.keep(&on_shard, || ()).await;
+    });
+    volume.want();
+    volume
+}
+
+/// Lets everything happen that is going to.
+fn settle(world: &mut SimWorld) {
+    assert_eq!(world.run(STEPS_MAX, || false), RunEnd::Stuck, "{}", world.describe());
+}
+
+fn opened(world: &mut SimWorld, config: VolumeConfig) -> Arc<Volume> {
+    let answer = spawn(world, 0, move |shard| async move { open_kept(&shard, config).await });
+    settle(world);
+    answer.take()
+}
+
+#[test]
+fn keeper_grows_the_file_ahead_of_need_and_up_to_its_bound() {
+    let disk = disk(1);
+    create(1, &disk);
+    let mut world = world(1, &disk);
+    // A step is 4 MiB, the reserve 8 MiB: 48 extents are kept free.
+    let volume = opened(&mut world, config());
+    assert_eq!((volume.free_extents(), volume.state()), (48, VolumeState::Fine));
+    let length = disk.read_file(PATH).unwrap().len() as u64;
+    assert_eq!(length, volume.len_bytes());
+    let taken = volume.take_extents(40, false).unwrap();
+    assert_eq!(taken, (8..48).collect::<Vec<u32>>(), "the lowest");
+    assert!(volume.is_reserve_touched() && volume.has_room_for_commits(), "it may still grow");
+    settle(&mut world);
+    assert_eq!(volume.free_extents(), 56);
+    while volume.take_extents(1, false).is_some() {
+        settle(&mut world);
+    }
+    settle(&mut world);
+    let (expected, found) = (64 * MIB, 64 * MIB);
+    assert_eq!(volume.state(), VolumeState::Full { expected, found });
+    assert!(volume.is_reserve_touched() && !volume.has_room_for_commits());
+    volume.give_back(taken);
+    settle(&mut world);
+    assert!(volume.has_room_for_commits(), "40 extents are more than the reserve");
+    drop(volume);
+    world.power_cut();
+}
+
+#[test]
+fn growth_without_disk_space_is_a_state_and_goes_on_when_there_is_some() {
+    let options = SimDiskOptions { capacity_bytes: 8 * MIB, ..SimDiskOptions::new(2) };
+    let disk = disk_with(options);
+    create(2, &disk);
+    let mut world = world(2, &disk);
+    let volume = opened(&mut world, config());
+    let state = volume.state();
+    assert!(matches!(&state, VolumeState::DiskFull { needed, .. } if *needed == 4 * MIB));
+    assert_eq!((volume.free_extents(), volume.len_bytes()), (16, 6 * MIB));
+    assert!(!volume.has_room_for_commits());
+    let length = disk.read_file(PATH).unwrap().len() as u64;
+    assert_eq!(length, 6 * MIB, "what the failed step took is given back");
+    assert!(volume.take_extents(16, false).is_some(), "merges use what is there");
+    assert_eq!(volume.take_extents(1, false), None);
+    settle(&mut world);
+    disk.set_options(|options| options.capacity_bytes = u64::MAX);
+    assert_eq!(volume.take_extents(1, false), None);
+    settle(&mut world);
+    assert_eq!(volume.state(), VolumeState::Fine);
+    assert_eq!(volume.take_extents(1, false), Some(vec![24]));
+    drop(volume);
+    world.power_cut();
+}
+
+#[test]
+fn growth_on_a_failing_device_is_broken_for_good() {
+    for on in [DiskOp::Write, DiskOp::Flush] {
+        let disk = disk(3);
+        create(3, &disk);
+        let mut world = world(3, &disk);
+        disk.fail_next(on, 1, EIO);
+        let volume = opened(&mut world, config());
+        assert!(matches!(volume.state(), VolumeState::Broken { .. }), "{:?}", volume.state());
+        assert_eq!(volume.free_extents(), 0, "nothing of the step counts");
+        volume.want();
+        settle(&mut world);
+        assert_eq!((volume.free_extents(), volume.is_growing()), (0, false));
+        drop(volume);
+        world.power_cut();
+    }
+}
+
+#[test]
+fn neighbours_that_are_missing_are_made_whatever_the_step() {
+    let disk = disk(4);
+    create(4, &disk);
+    let mut world = world(4, &disk);
+    // A step is one extent, and the reserve eight.
+    let config = VolumeConfig { data_bytes_max: 16 * MIB, ..config() };
+    let volume = opened(&mut world, config);
+    let taken = volume.take_extents(volume.free_extents(), false).unwrap();
+    volume.give_back(taken.into_iter().step_by(2).collect());
+    assert_eq!(volume.take_extents(5, true), None);
+    settle(&mut world);
+    let run = volume.take_extents(5, true).unwrap();
+    assert!(run.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{run:?}");
+    assert_eq!(volume.take_extents(200, true), None);
+    settle(&mut world);
+    assert_eq!(volume.take_extents(200, true), None, "more than the bound allows");
+    assert!(matches!(volume.state(), VolumeState::Full { .. }), "{:?}", volume.state());
+    drop(volume);
+    world.power_cut();
+}
+
+#[test]
+fn closing_ends_growth_and_waits_for_the_step_under_way() {
+    for seed in 0..20 {
+        let disk = disk(seed);
+        create(seed, &disk);
+        let mut world = world(seed, &disk);
+        let answer = spawn(&world, 0, move |shard| async move {
+            let volume = open_kept(&shard, config()).await;
+            shard.sleep(Duration::from_micros(shard.random_u64() % 1_500)).await;
+            volume.close();
+            let mut waits = 0;
+            while volume.is_growing() {
+                waits += 1;
+                shard.sleep(Duration::from_micros(20)).await;
+            }
+            (volume.len_bytes(), waits)
+        });
+        let end = world.run(STEPS_MAX, || answer.is_there());
+        assert_eq!(end, RunEnd::Done, "seed {seed}");
+        let before = disk.counters();
+        settle(&mut world);
+        assert_eq!(disk.counters(), before, "seed {seed}: nothing is written after closing");
+        let length = disk.read_file(PATH).unwrap().len() as u64;
+        assert_eq!(answer.take().0, length, "seed {seed}");
+        world.power_cut();
+    }
+}
+
+#[test]
+fn truncation_gives_back_the_tail_and_loses_no_extent_beside_growth() {
+    for seed in 0..12 {
+        let disk = disk(seed);
+        create(seed, &disk);
+        let mut world = world(seed, &disk);
+        let volume = opened(&mut world, config());
+        let (taker, cutter) = (Arc::clone(&volume), Arc::clone(&volume));
+        let taken = spawn(&world, 0, move |shard| async move {
+            let mut held: Vec<u32> = Vec::new();
+            for _ in 0..60 {
+                held.extend(taker.take_extents(4, shard.random_u64() % 2 == 0).unwrap_or_default());
+                shard.sleep(Duration::from_micros(shard.random_u64() % 400)).await;
+                if shard.random_u64().is_multiple_of(3) {
+                    taker.give_back(held.split_off(held.len() / 2));
+                }
+            }
+            held
+        });
+        let cut = spawn(&world, 1, move |shard| async move {
+            let mut cut_bytes = 0;
+            for _ in 0..60 {
+                cut_bytes += cutter.truncate_tail(&shard).await.unwrap();
+                shard.sleep(Duration::from_micros(shard.random_u64() % 300)).await;
+            }
+            cut_bytes
+        });
+        settle(&mut world);
+        let held = taken.take();
+        let owned: BTreeSet<u32> = held.iter().copied().collect();
+        assert_eq!(owned.len(), held.len(), "seed {seed}: an extent was given twice");
+        let end = (volume.len_bytes() / EXTENT_BYTES) as u32;
+        assert!(owned.iter().all(|extent| (ROOT_EXTENTS..end).contains(extent)));
+        let all = end - ROOT_EXTENTS;
+        assert_eq!(volume.free_extents() + held.len() as u32, all, "seed {seed}: one was lost");
+        let length = disk.read_file(PATH).unwrap().len() as u64;
+        assert_eq!(length, volume.len_bytes(), "seed {seed}");
+        assert!(cut.take() > 0 || held.len() > 40, "seed {seed}: nothing was cut");
+        drop(volume);
+        world.power_cut();
+    }
+}
+
+#[test]
+fn refused_truncation_changes_nothing() {
+    let disk = disk(5);
+    create(5, &disk);
+    let mut world = world(5, &disk);
+    let volume = opened(&mut world, config());
+    let extents = volume.take_extents(40, false).unwrap();
+    settle(&mut world);
+    volume.give_back(extents);
+    let before = (volume.free_extents(), volume.len_bytes());
+    disk.fail_next(DiskOp::Write, 1, EIO);
+    let cutter = Arc::clone(&volume);
+    let answer =
+        spawn(&world, 0, move |shard| async move { cutter.truncate_tail(&shard).await.is_err() });
+    settle(&mut world);
+    assert!(answer.take());
+    assert_eq!((volume.free_extents(), volume.len_bytes()), before);
+    drop(volume);
+    world.power_cut();
+}
+
+#[test]
+fn power_cut_while_the_file_grows_leaves_a_file_that_opens() {
+    for seed in 0..60 {
+        let disk = disk(seed);
+        create(seed, &disk);
+        let mut growing = world(seed, &disk);
+        spawn(&growing, 0, move |shard| async move { drop(open_kept(&shard, config()).await) });
+        growing.run(10 + seed * 3, || false);
+        growing.power_cut();
+        let mut again = world(seed + 1, &disk);
+        let volume = opened(&mut again, config());
+        assert!(volume.free_extents() >= 48, "seed {seed}");
+        assert_eq!(volume.state(), VolumeState::Fine);
+        drop(volume);
+        again.power_cut();
+    }
+}
+
+#[test]
+fn raw_device_has_the_length_it_has() {
+    let disk = disk(6);
+    disk.write_file("/store/device", &vec![0xEE; 8 << 20]);
+    let config =
+        VolumeConfig { path: "/store/device".into(), fixed_len_bytes: Some(8 * MIB), ..config() };
+    let made = config.clone();
+    run(6, &disk, |shard| async move { Volume::create(&shard, &made).await.unwrap() });
+    let bytes = disk.read_file("/store/device").unwrap();
+    assert!(bytes[..2 << 20].iter().all(|&byte| byte == 0), "the root table is empty");
+    assert!(bytes[2 << 20..].iter().all(|&byte| byte == 0xEE), "the rest is left alone");
+    let mut world = world(6, &disk);
+    let volume = opened(&mut world, config);
+    assert_eq!(volume.free_extents(), 24);
+    assert!(volume.has_room_for_commits());
+    assert_eq!(volume.take_extents(24, true).map(|extents| extents.len()), Some(24));
+    settle(&mut world);
+    let (expected, found) = (8 * MIB, 8 * MIB);
+    assert_eq!(volume.state(), VolumeState::Full { expected, found });
+    drop(volume);
+    world.power_cut();
+}
+
+#[test]
+fn extents_have_one_owner_inside_the_file() {
+    let disk = disk(7);
+    create(7, &disk);
+    let mut world = world(7, &disk);
+    let volume = opened(&mut world, config());
+    volume.mark_owned([8, 20, 9]).unwrap();
+    assert_eq!(volume.free_extents(), 45);
+    assert_eq!(volume.mark_owned([20]), Err(ExtentError::OwnedTwice { extent: 20 }));
+    let outside = |extent| Err(ExtentError::Outside { extent, first: 8, end: 56 });
+    assert_eq!(volume.mark_owned([7]), outside(7));
+    assert_eq!(volume.mark_owned([56]), outside(56));
+    assert_eq!(volume.take_extents(3, false), Some(vec![10, 11, 12]));
+    drop(volume);
+    world.power_cut();
+}
+
+#[test]
+fn file_that_is_no_data_file_is_refused_with_what_was_expected() {
+    let disk = disk(8);
+    disk.write_file(PATH, &[0; 4096]);
+    let open = |config: VolumeConfig| {
+        run(8, &disk, |shard| async move { Volume::open(&shard, config).await.err().unwrap() })
+    };
+    let error = open(config());
+    assert!(matches!(error, OpenVolumeError::TooShort { found: 4096, .. }), "{error}");
+    let error = open(VolumeConfig { page_size_bytes: 12_288, ..config() });
+    assert!(matches!(error, OpenVolumeError::PageSize { found: 12_288, .. }), "{error}");
+    let error = open(VolumeConfig { path: "/store/none".into(), ..config() });
+    assert!(matches!(error, OpenVolumeError::Io { operation: "open", .. }), "{error}");
+}
+
+#[test]
+fn creation_that_is_cut_leaves_no_data_file_or_a_whole_one() {
+    for seed in 0..60 {
+        let disk = disk(seed);
+        let mut making = world(seed, &disk);
+        spawn(&making, 0, |shard| async move { Volume::create(&shard, &config()).await.unwrap() });
+        making.run(2 + seed, || false);
+        making.power_cut();
+        if let Some(bytes) = disk.read_file(PATH) {
+            assert_eq!(bytes, vec![0; 2 << 20], "seed {seed}");
+        }
+        create(seed + 1, &disk);
+        assert_eq!(disk.read_file(PATH).unwrap().len(), 2 << 20, "seed {seed}");
+    }
+}
