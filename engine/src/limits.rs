@@ -74,8 +74,9 @@ pub const GARBAGE_STEP_MAX: usize = 256;
 pub const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// Smallest memory budget that can be opened.
 pub const MEMORY_BYTES_MIN: u64 = 16 << 20;
-/// Bytes that a version costs in a window beside its key and value (measured upper estimate).
-pub const WINDOW_ENTRY_OVERHEAD_BYTES: u64 = 192;
+/// Bytes that the first version of a key costs in a window beside key and value.
+pub const WINDOW_ENTRY_OVERHEAD_BYTES: u64 =
+    WINDOW_KEY_OVERHEAD_BYTES + WINDOW_VERSION_OVERHEAD_BYTES;
 /// Longest latency that histograms tell apart, in nanoseconds (60 s).
 pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// Requests that a shard takes from one queue before it lets other tasks run.
@@ -123,3 +124,15 @@ pub const RUN_SEARCH_EXTENTS_MAX: usize = 64;
 const _: () = assert!(EXTENT_BYTES.is_multiple_of(PAGE_SIZE_BYTES_MAX as u64));
 const _: () = assert!(EXTENT_BYTES / PAGE_SIZE_BYTES_MIN as u64 <= 64, "a bitmap is one u64");
 const _: () = assert!((ROOT_SLOTS as u64 * 4096).is_multiple_of(EXTENT_BYTES));
+/// Largest value that a window copies; a larger one is counted where it lies.
+pub const WINDOW_INLINE_VALUE_BYTES_MAX: usize = 256;
+/// Bytes of one chunk of a window's arenas.
+pub const WINDOW_CHUNK_BYTES: usize = 64 << 10;
+/// Bytes of one arena: windows are frozen long before.
+pub const WINDOW_ARENA_BYTES_MAX: u64 = 16 << 30;
+/// Bytes that a key costs in a window beside itself: record, hash, half-full tree, queue.
+pub const WINDOW_KEY_OVERHEAD_BYTES: u64 = 88;
+/// Bytes that each version costs beside its value: its head, rounding, ends of chunks.
+pub const WINDOW_VERSION_OVERHEAD_BYTES: u64 = 32;
+/// Bytes that a value costs beside this when it is counted instead of copied.
+pub const WINDOW_LARGE_VALUE_BYTES: u64 = 96;

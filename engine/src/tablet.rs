@@ -7,7 +7,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::ids::Lsn;
-use crate::window::{Lookup, PruneView, RangePage, Window};
+use crate::window::{Direction, Lookup, PruneView, RangePage, Window};
 
 /// What one shard owns of one range of a keyspace.
 #[derive(Debug, Default)]
@@ -26,7 +26,7 @@ impl Tablet {
 
     /// Rows in key order at `snapshot`, up to the page bounds.
     pub(crate) fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, snapshot: Lsn) -> RangePage {
-        self.active.range(from, to, snapshot)
+        self.active.range(from, to, snapshot, Direction::Forward)
     }
 
     /// LSN of the newest version of `key`, visible or not.

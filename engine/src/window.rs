@@ -2,60 +2,47 @@
 //!
 //! Knows versions and which of them somebody may still read. Must never know the log, who the
 //! readers are (the list of active snapshots is an argument), or other tablets.
+//!
+//! A key stays, if only as a tombstone, until the whole window goes: the tree below may hold it.
+//! A hash table answers for single keys, a B+tree for ranges; keys and small values lie in
+//! arenas that go with the window.
 
-use std::collections::{BTreeMap, VecDeque};
+#![allow(dead_code, unused_imports, reason = "wired in by the next change")]
+
+use std::fmt;
 use std::ops::Bound;
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use crate::ids::Lsn;
 use crate::limits;
 
+mod arena;
+mod cursor;
+mod garbage;
+mod hash;
+mod key_index;
+mod keys;
+mod newest;
+mod node;
+mod prune;
+mod slab;
 #[cfg(test)]
 mod tests;
+mod tree;
+mod versions;
 
-/// One version of a key; `value` is `None` for a tombstone.
-#[derive(Clone, Debug)]
-struct Version {
-    lsn: Lsn,
-    value: Option<Bytes>,
-}
-
-type Chain = SmallVec<[Version; 1]>;
-
-/// Who may still read old versions: `visible`, and the active snapshots found after it was
-/// loaded. A snapshot taken later is at or above `visible`, so whatever is newer is kept.
-#[derive(Clone, Debug)]
-pub(crate) struct PruneView {
-    visible: Lsn,
-    /// Ascending, all at or below `visible`, each once.
-    snapshots: Vec<Lsn>,
-}
-
-impl PruneView {
-    /// A view out of `visible` and the snapshots that were active after it was loaded.
-    #[must_use]
-    pub(crate) fn new(visible: Lsn, mut snapshots: Vec<Lsn>) -> PruneView {
-        snapshots.retain(|&snapshot| snapshot < visible);
-        snapshots.sort_unstable();
-        snapshots.dedup();
-        PruneView { visible, snapshots }
-    }
-
-    /// Every reader, now and later, reads at or above this.
-    fn horizon(&self) -> Lsn {
-        self.snapshots.first().copied().unwrap_or(self.visible)
-    }
-
-    /// Whether a reader at or above `lsn` but below the next newer version exists or may come.
-    fn is_needed(&self, lsn: Lsn, newer: Option<Lsn>) -> bool {
-        // No newer version, or one that snapshots at `visible` do not see yet.
-        let Some(newer) = newer.filter(|&newer| newer <= self.visible) else { return true };
-        let first_at_or_above = self.snapshots.partition_point(|&snapshot| snapshot < lsn);
-        self.snapshots.get(first_at_or_above).is_some_and(|&snapshot| snapshot < newer)
-    }
-}
+use arena::{NONE, Ref};
+pub(crate) use cursor::{CursorStep, WindowCursor, WindowRow};
+use garbage::GarbageQueue;
+use hash::Tag;
+pub(crate) use key_index::KeyIndex;
+pub(crate) use keys::Direction;
+use keys::KeyTable;
+pub(crate) use newest::NewestVersion;
+pub(crate) use prune::PruneView;
+pub(crate) use versions::ValueRef;
+use versions::Versions;
 
 /// What a window says of a key at a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,40 +64,75 @@ pub(crate) struct RangePage {
 }
 
 /// Ordered map of one tablet's recent versions.
-#[derive(Debug, Default)]
 pub(crate) struct Window {
-    entries: BTreeMap<Bytes, Chain>,
-    /// Keys whose chain holds something removable once the horizon reaches the LSN beside it.
-    garbage: VecDeque<(Lsn, Bytes)>,
-    bytes: u64,
-    versions: u64,
+    keys: KeyTable,
+    versions: Versions,
+    garbage: GarbageQueue,
+    version_count: u64,
+    /// Charged for versions beside their keys.
+    version_bytes: u64,
+    first_lsn: Lsn,
+    newest_lsn: Lsn,
 }
 
-/// What a version of `key` and `value` is charged for, in bytes.
+/// What a write of `key` and `value` is charged for before it is known whether the window has
+/// the key: an upper estimate of what the window grows by.
 #[must_use]
 pub(crate) fn version_cost_bytes(key_len: usize, value_len: usize) -> u64 {
-    key_len as u64 + value_len as u64 + limits::WINDOW_ENTRY_OVERHEAD_BYTES
+    keys::cost_bytes(key_len) + versions::cost_bytes(value_len)
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window {
+            keys: KeyTable::default(),
+            versions: Versions::default(),
+            garbage: GarbageQueue::default(),
+            version_count: 0,
+            version_bytes: 0,
+            first_lsn: Lsn::MAX,
+            newest_lsn: Lsn::ZERO,
+        }
+    }
+}
+
+impl fmt::Debug for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Window");
+        debug.field("keys", &self.len()).field("versions", &self.version_count);
+        debug.field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
 }
 
 impl Window {
-    /// The newest version of `key` at or below `snapshot`. Cost: O(log n) key comparisons.
+    /// The newest version of `key` at or below `snapshot`. Cost: one hash and one cache line for
+    /// a key that is not here; about two more, and a copy of a small value, for one that is.
+    #[inline]
     #[must_use]
     pub(crate) fn get(&self, key: &[u8], snapshot: Lsn) -> Lookup {
-        match self.entries.get(key).and_then(|chain| version_at(chain, snapshot)) {
+        match self.keys.find(key, Tag::of(key)) {
             None => Lookup::Miss,
-            Some(Version { value: None, .. }) => Lookup::Deleted,
-            Some(Version { value: Some(value), .. }) => Lookup::Found(value.clone()),
+            Some(at) => self.row_at(at, snapshot).map_or(Lookup::Miss, |row| row.lookup()),
         }
     }
 
     /// The LSN of the newest version of `key`, visible or not.
+    #[inline]
     #[must_use]
     pub(crate) fn newest_lsn(&self, key: &[u8]) -> Option<Lsn> {
-        self.entries.get(key).map(|chain| chain[0].lsn)
+        let found = self.keys.find(key, Tag::of(key))?;
+        Some(self.keys.records.newest_lsn(found))
+    }
+
+    fn row_at(&self, at: Ref, snapshot: Lsn) -> Option<WindowRow<'_>> {
+        let version = self.versions.find(self.keys.records.chain(at), snapshot)?;
+        let key = self.keys.records.key(at);
+        Some(WindowRow { key, lsn: version.lsn, value: version.value })
     }
 
     /// Adds a version that is newer than all of the key's others, and drops those that nobody
-    /// can read any more. Returns the bytes that became free.
+    /// can read any more. Returns how much of `version_cost_bytes` the window does not need, and
+    /// what became free. LSNs of different keys may come in any order.
     ///
     /// # Panics
     /// If `lsn` is not above the key's newest version (INV-4b), or the chain is longer than the
@@ -122,95 +144,165 @@ impl Window {
         value: Option<Bytes>,
         view: &PruneView,
     ) -> u64 {
-        let is_tombstone = value.is_none();
-        let cost = version_cost_bytes(key.len(), value.as_ref().map_or(0, Bytes::len));
-        self.bytes += cost;
-        self.versions += 1;
-        let chain = self.entries.entry(key.clone()).or_default();
-        if let Some(newest) = chain.first() {
-            assert!(lsn > newest.lsn, "INV-4b: version {lsn} after {} of one key", newest.lsn);
+        let value_len = value.as_ref().map_or(0, Bytes::len);
+        let charge = self.bytes() + version_cost_bytes(key.len(), value_len);
+        let tag = Tag::of(&key);
+        let at = match self.keys.find(&key, tag) {
+            Some(at) => at,
+            None => self.keys.insert(&key, tag),
+        };
+        let chain = self.keys.records.chain(at);
+        if chain != NONE {
+            let newest = self.keys.records.newest_lsn(at);
+            assert!(lsn > newest, "INV-4b: version {lsn} after {newest} of one key");
         }
-        chain.insert(0, Version { lsn, value });
-        let freed = prune(chain, key.len(), view);
-        let chain_len = chain.len();
-        if chain_len > 1 || is_tombstone {
-            self.garbage.push_back((lsn, key));
+        let older = self.prune(chain, Some(lsn), view);
+        self.version_count += 1;
+        self.version_bytes += versions::cost_bytes(value_len);
+        let newest = self.versions.push(lsn, older.chain, value);
+        self.keys.records.set_newest(at, lsn, newest);
+        self.first_lsn = self.first_lsn.min(lsn);
+        self.newest_lsn = self.newest_lsn.max(lsn);
+        if older.len > 0 && !self.keys.records.is_queued(at) {
+            self.enqueue(at, older.above_oldest.unwrap_or(lsn));
         }
-        self.release(freed);
-        freed.bytes
+        charge.checked_sub(self.bytes()).expect("INV-9: no write grows beyond its charge")
     }
 
     /// Looks at up to `steps` chains that may hold versions nobody can read any more, and drops
-    /// those versions. Returns the bytes that became free. Cost: O(steps × log n).
+    /// those versions. Returns the bytes that became free. Cost: O(steps × chain).
     pub(crate) fn collect_garbage(&mut self, view: &PruneView, steps: usize) -> u64 {
-        let mut freed_bytes = 0;
+        let before = self.bytes();
         for _ in 0..steps.min(limits::GARBAGE_STEP_MAX) {
-            let Some((lsn, _)) = self.garbage.front() else { break };
-            if *lsn > view.horizon() {
-                break;
+            let Some(at) = self.garbage.pop_reached(view.horizon()) else { break };
+            self.keys.records.set_queued(at, false);
+            let left = self.prune(self.keys.records.chain(at), None, view);
+            if let Some(lsn) = left.above_oldest {
+                self.enqueue(at, lsn);
             }
-            let Some((_, key)) = self.garbage.pop_front() else { break };
-            freed_bytes += self.collect_chain(&key, view);
         }
-        freed_bytes
+        before - self.bytes()
     }
 
-    fn collect_chain(&mut self, key: &Bytes, view: &PruneView) -> u64 {
-        let Some(chain) = self.entries.get_mut(key) else { return 0 };
-        let mut freed = prune(chain, key.len(), view);
-        let only_a_readable_tombstone =
-            chain.len() == 1 && chain[0].value.is_none() && chain[0].lsn <= view.horizon();
-        if only_a_readable_tombstone {
-            freed.add(key.len(), &chain[0]);
-            self.entries.remove(key);
+    /// Remembers a key whose chain has something removable once the horizon reaches `lsn`.
+    fn enqueue(&mut self, at: Ref, lsn: Lsn) {
+        self.keys.records.set_queued(at, true);
+        self.garbage.push(lsn, at);
+    }
+
+    /// Keeps of a chain every version above `visible`, the newest at or below it, and the newest
+    /// at or below each active snapshot; drops the rest. `newer` is about to come before it.
+    fn prune(&mut self, chain: Ref, newer: Option<Lsn>, view: &PruneView) -> Pruned {
+        let mut pruned = Pruned { chain: NONE, len: 0, above_oldest: None };
+        let mut above_visible = newer.iter().filter(|&&newer| newer > view.visible()).count();
+        let coming = usize::from(newer.is_some());
+        let (mut newer, mut newer_kept, mut last_kept) = (newer, newer, NONE);
+        let mut at = chain;
+        while at != NONE {
+            let version = self.versions.read(at);
+            let (lsn, next) = (version.lsn, version.older);
+            above_visible += usize::from(lsn > view.visible());
+            if view.is_needed(lsn, newer) {
+                match last_kept {
+                    NONE => pruned.chain = at,
+                    last_kept => self.versions.set_older(last_kept, at),
+                }
+                pruned.len += 1;
+                pruned.above_oldest = newer_kept;
+                (newer_kept, last_kept) = (Some(lsn), at);
+            } else {
+                self.version_bytes -= self.versions.drop_version(at);
+                self.version_count -= 1;
+            }
+            newer = Some(lsn);
+            at = next;
         }
-        self.release(freed);
-        freed.bytes
+        if last_kept != NONE {
+            self.versions.set_older(last_kept, NONE);
+        }
+        let (len, explained) = (pruned.len + coming, view.explained(above_visible));
+        assert!(len <= explained, "INV-9: chain of {len} versions, {explained} explained");
+        pruned
     }
 
-    fn release(&mut self, freed: Freed) {
-        self.bytes -= freed.bytes;
-        self.versions -= freed.versions;
-    }
-
-    /// Rows of `range` at `snapshot` in key order, up to the page bounds of `limits`.
+    /// Rows of a range at `snapshot` in `direction`, up to the page bounds of `limits`.
     #[must_use]
-    pub(crate) fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>, snapshot: Lsn) -> RangePage {
+    pub(crate) fn range(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        snapshot: Lsn,
+        direction: Direction,
+    ) -> RangePage {
         let mut page = RangePage::default();
-        if is_empty_range(from, to) {
-            return page;
-        }
         let mut page_bytes = 0;
-        let mut looked_at = 0_usize;
-        for (key, chain) in self.entries.range::<[u8], _>((from, to)) {
-            looked_at += 1;
-            let version = version_at(chain, snapshot);
-            if let Some(Version { value: Some(value), .. }) = version {
-                page_bytes += key.len() + value.len();
-                page.rows.push((key.clone(), value.clone()));
+        for (index, at) in self.keys.walk((from, to), direction).enumerate() {
+            let row = self.row_at(at, snapshot);
+            if let Some(WindowRow { key, value: Some(value), .. }) = row {
+                page_bytes += key.len() + value.as_slice().len();
+                page.rows.push((Bytes::copy_from_slice(key), value.to_bytes()));
             }
             let full = page.rows.len() >= limits::SCAN_PAGE_ROWS_MAX
                 || page_bytes >= limits::SCAN_PAGE_BYTES_MAX
-                || looked_at >= limits::SCAN_PAGE_LOOKED_AT_MAX;
+                || index + 1 >= limits::SCAN_PAGE_LOOKED_AT_MAX;
             if full {
-                page.resume_after = Some(key.clone());
+                page.resume_after = Some(Bytes::copy_from_slice(self.keys.records.key(at)));
                 break;
             }
         }
         page
     }
 
-    /// Bytes charged for what the window holds.
+    /// A key of the range whose newest version is above `snapshot`: the first one. Cost: nothing
+    /// when the window is older, else one cache line for each key up to the one that is found.
+    #[must_use]
+    pub(crate) fn has_newer(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        snapshot: Lsn,
+    ) -> Option<(Bytes, Lsn)> {
+        if self.newest_lsn <= snapshot {
+            return None;
+        }
+        self.keys.first_newer((from, to), snapshot)
+    }
+
+    /// Bytes charged for what the window holds, room of dropped versions included. Allocated
+    /// are at most this, and a partly filled chunk for each part of the window.
     #[must_use]
     pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+        self.keys.charged_bytes() + self.version_bytes + self.versions.idle_bytes()
+    }
+
+    /// Keys held, those whose newest version is a tombstone included.
+    #[must_use]
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The lowest LSN that was ever added.
+    #[must_use]
+    pub(crate) fn first_lsn(&self) -> Option<Lsn> {
+        (!self.is_empty()).then_some(self.first_lsn)
+    }
+
+    /// The highest LSN that was ever added.
+    #[must_use]
+    pub(crate) fn newest_lsn_of_all(&self) -> Option<Lsn> {
+        (!self.is_empty()).then_some(self.newest_lsn)
     }
 
     /// Versions held, tombstones included.
     #[cfg(test)]
     #[must_use]
     pub(crate) fn version_count(&self) -> u64 {
-        self.versions
+        self.version_count
     }
 
     /// Chains that hold something removable now or later.
@@ -218,19 +310,24 @@ impl Window {
     pub(crate) fn garbage_len(&self) -> usize {
         self.garbage.len()
     }
-}
 
-#[derive(Clone, Copy, Default)]
-struct Freed {
-    bytes: u64,
-    versions: u64,
-}
-
-impl Freed {
-    fn add(&mut self, key_len: usize, version: &Version) {
-        self.bytes += version_cost_bytes(key_len, version.value.as_ref().map_or(0, Bytes::len));
-        self.versions += 1;
+    /// Bytes taken from the allocator, the contents of large values apart.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn allocated_bytes(&self) -> usize {
+        self.keys.allocated_bytes()
+            + self.versions.allocated_bytes()
+            + self.garbage.allocated_bytes()
     }
+}
+
+/// What is left of a chain.
+struct Pruned {
+    chain: Ref,
+    len: usize,
+    /// The version after the oldest, with what comes before the chain: when the horizon reaches
+    /// it, the oldest is removable. `None` when there is one version only.
+    above_oldest: Option<Lsn>,
 }
 
 /// Whether no key can lie between the bounds; `BTreeMap::range` panics on some of these.
@@ -241,32 +338,4 @@ pub(crate) fn is_empty_range<K: Ord>(from: Bound<K>, to: Bound<K>) -> bool {
         | (Bound::Excluded(a), Bound::Included(b)) => a >= b,
         _ => false,
     }
-}
-
-fn version_at(chain: &Chain, snapshot: Lsn) -> Option<&Version> {
-    chain.iter().find(|version| version.lsn <= snapshot)
-}
-
-/// Keeps every version above `visible`, the newest at or below it, and the newest at or below
-/// each active snapshot; drops the rest.
-fn prune(chain: &mut Chain, key_len: usize, view: &PruneView) -> Freed {
-    let mut freed = Freed::default();
-    let mut newer = None;
-    let mut above_visible = 0;
-    chain.retain(|version| {
-        let keep = view.is_needed(version.lsn, newer);
-        newer = Some(version.lsn);
-        above_visible += usize::from(version.lsn > view.visible);
-        if !keep {
-            freed.add(key_len, version);
-        }
-        keep
-    });
-    let explained = view.snapshots.len() + 2 + above_visible;
-    assert!(
-        chain.len() <= explained,
-        "INV-9: chain of {} versions, {explained} explained",
-        chain.len()
-    );
-    freed
 }
