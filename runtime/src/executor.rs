@@ -117,6 +117,9 @@ impl ShardCore {
                 Control::ReleaseFile { slot, file } => {
                     self.shard.io().borrow_mut().driver.release_file(slot, file);
                 }
+                Control::ReleaseBuffers { places } => {
+                    self.shard.io().borrow_mut().driver.release_buffers(&places);
+                }
                 Control::Stop => report.stop = true,
             }
         }

@@ -118,9 +118,11 @@ pub enum WriteCache {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DiskInfo {
-    /// Device number and file-system magic; a store compares it to notice a changed device.
+    /// Device number, and file-system magic or "block device"; a store compares it to notice a
+    /// changed device.
     pub identity: String,
     pub write_cache: WriteCache,
+    /// What the file may still grow by; 0 for a block device, which cannot grow.
     pub free_bytes: u64,
     pub dio_alignment_bytes: u32,
 }

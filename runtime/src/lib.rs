@@ -26,7 +26,7 @@ mod task;
 mod time;
 mod timers;
 
-pub use buffer::{DmaBuf, IoBuf};
+pub use buffer::{BufferPool, DmaBuf, IoBuf};
 pub use error::{ShutdownReport, StartError};
 pub use file::{Create, DirEntry, DiskInfo, DmaFile, FileLock, OpenHow, WriteCache};
 pub use file::{FlushVia, IoClass, WriteMode};

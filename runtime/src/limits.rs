@@ -57,6 +57,18 @@ pub const BUFFER_SLAB_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Less registered memory than this is not worth having.
 pub const BUFFER_SLAB_REGISTERED_BYTES_MIN: usize = 256 * 1024;
 
+/// Entries of a ring's table of registered buffers; the kernel allows 16,384. The first is the
+/// shard's slab, the others are segments of buffer pools.
+pub const REGISTERED_BUFFERS_MAX: u16 = 8192;
+
+/// Memory of one buffer pool.
+pub const BUFFER_POOL_BYTES_MAX: usize = 1 << 40;
+
+/// A pool is registered by at most this many segments, none smaller than a huge page: what one
+/// registration makes resident at once is a bound of how long it holds the shard.
+pub const POOL_SEGMENTS_MAX: usize = 2048;
+pub const POOL_SEGMENT_BYTES_MIN: usize = 2 * 1024 * 1024;
+
 /// Threads of the blocking pool beside rings, and where it has to carry all I/O.
 pub const POOL_THREADS_BESIDE_RING_MAX: usize = 4;
 pub const POOL_THREADS_ALONE_MAX: usize = 16;

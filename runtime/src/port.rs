@@ -18,6 +18,10 @@ pub(crate) enum Control {
         slot: u32,
         file: u64,
     },
+    /// A slab is gone: its segments' places in the ring's table can be given away.
+    ReleaseBuffers {
+        places: Vec<u16>,
+    },
     Stop,
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use nix::sys::statfs::fstatfs;
@@ -45,14 +45,21 @@ fn try_direct_read(file: &File, path: &Path) -> io::Result<()> {
 }
 
 pub(crate) fn disk_info(file: &File, dio_alignment_bytes: u32) -> io::Result<DiskInfo> {
-    let device = file.metadata()?.dev();
+    let meta = file.metadata()?;
+    let is_device = meta.file_type().is_block_device();
+    let device = if is_device { meta.rdev() } else { meta.dev() };
     let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
-    let magic = fstatfs(file)?.filesystem_type().0;
-    let space = fstatvfs(file)?;
+    let (kind, free_bytes) = if is_device {
+        ("block device".to_owned(), 0)
+    } else {
+        let space = fstatvfs(file)?;
+        let free_bytes = space.blocks_available().saturating_mul(space.fragment_size());
+        (format!("fs {:#x}", fstatfs(file)?.filesystem_type().0), free_bytes)
+    };
     Ok(DiskInfo {
-        identity: format!("{major}:{minor} fs {magic:#x}"),
+        identity: format!("{major}:{minor} {kind}"),
         write_cache: write_cache(major, minor),
-        free_bytes: space.blocks_available().saturating_mul(space.fragment_size()),
+        free_bytes,
         dio_alignment_bytes,
     })
 }

@@ -1,6 +1,6 @@
 //! The io_uring of one shard. Every pointer given to the kernel here belongs to an operation in
-//! the shard's slab, which keeps it until the completion (INV-8), or to the registered buffer
-//! slab, which the ring itself keeps.
+//! the shard's slab, which keeps it until the completion (INV-8), or to registered memory, which
+//! the ring itself keeps.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -10,16 +10,10 @@ use std::time::Duration;
 use io_uring::types::{CancelBuilder, Fd, Fixed, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
 
-use crate::buffer::{BufferSlab, DmaBuf, IoBuf};
+use crate::buffer::Mapping;
 use crate::driver::{Op, OpKey, OpSlab};
 use crate::file::WriteMode;
-use crate::limits::{
-    BUFFER_ALIGN_BYTES, BUFFER_SLAB_REGISTERED_BYTES_MIN, RING_COMPLETIONS_PER_ENTRY,
-    RING_KERNEL_WORKERS_MAX,
-};
-
-/// The whole slab is one registered buffer.
-const SLAB_BUFFER_INDEX: u16 = 0;
+use crate::limits::{RING_COMPLETIONS_PER_ENTRY, RING_KERNEL_WORKERS_MAX};
 
 /// Names of entries that are no operation. Their slot number is beyond every slab's.
 const WAKE_USER_DATA: u64 = u64::MAX;
@@ -44,6 +38,21 @@ pub(crate) enum Target {
     Descriptor,
 }
 
+/// How an entry names what it works on.
+#[derive(Clone, Copy)]
+pub(crate) struct Route {
+    pub(crate) file: Target,
+    /// The registered memory that the buffer lies in.
+    pub(crate) buffer: Option<u16>,
+}
+
+/// Memory that the kernel keeps pinned for one entry of the table of registered buffers.
+pub(crate) struct Registered {
+    pub(crate) memory: Arc<Mapping>,
+    pub(crate) from: usize,
+    pub(crate) len_bytes: usize,
+}
+
 /// Builds an entry for a registered file or a plain descriptor; the two are different types.
 macro_rules! on_target {
     ($target:expr, $file:expr, |$fd:ident| $entry:expr) => {
@@ -62,8 +71,8 @@ macro_rules! on_target {
 
 pub(crate) struct Ring {
     ring: IoUring,
-    /// Keeps the registered memory as long as the ring.
-    buffers: Option<Arc<BufferSlab>>,
+    /// The table of registered buffers. Declared after the ring, so that the memory outlives it.
+    buffers: Vec<Option<Registered>>,
     enter_flags: EnterFlags,
     set_up: SetUp,
 }
@@ -98,7 +107,7 @@ impl Ring {
         }
         // Where the call is unknown, the kernel's own limit holds.
         let _ = ring.submitter().register_iowq_max_workers(&mut RING_KERNEL_WORKERS_MAX.clone());
-        Ok(Ring { ring, buffers: None, enter_flags, set_up })
+        Ok(Ring { ring, buffers: Vec::new(), enter_flags, set_up })
     }
 
     pub(crate) fn set_up(&self) -> SetUp {
@@ -109,37 +118,36 @@ impl Ring {
         self.ring.params().cq_entries() as usize
     }
 
-    /// Registers as much of the slab as the memory lock limit allows. Returns the bytes.
-    pub(crate) fn register_buffers(
+    /// Makes an empty table of registered buffers (Linux 5.19).
+    pub(crate) fn register_buffer_table(&mut self, places: u16) -> io::Result<()> {
+        self.ring.submitter().register_buffers_sparse(places.into())?;
+        self.buffers = (0..places).map(|_| None).collect();
+        Ok(())
+    }
+
+    /// Puts memory, or none, into a place of the buffer table. The kernel makes the memory
+    /// resident and pins it; operations in flight keep what was there before.
+    pub(crate) fn update_buffer(
         &mut self,
-        slab: &Arc<BufferSlab>,
-        memlock_bytes: usize,
-    ) -> io::Result<usize> {
-        let mut bytes = slab.len_bytes();
-        loop {
-            let part = libc::iovec { iov_base: slab.start().as_ptr().cast(), iov_len: bytes };
-            let registered = if bytes > memlock_bytes {
-                Err(io::Error::from_raw_os_error(libc::ENOMEM))
-            } else {
-                // SAFETY: `part` lies in the slab's allocation, and `self.buffers` keeps the
-                // slab until the ring, declared before it, has been dropped.
-                unsafe { self.ring.submitter().register_buffers(&[part]) }
-            };
-            match registered {
-                Ok(()) => {
-                    self.buffers = Some(Arc::clone(slab));
-                    slab.set_registered_bytes(bytes);
-                    return Ok(bytes);
-                }
-                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
-                    bytes = bytes / 2 / BUFFER_ALIGN_BYTES * BUFFER_ALIGN_BYTES;
-                    if bytes < BUFFER_SLAB_REGISTERED_BYTES_MIN {
-                        return Err(error);
-                    }
-                }
-                Err(error) => return Err(error),
-            }
+        place: u16,
+        registered: Option<Registered>,
+    ) -> io::Result<()> {
+        let mut part = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        if let Some(Registered { memory, from, len_bytes }) = &registered {
+            assert!(from + len_bytes <= memory.len_bytes(), "a part lies inside its memory");
+            part.iov_base = memory.start().as_ptr().wrapping_add(*from).cast();
+            part.iov_len = *len_bytes;
         }
+        // SAFETY: `part` is empty or lies in memory that `self.buffers` keeps from the next line
+        // on until the kernel has let go of it: the place is emptied or the ring dropped.
+        unsafe { self.ring.submitter().register_buffers_update(place.into(), &[part], None) }?;
+        self.buffers[usize::from(place)] = registered;
+        Ok(())
+    }
+
+    /// What stands in a place of the buffer table.
+    pub(crate) fn registered(&self, place: u16) -> Option<&Registered> {
+        self.buffers.get(usize::from(place))?.as_ref()
     }
 
     pub(crate) fn register_files(&self, count: u32) -> io::Result<()> {
@@ -163,42 +171,36 @@ impl Ring {
         &mut self,
         key: OpKey,
         slab: &mut OpSlab,
-        target: Target,
+        route: Route,
         cap: usize,
     ) -> bool {
         let entry = match slab.op_mut(key) {
             Op::Read { file, offset, buf, from, len } => {
-                let fixed = self.knows(buf);
                 let part = &mut buf[*from..*from + *len];
                 let (at, len) = (part.as_mut_ptr(), part.len().min(cap) as u32);
-                on_target!(target, file, |fd| if fixed {
-                    opcode::ReadFixed::new(fd, at, len, SLAB_BUFFER_INDEX).offset(*offset).build()
+                on_target!(route.file, file, |fd| if let Some(place) = route.buffer {
+                    opcode::ReadFixed::new(fd, at, len, place).offset(*offset).build()
                 } else {
                     opcode::Read::new(fd, at, len).offset(*offset).build()
                 })
             }
             Op::Write { file, offset, buf, from, len, mode } => {
-                let fixed = matches!(&*buf, IoBuf::Owned(owned) if self.knows(owned));
                 let part = &buf.as_bytes()[*from..*from + *len];
                 let (at, len) = (part.as_ptr(), part.len().min(cap) as u32);
                 let flags = if *mode == WriteMode::Dsync { libc::RWF_DSYNC } else { 0 };
-                on_target!(target, file, |fd| if fixed {
-                    let entry = opcode::WriteFixed::new(fd, at, len, SLAB_BUFFER_INDEX);
+                on_target!(route.file, file, |fd| if let Some(place) = route.buffer {
+                    let entry = opcode::WriteFixed::new(fd, at, len, place);
                     entry.offset(*offset).rw_flags(flags).build()
                 } else {
                     opcode::Write::new(fd, at, len).offset(*offset).rw_flags(flags).build()
                 })
             }
-            Op::Flush { file, .. } => on_target!(target, file, |fd| {
+            Op::Flush { file, .. } => on_target!(route.file, file, |fd| {
                 opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build()
             }),
             _ => panic!("not an operation for the ring"),
         };
         self.push(&entry.user_data(key.to_user_data()))
-    }
-
-    fn knows(&self, buf: &DmaBuf) -> bool {
-        self.buffers.as_ref().is_some_and(|slab| buf.is_registered_in(slab))
     }
 
     /// Listens to the bell until an event says otherwise. The counter is never read: the poll

@@ -6,6 +6,7 @@ mod operation;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use crate::buffer::{BufferSlab, DmaBuf};
+use crate::buffer::{BufferPool, BufferSlab, DmaBuf};
 use crate::driver::{Driver, OpSlab};
 use crate::ids::ShardId;
 use crate::limits::{POLL_SLICE_US, TASK_SLEEP_MAX};
@@ -141,6 +142,13 @@ impl Shard {
     pub fn alloc_buffer(&self, len_bytes: usize) -> DmaBuf {
         let from_slab = self.0.buffers.as_ref().and_then(|slab| slab.alloc(len_bytes));
         from_slab.unwrap_or_else(|| DmaBuf::zeroed(len_bytes))
+    }
+
+    /// Adds buffer memory to this shard, for a user with a budget of its own. None of it is
+    /// resident yet. Fails where the address space or the system's commit limit is exhausted.
+    pub fn add_buffer_pool(&self, len_bytes: usize) -> io::Result<BufferPool> {
+        let ring = (self.0.kind == DriverKind::Uring).then_some(&self.0.port);
+        BufferPool::new(len_bytes, ring)
     }
 
     pub(crate) fn runtime_ref(&self) -> &Runtime {

@@ -192,7 +192,7 @@ fn prepare(
     let kind = handshake.verdict.recv().ok()?;
     let (driver, buffers) = match kit {
         Some(kit) if kind == DriverKind::Uring => {
-            let buffers = kit.buffers();
+            let buffers = kit.slab();
             (Driver::Uring(Box::new(UringDriver::new(kit, runtime, id))), buffers)
         }
         _ => (Driver::Threads(ThreadsDriver::new(runtime, id)), None),

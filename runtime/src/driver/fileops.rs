@@ -1,8 +1,8 @@
 //! Operations as blocking calls, for the pool's threads.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -39,7 +39,7 @@ fn execute_other(op: Op, runtime: &Runtime) -> io::Result<OpValue> {
         Op::Read { .. } | Op::Write { .. } => panic!("reads and writes return their buffers"),
         Op::Flush { file, .. } => file.file().sync_data().map(unit),
         Op::Open { path, how } => open(path, how, runtime).map(OpValue::File),
-        Op::FileLen { file } => file.file().metadata().map(|meta| OpValue::Len(meta.len())),
+        Op::FileLen { file } => file_len(file.file()).map(OpValue::Len),
         Op::SetLen { file, len } => file.file().set_len(len).map(unit),
         Op::WriteZeroes { file, offset, len } => write_zeroes(file.file(), offset, len).map(unit),
         Op::ListDir { path } => list_dir(&path).map(OpValue::Dir),
@@ -133,6 +133,16 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
         sync_parent(from)?;
     }
     Ok(())
+}
+
+/// A block device has no length of its own, but an end.
+fn file_len(mut file: &File) -> io::Result<u64> {
+    let meta = file.metadata()?;
+    if meta.file_type().is_block_device() {
+        // Every read and write names its offset, so the position is nobody's.
+        return file.seek(SeekFrom::End(0));
+    }
+    Ok(meta.len())
 }
 
 fn write_zeroes(file: &File, offset: u64, len: u64) -> io::Result<()> {

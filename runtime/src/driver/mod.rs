@@ -6,6 +6,7 @@ pub(crate) mod slab;
 pub(crate) mod threads;
 pub(crate) mod uring;
 
+mod buffer_table;
 mod file_table;
 mod fileops;
 
@@ -94,6 +95,12 @@ impl Driver {
     pub(crate) fn release_file(&mut self, slot: u32, file: u64) {
         if let Driver::Uring(driver) = self {
             driver.release_file(slot, file);
+        }
+    }
+
+    pub(crate) fn release_buffers(&mut self, places: &[u16]) {
+        if let Driver::Uring(driver) = self {
+            driver.release_buffers(places);
         }
     }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::buffer::BufferSlab;
+use crate::buffer::{BufferSlab, IoBuf, Mapping};
+use crate::driver::buffer_table::{BufferTable, explain};
 use crate::driver::file_table::FileTable;
 use crate::driver::threads::ThreadsDriver;
 use crate::driver::{Op, OpDone, OpKey, OpSlab, OpValue};
@@ -15,15 +16,16 @@ use crate::limits::{
     SUBMIT_BATCH_MAX,
 };
 use crate::port::ShardPort;
-use crate::ring::{Event, Ring, SetUp};
+use crate::ring::{Event, Ring, Route, SetUp};
 use crate::runtime::{Runtime, RuntimeOptions};
 use crate::time::Moment;
 
-/// A ring with its file table, ready on the thread that made it.
+/// A ring with its tables, ready on the thread that made it.
 pub(crate) struct RingKit {
     ring: Ring,
     files: FileTable,
-    buffers: Option<Arc<BufferSlab>>,
+    buffers: BufferTable,
+    slab: Option<Arc<BufferSlab>>,
 }
 
 impl RingKit {
@@ -32,7 +34,7 @@ impl RingKit {
     pub(crate) fn new(
         options: &RuntimeOptions,
         shard: ShardId,
-        port: &ShardPort,
+        port: &Arc<ShardPort>,
     ) -> io::Result<(RingKit, Vec<String>)> {
         if let Some(errno) = options.inject_uring_setup_errno {
             return Err(io::Error::from_raw_os_error(errno));
@@ -50,17 +52,21 @@ impl RingKit {
                 FileTable::new(shard, 0)
             }
         };
-        let buffers = (options.buffer_slab_bytes > 0)
-            .then(|| Arc::new(BufferSlab::new(options.buffer_slab_bytes)));
-        if let Some(slab) = &buffers {
-            let memlock = options.inject_memlock_bytes.unwrap_or(usize::MAX);
-            notes.extend(register_buffers(&mut ring, slab, memlock));
-        }
-        Ok((RingKit { ring, files, buffers }, notes))
+        let memlock_bytes = options.inject_memlock_bytes.unwrap_or(usize::MAX);
+        let mut buffers = BufferTable::new(Arc::clone(port), &mut ring, memlock_bytes);
+        let slab = if options.buffer_slab_bytes > 0 {
+            let memory = Arc::new(Mapping::new(options.buffer_slab_bytes)?);
+            let (slab, note) = register_slab(memory, &mut buffers, &mut ring);
+            notes.extend(note);
+            Some(Arc::new(slab))
+        } else {
+            None
+        };
+        Ok((RingKit { ring, files, buffers, slab }, notes))
     }
 
-    pub(crate) fn buffers(&self) -> Option<Arc<BufferSlab>> {
-        self.buffers.clone()
+    pub(crate) fn slab(&self) -> Option<Arc<BufferSlab>> {
+        self.slab.clone()
     }
 }
 
@@ -80,28 +86,37 @@ fn prove_wake_up(ring: &mut Ring, port: &ShardPort) -> io::Result<()> {
     }
 }
 
-fn register_buffers(
+/// The shard's slab over `memory`, registered as far as possible, and what was not.
+fn register_slab(
+    memory: Arc<Mapping>,
+    buffers: &mut BufferTable,
     ring: &mut Ring,
-    slab: &Arc<BufferSlab>,
-    memlock_bytes: usize,
-) -> Option<String> {
-    let wanted = slab.len_bytes();
-    match ring.register_buffers(slab, memlock_bytes) {
-        Ok(bytes) if bytes == wanted => None,
-        Ok(bytes) => Some(format!(
-            "only {bytes} of {wanted} buffer bytes of a shard are registered with io_uring: \
-             raise RLIMIT_MEMLOCK"
-        )),
-        Err(error) => Some(format!(
-            "no buffers are registered with io_uring, each I/O costs more CPU: {error}; \
-             raise RLIMIT_MEMLOCK"
-        )),
+) -> (BufferSlab, Option<String>) {
+    let wanted = memory.len_bytes();
+    match buffers.register_start(&memory, ring) {
+        Ok((place, bytes)) => {
+            let note = (bytes < wanted).then(|| {
+                format!(
+                    "only {bytes} of {wanted} buffer bytes of a shard are registered with \
+                     io_uring: raise RLIMIT_MEMLOCK"
+                )
+            });
+            (BufferSlab::with_registered_start(memory, Some((place, bytes))), note)
+        }
+        Err(error) => {
+            let note = format!(
+                "no buffers are registered with io_uring, each I/O costs more CPU: {}",
+                explain(&error)
+            );
+            (BufferSlab::with_registered_start(memory, None), Some(note))
+        }
     }
 }
 
 /// Direct reads, writes and flushes on the ring; everything else on the pool.
 pub(crate) struct UringDriver {
     kit: RingKit,
+    runtime: Runtime,
     port: Arc<ShardPort>,
     offload: ThreadsDriver,
     /// Operations that the kernel has, or has queued. Below `in_flight_max` always, because
@@ -119,6 +134,7 @@ impl UringDriver {
         let in_flight_max = kit.ring.completion_capacity() - RING_COMPLETIONS_RESERVED;
         UringDriver {
             kit,
+            runtime: runtime.clone(),
             port: Arc::clone(runtime.port(shard)),
             offload: ThreadsDriver::new(runtime, shard),
             in_flight: 0,
@@ -151,13 +167,19 @@ impl UringDriver {
         if self.in_flight >= self.in_flight_max {
             return false;
         }
-        let (Op::Read { file, .. } | Op::Write { file, .. } | Op::Flush { file, .. }) =
-            slab.op_mut(key)
-        else {
-            panic!("not an operation for the ring");
+        let RingKit { ring, files, buffers, .. } = &mut self.kit;
+        let (file, buf) = match slab.op_mut(key) {
+            Op::Read { file, buf, .. } => (file, Some(&*buf)),
+            Op::Write { file, buf: IoBuf::Owned(buf), .. } => (file, Some(&*buf)),
+            Op::Write { file, .. } | Op::Flush { file, .. } => (file, None),
+            _ => panic!("not an operation for the ring"),
         };
-        let target = self.kit.files.target(file, &mut self.kit.ring);
-        if !self.kit.ring.push_operation(key, slab, target, self.short_io_bytes) {
+        let buffer = buf.and_then(|buf| buffers.place_of(buf, ring));
+        let route = Route { file: files.target(file, ring), buffer };
+        if let Some(refusal) = buffers.take_refusal() {
+            self.runtime.note(refusal);
+        }
+        if !ring.push_operation(key, slab, route, self.short_io_bytes) {
             return false;
         }
         self.in_flight += 1;
@@ -227,6 +249,10 @@ impl UringDriver {
 
     pub(crate) fn release_file(&mut self, slot: u32, file: u64) {
         self.kit.files.release(slot, file, &self.kit.ring);
+    }
+
+    pub(crate) fn release_buffers(&mut self, places: &[u16]) {
+        self.kit.buffers.release(places, &mut self.kit.ring);
     }
 
     pub(crate) fn cancel_all(&mut self) {

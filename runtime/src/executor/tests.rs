@@ -181,7 +181,7 @@ fn core_with_ring() -> (ShardCore, Runtime) {
     let runtime = Runtime::assemble(Clock::real(), vec![port], Some(pool), None);
     let options = RuntimeOptions::default();
     let (kit, _) = RingKit::new(&options, SHARD, runtime.port(SHARD)).unwrap();
-    let buffers = kit.buffers();
+    let buffers = kit.slab();
     let driver = Driver::Uring(Box::new(UringDriver::new(kit, &runtime, SHARD)));
     let parts =
         ShardParts { id: SHARD, runtime: runtime.clone(), driver, random_seed: [7; 32], buffers };

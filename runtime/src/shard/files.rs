@@ -107,6 +107,7 @@ impl Shard {
         self.operate_unit(IoClass::Log, Op::Flush { file: file.clone(), via }).await
     }
 
+    /// Of a block device: its size.
     pub async fn file_len(&self, file: &DmaFile) -> io::Result<u64> {
         let op = Op::FileLen { file: file.clone() };
         expect_value!(self.operate_path(op).await, Len)

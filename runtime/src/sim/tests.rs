@@ -335,6 +335,23 @@ fn file_operations_work_through_the_shard() {
 }
 
 #[test]
+fn buffer_pool_serves_reads_and_writes_without_a_ring() {
+    on_one_shard(&mut world(6, 1), |shard| async move {
+        let pool = shard.add_buffer_pool(2 * 4096).expect("address space");
+        let file = shard.open(Path::new("/f"), OpenHow::create_new_direct()).await.expect("open");
+        let mut buf = pool.alloc(8192).expect("room");
+        buf.fill(3);
+        let written =
+            shard.write_all_at(&file, IoClass::Merge, 0, buf.into(), WriteMode::Plain).await;
+        drop(written.expect("write"));
+        let buf = pool.alloc_for_read(8192).expect("the written buffer is back");
+        let (buf, count) = shard.read_at(&file, IoClass::Read, 0, buf).await.expect("read");
+        assert!(count == 8192 && buf.iter().all(|byte| *byte == 3));
+        assert!(pool.alloc(1).is_none() && pool.registered_bytes() == 0);
+    });
+}
+
+#[test]
 fn short_io_is_continued_by_the_shard() {
     for seed in 0..20 {
         let options = SimDiskOptions { short_io_one_in: 2, ..SimDiskOptions::new(seed) };

@@ -3,10 +3,12 @@
 // Helpers outside `#[test]` functions are test code too.
 #![allow(clippy::unwrap_used)]
 
+mod block_device;
 mod fallback;
 mod files;
 mod harness;
 mod orphans;
+mod pools;
 mod seccomp;
 mod sys;
 mod tasks;

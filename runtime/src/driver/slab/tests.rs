@@ -52,7 +52,7 @@ fn slab_refuses_a_second_completion_of_an_operation() {
 
 #[test]
 fn slab_keeps_an_orphans_buffer_until_its_completion() {
-    let buffers = Arc::new(BufferSlab::new(4096));
+    let buffers = Arc::new(BufferSlab::unregistered(4096).unwrap());
     let mut slab = OpSlab::new();
     let key = slab.try_insert(read_into(&buffers), IoClass::Read, NOW).ok().unwrap();
     assert!(slab.orphan(key).is_none());
@@ -67,7 +67,7 @@ fn slab_keeps_an_orphans_buffer_until_its_completion() {
 
 #[test]
 fn slab_dropped_with_operations_in_flight_leaks_what_they_own() {
-    let buffers = Arc::new(BufferSlab::new(2 * 4096));
+    let buffers = Arc::new(BufferSlab::unregistered(2 * 4096).unwrap());
     let mut slab = OpSlab::new();
     let _ = slab.try_insert(read_into(&buffers), IoClass::Read, NOW).ok().unwrap();
     let done = slab.try_insert(read_into(&buffers), IoClass::Read, NOW).ok().unwrap();
