@@ -124,7 +124,9 @@ impl RootTable {
         changes: &[RowChange],
     ) -> Result<Vec<SlotGeneration>, RootPublishError> {
         self.begin();
-        let plan = match self.lock().plan(changes) {
+        // The lock ends with this statement: what follows takes it again.
+        let plan = self.lock().plan(changes);
+        let plan = match plan {
             Ok(plan) => plan,
             Err(error) => {
                 self.end();

@@ -147,7 +147,7 @@ impl Model {
         let empty: Vec<u32> = self.extents.difference(&used).copied().collect();
         let given = self.allocator.take_empty_extents(keep);
         assert_eq!(given, empty[keep.min(empty.len())..], "the highest empty ones");
-        given.iter().for_each(|extent| drop(self.extents.remove(extent)));
+        self.extents.retain(|extent| !given.contains(extent));
     }
 
     fn encode_map(&mut self) {
@@ -163,7 +163,7 @@ impl Model {
         };
         let replaced: BTreeSet<u64> = encoded.replaced.iter().map(|page| page.as_u64()).collect();
         assert_eq!(replaced, self.map, "the map before is obsolete");
-        replaced.iter().for_each(|page| drop(self.live.remove(page)));
+        self.live.retain(|page| !replaced.contains(page));
         self.obsolete.extend(&replaced);
         for (addr, _) in &encoded.pages {
             self.note_new(*addr, 1);
@@ -291,7 +291,7 @@ fn map_of_many_extents_finds_its_fixed_point_when_its_pages_open_an_extent() {
     let mut allocator = PageAllocator::new(4096);
     let extents: Vec<u32> = (8..8 + 334).collect();
     allocator.add_extents(&extents);
-    extents.iter().for_each(|_| drop(allocator.alloc_run(64).unwrap()));
+    assert!(extents.iter().all(|_| allocator.alloc_run(64).is_some()));
     allocator.add_extents(&[9_000]);
     let encoded = allocator.encode_map(OWNER, Lsn::new(1)).unwrap();
     assert_eq!(encoded.space.map_pages, 2);
