@@ -59,7 +59,8 @@ struct Tail<'a>(&'a AtomicBool);
 
 impl Tail<'_> {
     fn try_take(is_growing: &AtomicBool) -> Option<Tail<'_>> {
-        (!is_growing.swap(true, Ordering::Acquire)).then_some(Tail(is_growing))
+        // Made only by the winner: dropping one gives the right back.
+        (!is_growing.swap(true, Ordering::Acquire)).then(|| Tail(is_growing))
     }
 }
 
