@@ -199,7 +199,7 @@ impl RootPage {
         }
         head.check_identity(store_id, place)?;
         let used_bytes = head.used_bytes.get() as usize;
-        if used_bytes < HEAD_BYTES || used_bytes > ROOT_PAGE_BYTES {
+        if !(HEAD_BYTES..=ROOT_PAGE_BYTES).contains(&used_bytes) {
             let expected = format!("{HEAD_BYTES} to {ROOT_PAGE_BYTES}");
             return Err(page_field("used_bytes", expected, used_bytes as u64));
         }

@@ -53,7 +53,8 @@ disk_struct! {
         |  8 | 4 | tablet: le::U32       | "index of the tablet in its keyspace, below 1024" |
         | 12 | 4 | root_crc: le::U32     | "CRC-32C that the root page must have" |
         | 16 | 8 | merge_lsn: le::U64    | "every commit at or below it is in the tree" |
-        | 24 | 8 | tree_lsn: le::U64     | "no commit above it is in the tree; `merge_lsn` or more" |
+        | 24 | 8 | tree_lsn: le::U64     |
+            "no commit above it is in the tree; `merge_lsn` or more" |
         | 32 | 8 | root_addr: le::U64    | "number of the root page, 0 = the tree is empty" |
         | 40 | 8 | row_count: le::U64    | "rows in the tree" |
         | 48 | 8 | map_addr: le::U64     | "first page of the space map, 0 = no page is in use" |
