@@ -3,7 +3,7 @@
 use sombra_runtime::sim::{Corruption, DiskOp, Fault, SimDisk};
 use sombra_runtime::{IoClass, Shard};
 
-use super::world::{OWNER, PATH, STORE, config, disk, leaf, run, tablet_row};
+use super::world::{OWNER, PATH, STORE, config, disk, leaf, run, spawn, tablet_row, world};
 use crate::format::checksum::crc32c_with_field_zeroed;
 use crate::format::root_table::{
     CatalogRow, ROOT_PAGE_BYTES, RootCopy, RootPage, RootPlace, RootRow, RowKey, TabletRow,
@@ -178,6 +178,29 @@ fn copy_whose_write_the_device_lost_is_not_believed() {
     let found = look(&disk).unwrap();
     assert_eq!((found.lsns, found.older), (vec![3], vec![]));
     assert_eq!(found.damaged, [(0, RootCopy::A, true)], "A is two generations behind B");
+}
+
+#[test]
+fn what_opening_found_after_a_kill_survives_the_next_power_cut() {
+    let mut advanced = 0;
+    for seed in 0..100 {
+        let disk = published(seed, 1);
+        let mut killed = world(seed, &disk);
+        spawn(&killed, 0, |shard| async move {
+            let (volume, loaded) = open(&shard).await;
+            for lsn in 2.. {
+                let change = RowChange::Put(tablet_row(0, lsn));
+                loaded.table.publish(&shard, &volume, &[change]).await.unwrap();
+            }
+        });
+        killed.run(5 + seed, || false);
+        killed.kill();
+        let found = look(&disk).unwrap();
+        disk.power_cut();
+        assert_eq!(look(&disk).unwrap().lsns, found.lsns, "seed {seed}");
+        advanced += u64::from(found.lsns[0] > 1);
+    }
+    assert!(advanced > 20, "only {advanced} kills came after a write");
 }
 
 #[test]
