@@ -136,3 +136,22 @@ pub const WINDOW_KEY_OVERHEAD_BYTES: u64 = 88;
 pub const WINDOW_VERSION_OVERHEAD_BYTES: u64 = 32;
 /// Bytes that a value costs beside this when it is counted instead of copied.
 pub const WINDOW_LARGE_VALUE_BYTES: u64 = 96;
+/// Memory that a resident page takes beside its bytes: header, map entry, queue links, ghost.
+pub const CACHE_FRAME_OVERHEAD_BYTES: u64 = 256;
+/// Share of a cache that pages on probation may take before they are the ones evicted.
+pub const CACHE_PROBATION_PERCENT: u64 = 10;
+/// Hits on probation by which a page gets into the main queue. One is no proof: a page that was
+/// prefetched is hit once by the scan that it was prefetched for.
+pub const CACHE_PROMOTION_HITS_MIN: u8 = 2;
+/// Rounds that a leaf, and an inner node, survive in the main queue without a further hit.
+pub const CACHE_LEAF_HITS_MAX: u8 = 3;
+pub const CACHE_INNER_HITS_MAX: u8 = 7;
+/// Evicted pages that are remembered by name at least; else as many as there are resident.
+pub const CACHE_GHOSTS_MIN: usize = 16;
+/// Pages held by readers that one eviction looks at before it gives up; the page that needed
+/// room is then read for its readers only.
+pub const CACHE_PINNED_SKIPS_MAX: usize = 64;
+/// Pages that a cache reads ahead at once, in number and as a share of its budget. More than
+/// probation holds would be evicted before they are used.
+pub const CACHE_PREFETCHES_MAX: usize = 256;
+pub const CACHE_PREFETCH_PERCENT_MAX: u64 = CACHE_PROBATION_PERCENT;
