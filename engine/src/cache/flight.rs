@@ -174,7 +174,6 @@ impl<F: FetchPage> PageFetch<F> {
     }
 
     /// Polls the read on behalf of this waiter; `None` in it: start over.
-    #[expect(clippy::type_complexity, reason = "a result that may be missing, now or later")]
     fn drive(
         &self,
         flight: &Rc<Flight<F::Error>>,

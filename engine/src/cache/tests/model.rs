@@ -164,7 +164,9 @@ fn run(seed: u64, clients: Vec<Vec<Step>>) {
             failures: Cell::new(0),
             running: Cell::new(clients.len()),
         });
-        (1..=ADDRESSES).for_each(|number| drop(model.renew(number, 1)));
+        for number in 1..=ADDRESSES {
+            model.renew(number, 1);
+        }
         for steps in clients {
             let client = run_client(shard.clone(), Rc::clone(&model), steps);
             shard.spawn(TaskSpec::new("client", TaskClass::Foreground), client);
@@ -181,7 +183,11 @@ fn run(seed: u64, clients: Vec<Vec<Step>>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn cache_gives_what_the_disk_holds_within_its_budget_whatever_clients_do(
