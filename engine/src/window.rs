@@ -18,6 +18,7 @@ use crate::ids::Lsn;
 use crate::limits;
 
 mod arena;
+mod block;
 mod cursor;
 mod garbage;
 mod hash;
@@ -236,7 +237,8 @@ impl Window {
     ) -> RangePage {
         let mut page = RangePage::default();
         let mut page_bytes = 0;
-        for (index, at) in self.keys.walk((from, to), direction).enumerate() {
+        let walk = self.keys.walk((from, to), direction);
+        for (index, at) in self.fetched(walk).enumerate() {
             let row = self.row_at(at, snapshot);
             if let Some(WindowRow { key, value: Some(value), .. }) = row {
                 page_bytes += key.len() + value.as_slice().len();

@@ -5,8 +5,8 @@
 
 use std::ops::Bound;
 
-use super::arena::Ref;
-use super::keys::{Direction, is_inside};
+use super::block::KeyBlock;
+use super::keys::{Direction, KeyWalk};
 use super::tree::Position;
 use super::versions::ValueRef;
 use super::{Lookup, Window, is_empty_range};
@@ -48,8 +48,11 @@ pub(crate) struct WindowCursor {
     direction: Direction,
     /// The bound that the cursor runs towards.
     end: Bound<Box<[u8]>>,
-    at: Option<(Position, Ref)>,
-    /// Keys of the window for which the position is good.
+    /// The key it stands at, and some after it.
+    block: KeyBlock,
+    /// The place after the block.
+    next: Option<Position>,
+    /// Keys of the window for which block and place are good.
     keys: usize,
 }
 
@@ -64,7 +67,8 @@ impl Window {
     ) -> WindowCursor {
         let (start, end) = direction.ends((from, to));
         let end = end.map(Box::from);
-        let mut cursor = WindowCursor { direction, end, at: None, keys: self.len() };
+        let (block, next) = (KeyBlock::EMPTY, None);
+        let mut cursor = WindowCursor { direction, end, block, next, keys: self.len() };
         if !is_empty_range(from, to) {
             cursor.start(self, start);
         }
@@ -82,7 +86,7 @@ impl WindowCursor {
         looks: &mut usize,
     ) -> CursorStep<'w> {
         loop {
-            let Some((_, at)) = self.at else { return CursorStep::End };
+            let Some(at) = self.block.current() else { return CursorStep::End };
             if *looks == 0 {
                 return CursorStep::Pause;
             }
@@ -96,12 +100,11 @@ impl WindowCursor {
 
     /// Goes past the key that the cursor stands at.
     pub(crate) fn advance(&mut self, window: &Window) {
-        let Some((position, at)) = self.at else { return };
-        if self.keys == window.len() {
-            let next = window.keys.step(position, self.direction);
-            self.stand_at(window, next);
-        } else {
+        let Some(at) = self.block.current() else { return };
+        if self.keys != window.len() {
             self.start(window, Bound::Excluded(window.keys.records.key(at)));
+        } else if !self.block.step() {
+            self.refill(window);
         }
     }
 
@@ -112,14 +115,16 @@ impl WindowCursor {
 
     fn start(&mut self, window: &Window, start: Bound<&[u8]>) {
         self.keys = window.len();
-        let found = window.keys.start(start, self.direction);
-        self.stand_at(window, found);
+        self.next = window.keys.start(start, self.direction);
+        self.block = KeyBlock::EMPTY;
+        self.refill(window);
     }
 
-    fn stand_at(&mut self, window: &Window, position: Option<Position>) {
+    fn refill(&mut self, window: &Window) {
         let end = self.end.as_ref().map(|end| &**end);
-        let found = position.map(|position| (position, window.keys.key_ref(position)));
-        self.at =
-            found.filter(|&(_, at)| is_inside(window.keys.records.key(at), end, self.direction));
+        let (direction, at) = (self.direction, self.next);
+        let mut walk = KeyWalk { keys: &window.keys, end, direction, at };
+        self.block.refill(window, &mut walk);
+        self.next = walk.at;
     }
 }

@@ -218,10 +218,11 @@ impl KeyTable {
 
 /// References to the keys of a range, one after the other.
 pub(super) struct KeyWalk<'a> {
-    keys: &'a KeyTable,
-    end: Bound<&'a [u8]>,
-    direction: Direction,
-    at: Option<Position>,
+    pub(super) keys: &'a KeyTable,
+    pub(super) end: Bound<&'a [u8]>,
+    pub(super) direction: Direction,
+    /// The next key's place, unless it lies beyond the range.
+    pub(super) at: Option<Position>,
 }
 
 impl Iterator for KeyWalk<'_> {
@@ -242,7 +243,7 @@ impl Iterator for KeyWalk<'_> {
 /// Whether `key` has not passed `end` in `direction`.
 #[inline]
 #[must_use]
-pub(super) fn is_inside(key: &[u8], end: Bound<&[u8]>, direction: Direction) -> bool {
+fn is_inside(key: &[u8], end: Bound<&[u8]>, direction: Direction) -> bool {
     match (end, direction) {
         (Bound::Unbounded, _) => true,
         (Bound::Included(end), Direction::Forward) => key <= end,

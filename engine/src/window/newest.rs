@@ -45,6 +45,6 @@ impl Window {
     fn newest_after<'a>(&'a self, after: Option<&'a [u8]>) -> impl Iterator<Item = WindowRow<'a>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let keys = self.keys.walk((from, Bound::Unbounded), Direction::Forward);
-        keys.filter_map(|at| self.row_at(at, Lsn::MAX))
+        self.fetched(keys).filter_map(|at| self.row_at(at, Lsn::MAX))
     }
 }

@@ -44,14 +44,14 @@ impl SortedKeys {
 
     /// How many keys are below `key`, and whether `key` is the next one.
     ///
-    /// Cost: ⌈log2 n⌉ comparisons of heads, and one look at a key where heads are equal.
+    /// Cost: `STRIDE` + n / `STRIDE` comparisons of heads, and a look at keys where heads are equal.
     #[inline]
     #[must_use]
     pub(super) fn rank(&self, key: &[u8], records: &KeyRecords) -> (usize, bool) {
         let skip = usize::from(self.skip);
         let head = head_of(key, skip);
         let heads = &self.heads[..self.len()];
-        let below = heads.partition_point(|&found| found < head);
+        let below = count_below(heads, head);
         let equal = heads[below..].iter().take_while(|&&found| found == head).count();
         if equal == 0 {
             return (below, false);
@@ -113,6 +113,21 @@ impl SortedKeys {
             self.heads[index] = head_of(records.key(self.keys[index]), skip);
         }
     }
+}
+
+/// How many of the ascending `heads` are below `head`.
+///
+/// First every eighth, which are in lines of their own: the processor loads them at once, where a
+/// binary search would wait for one after the other.
+#[inline]
+fn count_below(heads: &[u64], head: u64) -> usize {
+    const STRIDE: usize = 8;
+    let strides = heads.chunks(STRIDE);
+    let passed: usize = strides.map(|stride| usize::from(stride[stride.len() - 1] < head)).sum();
+    let rest = heads.get(passed * STRIDE..).unwrap_or_default();
+    let rest = &rest[..rest.len().min(STRIDE)];
+    let below = rest.iter().map(|&found| usize::from(found < head)).sum::<usize>();
+    (passed * STRIDE + below).min(heads.len())
 }
 
 /// The eight bytes of `key` after `skip`, filled up with zeros, so that heads order as keys do.

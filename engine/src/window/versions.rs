@@ -104,6 +104,14 @@ impl Versions {
         Version { lsn: Lsn::new(u64::from_le_bytes(field(record, 0))), older, value }
     }
 
+    /// The end of a record, which brings all of it into the cache.
+    #[inline]
+    pub(super) fn last_byte(&self, at: Ref) -> u8 {
+        let record = self.arena.from(at);
+        let len = u32::from_le_bytes(field(record, KIND_OFFSET)) as usize;
+        record.get(HEAD_BYTES + len).copied().unwrap_or_default()
+    }
+
     /// The newest version of a chain at or below `snapshot`.
     #[inline]
     #[must_use]
