@@ -71,14 +71,14 @@ impl Arena {
     /// The bytes from the start of a record to the end of what its chunk holds.
     #[inline]
     #[must_use]
-    pub(super) fn from(&self, at: Ref) -> &[u8] {
+    pub(super) fn record(&self, at: Ref) -> &[u8] {
         let at = at as usize;
         &self.chunks[at / CHUNK_UNITS][at % CHUNK_UNITS * UNIT_BYTES..]
     }
 
     #[inline]
     #[must_use]
-    pub(super) fn from_mut(&mut self, at: Ref) -> &mut [u8] {
+    pub(super) fn record_mut(&mut self, at: Ref) -> &mut [u8] {
         let at = at as usize;
         &mut self.chunks[at / CHUNK_UNITS][at % CHUNK_UNITS * UNIT_BYTES..]
     }

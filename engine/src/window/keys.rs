@@ -31,7 +31,7 @@ impl KeyRecords {
     #[inline]
     #[must_use]
     pub(super) fn key(&self, at: Ref) -> &[u8] {
-        let record = self.arena.from(at);
+        let record = self.arena.record(at);
         let len = u16::from_le_bytes(field(record, LEN_OFFSET)) & !QUEUED;
         &record[HEAD_BYTES..HEAD_BYTES + usize::from(len)]
     }
@@ -39,29 +39,29 @@ impl KeyRecords {
     #[inline]
     #[must_use]
     pub(super) fn newest_lsn(&self, at: Ref) -> Lsn {
-        Lsn::new(u64::from_le_bytes(field(self.arena.from(at), 0)))
+        Lsn::new(u64::from_le_bytes(field(self.arena.record(at), 0)))
     }
 
     /// The newest version of the key.
     #[inline]
     #[must_use]
     pub(super) fn chain(&self, at: Ref) -> Ref {
-        Ref::from_le_bytes(field(self.arena.from(at), CHAIN_OFFSET))
+        Ref::from_le_bytes(field(self.arena.record(at), CHAIN_OFFSET))
     }
 
     pub(super) fn set_newest(&mut self, at: Ref, lsn: Lsn, chain: Ref) {
-        let record = self.arena.from_mut(at);
+        let record = self.arena.record_mut(at);
         record[..8].copy_from_slice(&lsn.as_u64().to_le_bytes());
         record[CHAIN_OFFSET..LEN_OFFSET].copy_from_slice(&chain.to_le_bytes());
     }
 
     #[must_use]
     pub(super) fn is_queued(&self, at: Ref) -> bool {
-        u16::from_le_bytes(field(self.arena.from(at), LEN_OFFSET)) & QUEUED != 0
+        u16::from_le_bytes(field(self.arena.record(at), LEN_OFFSET)) & QUEUED != 0
     }
 
     pub(super) fn set_queued(&mut self, at: Ref, queued: bool) {
-        let record = self.arena.from_mut(at);
+        let record = self.arena.record_mut(at);
         let len = u16::from_le_bytes(field(record, LEN_OFFSET)) & !QUEUED;
         let len = if queued { len | QUEUED } else { len };
         record[LEN_OFFSET..HEAD_BYTES].copy_from_slice(&len.to_le_bytes());

@@ -91,7 +91,7 @@ impl Versions {
     #[inline]
     #[must_use]
     pub(super) fn read(&self, at: Ref) -> Version<'_> {
-        let record = self.arena.from(at);
+        let record = self.arena.record(at);
         let value = match u32::from_le_bytes(field(record, KIND_OFFSET)) {
             TOMBSTONE => None,
             LARGE => {
@@ -107,7 +107,7 @@ impl Versions {
     /// The end of a record, which brings all of it into the cache.
     #[inline]
     pub(super) fn last_byte(&self, at: Ref) -> u8 {
-        let record = self.arena.from(at);
+        let record = self.arena.record(at);
         let len = u32::from_le_bytes(field(record, KIND_OFFSET)) as usize;
         record.get(HEAD_BYTES + len).copied().unwrap_or_default()
     }
@@ -152,7 +152,7 @@ impl Versions {
             return self.arena.push(&head, body);
         }
         let at = *first_free;
-        let record = self.arena.from_mut(at);
+        let record = self.arena.record_mut(at);
         *first_free = Ref::from_le_bytes(field(record, 0));
         record[..HEAD_BYTES].copy_from_slice(&head);
         record[HEAD_BYTES..HEAD_BYTES + body.len()].copy_from_slice(body);
@@ -172,14 +172,14 @@ impl Versions {
     }
 
     pub(super) fn set_older(&mut self, at: Ref, older: Ref) {
-        let record = self.arena.from_mut(at);
+        let record = self.arena.record_mut(at);
         record[OLDER_OFFSET..KIND_OFFSET].copy_from_slice(&older.to_le_bytes());
     }
 
     /// Drops a version that no chain names any more. Returns what was charged for it; its room
     /// is idle until a version of the same size takes it.
     pub(super) fn drop_version(&mut self, at: Ref) -> u64 {
-        let record = self.arena.from(at);
+        let record = self.arena.record(at);
         let (value_len, record_len) = match u32::from_le_bytes(field(record, KIND_OFFSET)) {
             TOMBSTONE => (0, HEAD_BYTES),
             LARGE => {
@@ -193,7 +193,7 @@ impl Versions {
         };
         let room = room_bytes(record_len);
         let first_free = &mut self.free[size_index(room)];
-        self.arena.from_mut(at)[..4].copy_from_slice(&first_free.to_le_bytes());
+        self.arena.record_mut(at)[..4].copy_from_slice(&first_free.to_le_bytes());
         *first_free = at;
         self.idle_bytes += room as u64;
         cost_bytes(value_len)
@@ -213,7 +213,7 @@ impl Versions {
             let mut at = first;
             while at != NONE {
                 bytes += HEAD_BYTES + index * UNIT_BYTES;
-                at = Ref::from_le_bytes(field(self.arena.from(at), 0));
+                at = Ref::from_le_bytes(field(self.arena.record(at), 0));
             }
         }
         bytes as u64
