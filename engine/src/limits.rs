@@ -155,3 +155,18 @@ pub const CACHE_PINNED_SKIPS_MAX: usize = 64;
 /// probation holds would be evicted before they are used.
 pub const CACHE_PREFETCHES_MAX: usize = 256;
 pub const CACHE_PREFETCH_PERCENT_MAX: u64 = CACHE_PROBATION_PERCENT;
+/// Longest key of a window and of a tree: a caller's key behind its routing hash.
+pub const WINDOW_KEY_BYTES_MAX: usize = KEY_BYTES_MAX + 8;
+/// Longest value that the tree's format can hold, in an overflow run.
+pub const OVERFLOW_VALUE_BYTES_MAX: usize = 16 << 20;
+/// Highest level of a tree's node; leaves are level 0.
+pub const TREE_LEVEL_MAX: u8 = 31;
+/// Pages that one step of a tree's rebuild allocates at most.
+pub const REBUILD_UNIT_PAGES_MAX: usize = 512;
+/// Pages after which a step of a rebuild gives the caller a turn.
+pub const REBUILD_TURN_PAGES: usize = 64;
+/// Batch entries and nodes that one step of a rebuild takes in before the caller gets a turn.
+pub const REBUILD_TURN_ENTRIES: usize = 4096;
+pub const REBUILD_TURN_NODES: usize = 256;
+/// Missing pages that a rebuild names at once.
+pub const REBUILD_NEED_PAGES_MAX: usize = 128;

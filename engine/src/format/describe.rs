@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use super::log_block::LogBlockHeaderBytes;
 use super::log_record::{CommitHead, CreateHead, DropBody, OpHead, RecordHeader};
+use super::node::{CellHeadBytes, ChildBytes};
+use super::overflow::OverflowRefBytes;
+use super::page::PageHeaderBytes;
 use super::root_table::{CatalogRowBytes, KeyspaceRowBytes, RootPageBytes, TabletRowBytes};
 use super::segment::SegmentHeaderBytes;
 use super::space_map::{SpaceMapEntryBytes, SpaceMapHeadBytes};
@@ -147,6 +150,45 @@ names is free.
         title: "Entry of a space map",
         text: "Pages are counted from the start of the extent.\n",
         table: Some(SpaceMapEntryBytes::TABLE),
+    },
+    Section {
+        title: "Page header",
+        text: "\
+Pages of the data file have 4, 8, 16 or 32 KiB, one size per store. A page is believed only if its
+checksum, the checksum in its reference, its own number, store id and tablet all hold.
+",
+        table: Some(PageHeaderBytes::TABLE),
+    },
+    Section {
+        title: "Leaf",
+        text: "\
+Behind the header: the prefix that all keys of the page share; for each row the head of its key, a
+u32 whose most significant byte is the first byte of the key behind the prefix (zeros where it
+ends); for each row the u16 offset of its cell in the page; the cells, in ascending order of keys,
+without gaps. A cell is the head below, the key behind the prefix, then the value or its overflow
+reference. Keys are 1 to 1032 bytes long. Head, offset, cell head, key and value together take at
+most a third of the page without its header; larger values lie in overflow runs.
+",
+        table: Some(CellHeadBytes::TABLE),
+    },
+    Section {
+        title: "Overflow reference",
+        text: "\
+The value lies in one contiguous run of pages: a page header, whose checksum covers the whole run,
+then the value, then zeros. Values have at most 16 MiB.
+",
+        table: Some(OverflowRefBytes::TABLE),
+    },
+    Section {
+        title: "Inner node",
+        text: "\
+Behind the header: the prefix that all separators of the page share; the children in key order, as
+below; then for each child but the first, of the separator before it: its head as in a leaf; the
+u16 offset of what follows the prefix; these bytes themselves, without gaps, up to `used_bytes`. A
+separator is above every key of the child before it and at or below every key of the child behind
+it. The separator before the first child stands in the parent.
+",
+        table: Some(ChildBytes::TABLE),
     },
 ];
 

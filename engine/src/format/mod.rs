@@ -10,6 +10,8 @@ pub mod checksum;
 pub mod describe;
 pub mod log_block;
 pub mod log_record;
+pub mod node;
+pub mod overflow;
 pub mod page;
 pub mod root_table;
 pub mod segment;
