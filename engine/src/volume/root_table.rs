@@ -15,7 +15,7 @@
 mod load;
 mod slot;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sombra_runtime::Shard;
@@ -78,7 +78,7 @@ pub(crate) struct Floor {
 #[derive(Debug)]
 struct Slots {
     slots: Vec<Slot>,
-    places: HashMap<RowKey, u32>,
+    places: BTreeMap<RowKey, u32>,
     /// Stays set when a publication failed or was dropped half-way.
     is_publishing: bool,
 }

@@ -7,7 +7,7 @@
 //! valid copy is damage. After the first write the copies' generations differ by one; a copy
 //! that lies further behind is a write that the device lost, and is not believed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use sombra_runtime::{DmaBuf, Shard};
 
@@ -100,8 +100,8 @@ pub(super) async fn load(shard: &Shard, volume: &Volume) -> Result<LoadedRoots, 
     Ok(LoadedRoots { table, rows, older, damaged, uneven })
 }
 
-fn places(volume: &Volume, slots: &[Slot]) -> Result<HashMap<RowKey, u32>, RootLoadError> {
-    let mut places = HashMap::new();
+fn places(volume: &Volume, slots: &[Slot]) -> Result<BTreeMap<RowKey, u32>, RootLoadError> {
+    let mut places = BTreeMap::new();
     for (second, slot) in (0..ROOT_SLOTS).zip(slots) {
         for row in slot.rows() {
             if let Some(first) = places.insert(row.key(), second) {
