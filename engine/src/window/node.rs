@@ -44,7 +44,8 @@ impl SortedKeys {
 
     /// How many keys are below `key`, and whether `key` is the next one.
     ///
-    /// Cost: `STRIDE` + n / `STRIDE` comparisons of heads, and a look at keys where heads are equal.
+    /// Cost: `STRIDE` + n / `STRIDE` comparisons of heads, and a look at keys where heads are
+    /// equal.
     #[inline]
     #[must_use]
     pub(super) fn rank(&self, key: &[u8], records: &KeyRecords) -> (usize, bool) {

@@ -206,7 +206,10 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn leaf_round_trips((page_size, rows) in any_rows(), probes in prop::collection::vec(any_key(), 20)) {
+    fn leaf_round_trips(
+        (page_size, rows) in any_rows(),
+        probes in prop::collection::vec(any_key(), 20),
+    ) {
         let (page, header) = leaf_of(&rows, page_size);
         prop_assert_eq!(validate_node(&page, &header), Ok(()));
         let leaf = Leaf::new(&page);
@@ -230,7 +233,10 @@ proptest! {
     }
 
     #[test]
-    fn inner_node_round_trips(keys in any_separators(), probes in prop::collection::vec(any_key(), 20)) {
+    fn inner_node_round_trips(
+        keys in any_separators(),
+        probes in prop::collection::vec(any_key(), 20),
+    ) {
         let (page, header) = inner_of(&keys, 4096);
         prop_assert_eq!(validate_node(&page, &header), Ok(()));
         let inner = Inner::new(&page);

@@ -1,0 +1,4 @@
+mod batches;
+mod fill;
+mod steps;
+mod store;
