@@ -123,6 +123,55 @@ fn read_goes_on_when_its_driver_is_dropped() {
     });
 }
 
+/// The one that finds the read ended has never waited for it; nobody else is told by the disk.
+#[test]
+fn waiters_are_woken_by_whoever_finds_the_read_ended() {
+    simulate(10, |shard, disk| async move {
+        let cache = cache(&shard, &disk, 4);
+        let page = disk.write(5, 0, 9);
+        disk.0.latency_us_max.set(500);
+        let (waits, served) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(false)));
+        let (waiter, flags) = (fetch(&cache, page), (Rc::clone(&waits), Rc::clone(&served)));
+        shard.spawn(TaskSpec::new("waiter", TaskClass::Foreground), async move {
+            flags.0.set(true);
+            flags.1.set(waiter.await.is_ok());
+        });
+        while !waits.get() {
+            shard.yield_now().await;
+        }
+        // Each takes the read over without listening, and passes one of its two pauses.
+        let mut silent = [fetch(&cache, page), fetch(&cache, page)];
+        for fetch in &mut silent {
+            assert!(poll_once(fetch).is_pending());
+            shard.sleep(Duration::from_millis(1)).await;
+        }
+        assert!(!served.get());
+        assert!(poll_once(&mut fetch(&cache, page)).is_ready());
+        shard.sleep(Duration::from_millis(1)).await;
+        assert!(served.get() && disk.reads() == 1);
+        drop(silent);
+    });
+}
+
+/// A reference to what an address does not hold must not spoil the read of what it holds.
+#[test]
+fn reads_of_one_address_under_two_checksums_do_not_mix() {
+    simulate(11, |shard, disk| async move {
+        let cache = cache(&shard, &disk, 4);
+        let page = disk.write(5, 0, 9);
+        let wrong = PageRef { crc: page.crc ^ 1, ..page };
+        let mut fetches: Vec<_> =
+            [page, wrong, page, wrong].into_iter().map(|page| fetch(&cache, page)).collect();
+        fetches.iter_mut().for_each(|fetch| assert!(poll_once(fetch).is_pending()));
+        let found = join_all(fetches).await;
+        let served: Vec<_> = found.iter().map(Result::is_ok).collect();
+        assert_eq!(served, [true, false, true, false]);
+        cache.check();
+        cache.set_budget(0);
+        assert_eq!(cache.resident_bytes(), 0);
+    });
+}
+
 #[test]
 fn read_that_nobody_waits_for_is_given_up() {
     simulate(4, |shard, disk| async move {
