@@ -160,7 +160,13 @@ pub const WINDOW_KEY_BYTES_MAX: usize = KEY_BYTES_MAX + 8;
 /// Longest value that the tree's format can hold, in an overflow run.
 pub const OVERFLOW_VALUE_BYTES_MAX: usize = 16 << 20;
 /// Highest level of a tree's node; leaves are level 0.
-pub const TREE_LEVEL_MAX: u8 = 31;
+pub const TREE_LEVEL_MAX: u8 = 23;
+/// Pages of content of one level above which a rebuild writes full ones while more comes in.
+pub const REBUILD_OPEN_PAGES_MAX: usize = 4;
+/// Planned pages of one level that a rebuild holds back at most.
+pub const REBUILD_HELD_BACK_PAGES_MAX: usize = 4;
+/// Deletes that a rebuild looks up in a leaf before it rewrites it for them.
+pub const REBUILD_DELETES_LOOKED_UP_MAX: usize = 256;
 /// Pages that one step of a tree's rebuild allocates at most.
 pub const REBUILD_UNIT_PAGES_MAX: usize = 512;
 /// Pages after which a step of a rebuild gives the caller a turn.

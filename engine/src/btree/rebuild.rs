@@ -2,8 +2,8 @@
 //!
 //! Old nodes are opened in key order where the batch touches them; their content, changed, waits
 //! level by level (`pending`) until it is certain which page it goes to, and every new page is
-//! written once. What the batch does not touch keeps its pages. A step needs at most one page,
-//! which it asks for before it changes anything, so that it can be tried again.
+//! written once. What the batch does not touch keeps its pages. A small step asks for the page it
+//! needs before it changes anything, so that it can be tried again; one page at a time suffices.
 //!
 //! A page's LSN is the newest of the commits merged into it and of the pages whose content or
 //! whose range it took over; a node's covers its children too.
@@ -22,13 +22,24 @@ use crate::format::node::Inner;
 use crate::format::page::{PageOwner, PageRef, peek_page};
 use crate::ids::{Lsn, PageAddr};
 use crate::limits::{
-    REBUILD_NEED_PAGES_MAX, REBUILD_TURN_ENTRIES, REBUILD_TURN_NODES, REBUILD_TURN_PAGES,
-    REBUILD_UNIT_PAGES_MAX,
+    REBUILD_HELD_BACK_PAGES_MAX, REBUILD_NEED_PAGES_MAX, REBUILD_OPEN_PAGES_MAX,
+    REBUILD_TURN_ENTRIES, REBUILD_TURN_NODES, REBUILD_TURN_PAGES, REBUILD_UNIT_PAGES_MAX,
+    TREE_LEVEL_MAX,
 };
 
 use items::{ChildItem, Items};
 use merge::Merging;
 use pending::Pending;
+
+/// Pages that one small step writes in one level at most. What is open there is at most what
+/// counts as much and one node more, and a page holds at least two fifths of a page of it even
+/// when the longest keys and rows leave gaps; then come those that were held back.
+const STEP_PAGES_PER_LEVEL: usize =
+    (REBUILD_OPEN_PAGES_MAX + 1) * 5 / 2 + 1 + REBUILD_HELD_BACK_PAGES_MAX;
+const _: () = assert!(
+    REBUILD_TURN_PAGES + (TREE_LEVEL_MAX as usize + 1) * STEP_PAGES_PER_LEVEL
+        <= REBUILD_UNIT_PAGES_MAX
+);
 
 /// What a rebuild works on.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +94,9 @@ pub(crate) struct Rebuild<P> {
     /// The way down to where the walk is.
     frames: Vec<Frame>,
     merging: Option<Merging<P>>,
+    /// The leaf to be entered, while a node on its left is fetched: nobody promises that a page
+    /// that was there once is there again.
+    held: Option<(PageRef, P)>,
     /// By level.
     pending: Vec<Pending>,
     /// Whether the batch goes on behind the old tree's last row.
@@ -125,6 +139,7 @@ impl<P: std::ops::Deref<Target = [u8]> + Clone> Rebuild<P> {
             at: 0,
             frames: vec![frame],
             merging: None,
+            held: None,
             pending,
             is_append: false,
             finishing: 0,
@@ -239,7 +254,10 @@ impl<P: std::ops::Deref<Target = [u8]> + Clone> Rebuild<P> {
         let (index, level) = (frame.next, frame.level - 1);
         let batch_end = self.child_batch_end(index);
         let reference = frame.children.child(index).child.page;
-        let Some(page) = pages.page(reference) else { return self.missing(pages, reference) };
+        let held = self.held.take().filter(|(held, _)| *held == reference);
+        let Some(page) = held.map(|(_, page)| page).or_else(|| pages.page(reference)) else {
+            return self.missing(pages, reference);
+        };
         if level > 0 {
             self.open(&page, reference.addr, batch_end);
             return Micro::Continue;
@@ -252,6 +270,7 @@ impl<P: std::ops::Deref<Target = [u8]> + Clone> Rebuild<P> {
         self.touch_path(out);
         for level in 0..self.config.root.map_or(0, |root| root.level) {
             if let Some(micro) = self.check_left(level, pages, out) {
+                self.held = Some((reference, page));
                 return micro;
             }
         }

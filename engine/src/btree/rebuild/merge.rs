@@ -5,12 +5,7 @@ use crate::btree::{BatchValue, PageOut};
 use crate::format::node::{Leaf, LeafValue, must_overflow};
 use crate::format::overflow::OverflowRef;
 use crate::ids::PageAddr;
-use crate::limits::{REBUILD_TURN_ENTRIES, WINDOW_KEY_BYTES_MAX};
-
-/// Deletes that are looked up before a leaf is rewritten for them.
-const DELETES_LOOKED_UP_MAX: usize = 256;
-/// Pages of content above which full ones are written while more comes in.
-const OPEN_PAGES_MAX: usize = 4;
+use crate::limits::{REBUILD_DELETES_LOOKED_UP_MAX, REBUILD_TURN_ENTRIES, WINDOW_KEY_BYTES_MAX};
 
 /// A leaf on its way into the new tree.
 #[derive(Debug)]
@@ -26,7 +21,7 @@ impl<P: std::ops::Deref<Target = [u8]> + Clone> Rebuild<P> {
     /// Whether the batch entries only delete keys that are not in the leaf.
     pub(super) fn changes_nothing(&self, page: &[u8], batch_end: usize) -> bool {
         let (leaf, entries) = (Leaf::new(page), &self.batch[self.at..batch_end]);
-        entries.len() <= DELETES_LOOKED_UP_MAX
+        entries.len() <= REBUILD_DELETES_LOOKED_UP_MAX
             && entries.iter().all(|entry| {
                 matches!(entry.value, BatchValue::Delete) && leaf.search(&entry.key).is_err()
             })
@@ -76,9 +71,7 @@ impl<P: std::ops::Deref<Target = [u8]> + Clone> Rebuild<P> {
     fn merge_entries(&mut self, merging: &mut Merging<P>, out: &mut impl PageOut) -> bool {
         let leaf = merging.page.as_ref().map(|page| (&**page, Leaf::new(page)));
         while self.at < merging.batch_end {
-            if self.pending[0].is_open_above(OPEN_PAGES_MAX)
-                || self.entries_merged >= REBUILD_TURN_ENTRIES
-            {
+            if self.pending[0].has_much_open() || self.entries_merged >= REBUILD_TURN_ENTRIES {
                 return false;
             }
             let old = leaf.and_then(|(page, leaf)| {

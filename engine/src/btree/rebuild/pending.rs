@@ -9,6 +9,7 @@ use std::ops::Range;
 use super::items::{ChildItem, Items};
 use crate::format::node::is_sparse;
 use crate::ids::Lsn;
+use crate::limits::{REBUILD_HELD_BACK_PAGES_MAX, REBUILD_OPEN_PAGES_MAX};
 
 /// A page to be: where its items end.
 #[derive(Clone, Copy, Debug)]
@@ -65,15 +66,22 @@ impl Pending {
         self.pages.len()
     }
 
+    /// Planned pages that later content may still change: the last, which a sparse chunk would
+    /// join, and the sparse ones before it, which could then join what is left of it.
+    pub(super) fn held_back(&self) -> usize {
+        let before_last = self.pages.iter().rev().skip(1);
+        let is_page_sparse = |page: &&Planned| is_sparse(page.size, self.page_size);
+        1 + before_last.take(REBUILD_HELD_BACK_PAGES_MAX - 1).take_while(is_page_sparse).count()
+    }
+
     pub(super) fn is_last_sparse(&self) -> bool {
         self.pages.back().is_some_and(|page| is_sparse(page.size, self.page_size))
     }
 
-    /// Whether more than `pages` pages of content are in no plan yet.
-    pub(super) fn is_open_above(&self, pages: usize) -> bool {
-        let open = self.open();
-        self.items.size_bound(&open) > pages * self.page_size
-            && self.items.size(&open) > pages * self.page_size
+    /// Whether so much content is in no plan yet that full pages should be written.
+    pub(super) fn has_much_open(&self) -> bool {
+        let (open, much) = (self.open(), REBUILD_OPEN_PAGES_MAX * self.page_size);
+        self.items.size_bound(&open) > much && self.items.size(&open) > much
     }
 
     /// Plans full pages out of the open content, down to the last.

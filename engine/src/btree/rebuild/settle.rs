@@ -8,9 +8,6 @@ use crate::format::node::{ChildRef, Inner, Leaf, NodeStamp, is_sparse, shortest_
 use crate::format::page::PageRef;
 use crate::limits::TREE_LEVEL_MAX;
 
-/// Pages of content in one level above which full ones are written.
-const OPEN_PAGES_MAX: usize = 4;
-
 /// What must happen before an untouched child keeps its page.
 pub(super) enum Verdict {
     /// Nothing: everything before it is in pages.
@@ -115,7 +112,7 @@ impl<P: std::ops::Deref<Target = [u8]> + Clone> Rebuild<P> {
         let mut level = 1;
         while usize::from(level) < self.pending.len() {
             let pending = &mut self.pending[usize::from(level)];
-            if pending.is_open_above(OPEN_PAGES_MAX) {
+            if pending.has_much_open() {
                 pending.plan_full();
                 self.emit_all_but_last(level, out);
             }
@@ -123,9 +120,9 @@ impl<P: std::ops::Deref<Target = [u8]> + Clone> Rebuild<P> {
         }
     }
 
-    /// Writes the planned pages of a level but the last, which may yet be joined.
+    /// Writes the planned pages of a level but those that may yet be joined.
     pub(super) fn emit_all_but_last(&mut self, level: u8, out: &mut impl PageOut) {
-        self.emit(level, 1, out);
+        self.emit(level, self.pending[usize::from(level)].held_back(), out);
     }
 
     /// Writes the planned pages of a level but the last `keep`, and hands them to the level above.

@@ -105,7 +105,7 @@ proptest! {
     #![proptest_config(ProptestConfig {
         failure_persistence: None,
         cases: 48,
-        max_shrink_iters: 2000,
+        max_shrink_iters: 500,
         ..Default::default()
     })]
 

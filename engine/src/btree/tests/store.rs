@@ -183,7 +183,10 @@ impl Tree {
     fn rebuild(&mut self, batch: Vec<BatchEntry>) {
         let (page_size, root) = (self.store.page_size, self.root);
         let mut rebuild = Rebuild::new(RebuildConfig { page_size, owner: OWNER, root }, batch);
+        let mut steps = 0;
         self.root = loop {
+            steps += 1;
+            assert!(steps < 20_000, "a rebuild that does not end");
             self.store.allocs_of_unit = 0;
             // The store is both what is read and what is written, so the reader is a snapshot.
             let snapshot = Store {
