@@ -73,31 +73,39 @@ pub struct OpenHow {
     pub create: Create,
     /// O_DIRECT: offsets and lengths must be multiples of the file's alignment.
     pub direct: bool,
+    /// Of a block device: fails with `ResourceBusy` while it is mounted or somebody else has it
+    /// exclusively. Means nothing for a file.
+    pub exclusive: bool,
 }
 
 impl OpenHow {
     pub const fn direct_rw() -> OpenHow {
-        OpenHow { read: true, write: true, create: Create::No, direct: true }
+        OpenHow { read: true, write: true, create: Create::No, direct: true, exclusive: false }
     }
 
     pub const fn direct_read() -> OpenHow {
-        OpenHow { read: true, write: false, create: Create::No, direct: true }
+        OpenHow { read: true, write: false, create: Create::No, direct: true, exclusive: false }
     }
 
     pub const fn buffered_rw() -> OpenHow {
-        OpenHow { read: true, write: true, create: Create::No, direct: false }
+        OpenHow { read: true, write: true, create: Create::No, direct: false, exclusive: false }
     }
 
     pub const fn buffered_read() -> OpenHow {
-        OpenHow { read: true, write: false, create: Create::No, direct: false }
+        OpenHow { read: true, write: false, create: Create::No, direct: false, exclusive: false }
+    }
+
+    /// Holds a block device for as long as the file is open.
+    pub const fn exclusive_read() -> OpenHow {
+        OpenHow { exclusive: true, ..OpenHow::buffered_read() }
     }
 
     pub const fn create_new_direct() -> OpenHow {
-        OpenHow { read: true, write: true, create: Create::New, direct: true }
+        OpenHow { read: true, write: true, create: Create::New, direct: true, exclusive: false }
     }
 
     pub const fn create_new_buffered() -> OpenHow {
-        OpenHow { read: true, write: true, create: Create::New, direct: false }
+        OpenHow { read: true, write: true, create: Create::New, direct: false, exclusive: false }
     }
 }
 
@@ -125,6 +133,7 @@ pub struct DiskInfo {
     /// What the file may still grow by; 0 for a block device, which cannot grow.
     pub free_bytes: u64,
     pub dio_alignment_bytes: u32,
+    pub is_block_device: bool,
 }
 
 enum Backing {

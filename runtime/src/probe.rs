@@ -61,6 +61,7 @@ pub(crate) fn disk_info(file: &File, dio_alignment_bytes: u32) -> io::Result<Dis
         write_cache: write_cache(major, minor),
         free_bytes,
         dio_alignment_bytes,
+        is_block_device: is_device,
     })
 }
 

@@ -45,6 +45,9 @@ fn execute_other(op: Op, runtime: &Runtime) -> io::Result<OpValue> {
         Op::ListDir { path } => list_dir(&path).map(OpValue::Dir),
         Op::CreateDir { path } => create_dir(&path).map(unit),
         Op::Rename { from, to } => rename(&from, &to).map(unit),
+        Op::Symlink { target, path } => {
+            std::os::unix::fs::symlink(&target, &path).and_then(|()| sync_parent(&path)).map(unit)
+        }
         Op::Unlink { path } => fs::remove_file(&path).and_then(|()| sync_parent(&path)).map(unit),
         Op::Exists { path } => match fs::symlink_metadata(&path) {
             Ok(_) => Ok(OpValue::Bool(true)),
@@ -77,9 +80,11 @@ fn open(path: PathBuf, how: OpenHow, runtime: &Runtime) -> io::Result<DmaFile> {
         Create::Yes => drop(options.create(true)),
         Create::New => drop(options.create_new(true)),
     }
-    if how.direct {
-        options.custom_flags(libc::O_DIRECT);
+    let mut flags = if how.direct { libc::O_DIRECT } else { 0 };
+    if how.exclusive && fs::metadata(&path)?.file_type().is_block_device() {
+        flags |= libc::O_EXCL;
     }
+    options.custom_flags(flags);
     let file = options.open(&path).map_err(|error| explain_open(error, &path, how))?;
     let alignment = if how.direct {
         let bytes = probe::direct_alignment(&file, &path, how.read)?;

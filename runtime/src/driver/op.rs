@@ -53,6 +53,10 @@ pub(crate) enum Op {
         from: PathBuf,
         to: PathBuf,
     },
+    Symlink {
+        target: PathBuf,
+        path: PathBuf,
+    },
     Unlink {
         path: PathBuf,
     },

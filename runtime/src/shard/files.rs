@@ -142,6 +142,12 @@ impl Shard {
         self.operate_unit(IoClass::Maintenance, op).await
     }
 
+    /// Makes `path` a symbolic link to `target`.
+    pub async fn symlink(&self, target: &Path, path: &Path) -> io::Result<()> {
+        let op = Op::Symlink { target: target.to_owned(), path: path.to_owned() };
+        self.operate_unit(IoClass::Maintenance, op).await
+    }
+
     pub async fn unlink(&self, path: &Path) -> io::Result<()> {
         let op = Op::Unlink { path: path.to_owned() };
         self.operate_unit(IoClass::Maintenance, op).await

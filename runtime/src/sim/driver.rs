@@ -123,6 +123,8 @@ fn request_of(op: &Op) -> Result<Request, i32> {
         Op::ListDir { path } => Request::List { path: key(path)? },
         Op::CreateDir { path } => Request::CreateDir { path: key(path)? },
         Op::Rename { from, to } => Request::Rename { from: key(from)?, to: key(to)? },
+        // Links lead to devices, and there is one simulated disk.
+        Op::Symlink { .. } => return Err(libc::ENOTSUP),
         Op::Unlink { path } => Request::Unlink { path: key(path)? },
         Op::Exists { path } => Request::Exists { path: key(path)? },
         Op::Lock { path } => Request::Lock { path: key(path)? },

@@ -47,7 +47,12 @@ fn block_device_is_opened_measured_written_and_read() {
             let info = shard.disk_info(&file).await.unwrap();
             assert!(info.identity.starts_with("7:"), "{info:?}: loop devices have major number 7");
             assert!(info.identity.ends_with("block device"), "{info:?}");
-            assert_eq!(info.free_bytes, 0);
+            assert_eq!((info.free_bytes, info.is_block_device), (0, true));
+            let claim = shard.open(&path, OpenHow::exclusive_read()).await.unwrap();
+            let again = shard.open(&path, OpenHow::exclusive_read()).await;
+            let refused = again.err().and_then(|error| error.raw_os_error());
+            assert_eq!(refused, Some(libc::EBUSY), "one holder at a time");
+            drop(claim);
             assert!(info.write_cache != WriteCache::Unknown, "{info:?}");
             let bytes = pattern(64 * 1024, 8);
             for (index, mode) in [WriteMode::Plain, WriteMode::Dsync].into_iter().enumerate() {

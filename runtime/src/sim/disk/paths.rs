@@ -124,6 +124,7 @@ impl Device {
                 capacity => capacity.saturating_sub(self.used_bytes(None)),
             },
             dio_alignment_bytes: self.options.dio_alignment_bytes,
+            is_block_device: false,
         }
     }
 }
