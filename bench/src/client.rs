@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use sombra::{CommitError, TransactionError};
 
-use crate::limits::{BACK_OFF_US_MAX, BACK_OFF_US_MIN, CONFLICT_ATTEMPTS_MAX, OPS_BEFORE_YIELD};
+use crate::limits::{
+    BACK_OFF_US_MAX, BACK_OFF_US_MIN, CONFLICT_ATTEMPTS_MAX, OPS_BEFORE_YIELD, RECORDS_MAX,
+};
 use crate::measure::{Ledger, Pace, Recorder, Stop, Window, later};
 use crate::random::Random;
-use crate::site::{Replaced, Site};
-use crate::workload::{Chooser, Mix, Operation, Shape, WriteTag};
+use crate::site::{Replaced, Rows, Site};
+use crate::workload::{Chooser, Inserts, Mix, Operation, Shape, WriteTag, scan_rows};
 
 /// What all clients of one phase share.
 pub(crate) struct PhaseShared {
@@ -21,6 +23,7 @@ pub(crate) struct PhaseShared {
     pub(crate) window: Window,
     pub(crate) stop: Stop,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) inserts: Arc<Inserts>,
     /// Clients that are still at work: the phase ends early when none is.
     pub(crate) at_work: AtomicUsize,
 }
@@ -41,6 +44,8 @@ pub(crate) struct ClientReport {
     pub(crate) conflicts: u64,
     /// Reads of a loaded record that found nothing, or somebody else's value.
     pub(crate) wrong_reads: u64,
+    /// Rows that scans gave back.
+    pub(crate) scanned_rows: u64,
     /// Why the client ended before the phase did.
     pub(crate) failure: Option<String>,
 }
@@ -51,6 +56,7 @@ impl ClientReport {
         self.writes.merge(&other.writes);
         self.conflicts += other.conflicts;
         self.wrong_reads += other.wrong_reads;
+        self.scanned_rows += other.scanned_rows;
         self.failure = self.failure.take().or(other.failure);
     }
 }
@@ -77,7 +83,10 @@ impl Client {
                 break;
             }
             let operation = shared.mix.draw(&mut self.random);
-            let record = shared.chooser.draw(&mut self.random);
+            let record = match operation {
+                Operation::Insert => shared.inserts.take(),
+                _ => shared.chooser.draw(&mut self.random, shared.inserts.existing()),
+            };
             let tag = WriteTag::new(self.writer, number);
             let outcome = self.perform(&site, operation, (record, tag), &mut report).await;
             if let Err(error) = outcome {
@@ -104,25 +113,48 @@ impl Client {
         report: &mut ClientReport,
     ) -> Result<(), TransactionError> {
         let key = self.shared.shape.key(record);
-        if operation == Operation::Read {
-            let found = site.get(&key).await?;
-            self.check(record, found.as_ref(), report);
-            return Ok(());
+        match operation {
+            Operation::Read => {
+                let found = site.get(&key).await?;
+                self.check(record, found.as_ref(), report);
+                Ok(())
+            }
+            Operation::Scan => {
+                let rows = site.scan(&key, scan_rows(&mut self.random)).await?;
+                self.check_rows(record, (&key, &rows), report);
+                Ok(())
+            }
+            Operation::Insert if record >= RECORDS_MAX => {
+                let reason = format!("inserts: expected at most {RECORDS_MAX} records in all");
+                Err(TransactionError::abort(reason))
+            }
+            Operation::Update | Operation::ReadModifyWrite | Operation::Insert => {
+                self.write(site, (operation, &key), (record, tag), report).await
+            }
         }
+    }
+
+    async fn write(
+        &mut self,
+        site: &impl Site,
+        (operation, key): (Operation, &[u8]),
+        (record, tag): (u64, WriteTag),
+        report: &mut ClientReport,
+    ) -> Result<(), TransactionError> {
         let mut attempt = 1;
         loop {
             let value = self.shared.shape.value(record, tag);
             let outcome = match operation {
-                Operation::ReadModifyWrite => site.replace(&key, value).await,
-                Operation::Read | Operation::Update => {
-                    site.put(&key, value).await.map(|lsn| Replaced { before: None, lsn })
-                }
+                Operation::ReadModifyWrite => site.replace(key, value).await,
+                _ => site.put(key, value).await.map(|lsn| Replaced { before: None, lsn }),
             };
             match outcome {
                 Ok(Replaced { before, lsn }) => {
                     self.shared.ledger.acknowledge(record, tag, lsn.as_u64());
-                    if operation == Operation::ReadModifyWrite {
-                        self.check(record, before.as_ref(), report);
+                    match operation {
+                        Operation::ReadModifyWrite => self.check(record, before.as_ref(), report),
+                        Operation::Insert => self.shared.inserts.acknowledge(record),
+                        _ => {}
                     }
                     return Ok(());
                 }
@@ -149,6 +181,15 @@ impl Client {
         site.wait_until(later(site.now(), pause)).await;
     }
 
+    /// A scan begins with the record it was sent to, which exists, and keeps the order of keys.
+    fn check_rows(&self, record: u64, (key, rows): (&[u8], &Rows), report: &mut ClientReport) {
+        let first = rows.first().filter(|(found, _)| found == key);
+        self.check(record, first.map(|(_, value)| value), report);
+        let in_order = rows.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        report.wrong_reads += u64::from(!in_order);
+        report.scanned_rows += rows.len() as u64;
+    }
+
     /// Every record is loaded before a phase begins, so a read finds a value of its own record.
     fn check(&self, record: u64, found: Option<&Bytes>, report: &mut ClientReport) {
         let right = found.is_some_and(|value| self.shared.shape.names_record(value, record));
@@ -159,8 +200,8 @@ impl Client {
 impl ClientReport {
     fn recorder_for(&mut self, operation: Operation) -> &mut Recorder {
         match operation {
-            Operation::Read => &mut self.reads,
-            Operation::Update | Operation::ReadModifyWrite => &mut self.writes,
+            Operation::Read | Operation::Scan => &mut self.reads,
+            Operation::Update | Operation::ReadModifyWrite | Operation::Insert => &mut self.writes,
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use sombra::{CommitError, TransactionError};
+
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -13,7 +15,7 @@ pub enum BenchError {
     /// Caller: free space, name another directory, or ask for fewer records or seconds.
     #[error(
         "{path}: this run needs {needed} of free space, found {found}; free some, choose another \
-         place with --dir, or lower --records, --seconds or --value-bytes"
+         place with --dir, or lower --records, --data-bytes, --seconds or --value-bytes"
     )]
     NoSpace { path: PathBuf, needed: String, found: String },
     /// Caller: permission, space, file system.
@@ -30,6 +32,12 @@ pub enum BenchError {
     /// The store refused an operation while a phase could not go on without it.
     #[error("{phase}: {reason}")]
     Phase { phase: &'static str, reason: String },
+}
+
+/// Whether the store refused a write for want of room that it may get: nothing was written.
+pub(crate) fn is_want_of_room(error: &TransactionError) -> bool {
+    use CommitError::{DiskFull, LogFull, MemoryFull};
+    matches!(error, TransactionError::Commit(DiskFull { .. } | LogFull { .. } | MemoryFull { .. }))
 }
 
 impl BenchError {

@@ -19,17 +19,25 @@ mod run;
 mod sample;
 mod session;
 mod site;
+mod space;
 pub mod workload;
 
 pub use error::BenchError;
 pub use measure::Stop;
+pub use phase::churn::{ChurnFigures, ChurnPoint};
+pub use phase::first_state::SnapshotFigures;
+pub use phase::larger::{LargerFigures, LookupFigures};
 pub use phase::load::LoadFigures;
+pub use phase::read_pairs::{ReadPairRow, ReadPairsFigures};
+pub use phase::reference::ReferenceFigures;
+pub use phase::settle::SettleFigures;
 pub use phase::verify::VerifyFigures;
 pub use place::human_bytes;
-pub use plan::{ClientsOn, Plan};
+pub use plan::{ClientsOn, Mode, Plan};
 pub use progress::Progress;
 pub use report::{
     CommitFigures, DiskFigures, Environment, MixFigures, PairRow, PairsFigures, RatioFigures,
     ReadFigures, Report, WorkloadFacts,
 };
 pub use run::run;
+pub use space::SpaceFigures;

@@ -2,8 +2,11 @@
 
 /// Clients of one phase.
 pub const CLIENTS_MAX: usize = 1024;
-/// Records of one run: each costs 32 bytes in the ledger that the verification reads.
+/// Records of one run whose ledger follows every record: each costs 32 bytes in the ledger that
+/// the verification reads.
 pub const RECORDS_MAX: u64 = 1 << 26;
+/// Records of one run that remembers only some of them.
+pub const RECORDS_SAMPLED_MAX: u64 = 1 << 36;
 /// Shortest key: eight bytes carry the record's hash.
 pub const KEY_BYTES_MIN: usize = 8;
 /// Shortest value: the record and the write that it came from.
@@ -38,6 +41,8 @@ pub const DISK_READ_DEPTH: usize = 128;
 pub const LOAD_BATCH_RECORDS_MAX: u64 = 256;
 /// Bytes of one loading transaction.
 pub const LOAD_BATCH_BYTES_MAX: u64 = 256 << 10;
+/// Records of one loading transaction where the data is larger than the cache.
+pub const LARGE_LOAD_BATCH_RECORDS_MAX: u64 = 512;
 /// Loading, and verifying, tasks on each shard.
 pub const LOADERS_PER_SHARD: usize = 8;
 /// Operations after which a client on a shard lets its neighbours run.
@@ -47,6 +52,16 @@ pub const CONFLICT_ATTEMPTS_MAX: u32 = 1_000;
 /// Shortest and longest pause before such an attempt; half of each pause is drawn.
 pub const BACK_OFF_US_MIN: u64 = 25;
 pub const BACK_OFF_US_MAX: u64 = 4_000;
+/// Attempts of one write that the store has no room for at the moment, and the pause between
+/// them: merging, and letting go of old pages, goes on meanwhile.
+pub const ROOM_ATTEMPTS_MAX: u32 = 500;
+pub const ROOM_PAUSE_US: u64 = 20_000;
+/// Records of one scan; each length from 1 is as likely.
+pub const SCAN_ROWS_MAX: u64 = 100;
+/// Tablets of a keyspace in key order: as many as a hashed one has.
+pub const RANGE_TABLETS: u64 = 16;
+/// Records of one piece of the ledger, which is made when one of them is written.
+pub const LEDGER_PIECE_RECORDS: u64 = 1 << 14;
 /// Missing writes that a report names one by one.
 pub const MISSING_NAMED_MAX: usize = 16;
 /// Latencies above this are recorded as this.
@@ -56,3 +71,53 @@ pub const LATENCY_NS_MAX: u64 = 600_000_000_000;
 pub const SPACE_COMMITS_PER_S: u64 = 150_000;
 /// Free bytes that a run leaves to others.
 pub const SPACE_RESERVE_BYTES: u64 = 256 << 20;
+
+/// Records that a run follows when it loads too many to remember.
+pub const RECORDS_FOLLOWED: u64 = 10_000;
+/// Data of a run that is larger than the cache.
+pub const LARGE_DATA_BYTES_MIN: u64 = 1 << 20;
+pub const LARGE_DATA_BYTES_MAX: u64 = 1 << 42;
+pub const LARGE_DATA_BYTES_DEFAULT: u64 = 5 << 30;
+pub const LARGE_MEMORY_BYTES_DEFAULT: u64 = 512 << 20;
+pub const LARGE_CLIENTS_DEFAULT: usize = 128;
+pub const LARGE_SECONDS_DEFAULT: u64 = 10;
+pub const LARGE_WARMUP_SECONDS_DEFAULT: u64 = 10;
+/// Warm-up of each side of a pair of reads, once the first lookups have warmed the cache.
+pub const READ_PAIR_WARMUP_SECONDS: u64 = 1;
+/// Device reads of a lookup below which lookups were not cold.
+pub const COLD_DEVICE_READS_MIN: f64 = 0.85;
+/// Space of the data file beside its rows: half-full pages, replaced pages, room to grow.
+pub const DATA_SPACE_FACTOR: u64 = 4;
+/// The same where a snapshot holds the first state.
+pub const CHURN_SPACE_FACTOR: u64 = 8;
+/// Bytes of the data file that any store may have: root table, extents of each tablet.
+pub const DATA_SPACE_BYTES_MIN: u64 = 64 << 20;
+/// Bytes of log for each byte of memory, so that the windows and not the log decide when to merge.
+pub const LOG_PER_MEMORY: u64 = 4;
+pub const LOG_SPACE_BYTES_MIN: u64 = 1 << 30;
+/// Merging has settled when nothing of it moved for this long.
+pub const SETTLE_QUIET_MS: u64 = 1_500;
+/// Longest wait for that.
+pub const SETTLE_SECONDS_MAX: u64 = 1_800;
+/// How often a wait looks.
+pub const SETTLE_POLL_MS: u64 = 100;
+/// Bytes at the beginning of the data file that hold its root table.
+pub const DATA_FILE_HEAD_BYTES: u64 = 2 << 20;
+
+/// Writes of a churn as a multiple of the live data.
+pub const CHURN_FACTOR_MAX: u64 = 10_000;
+/// Live data of a churn as a multiple of the memory, unless a number of records is asked for.
+pub const CHURN_LIVE_PER_MEMORY: u64 = 4;
+pub const CHURN_MEMORY_BYTES_DEFAULT: u64 = 128 << 20;
+/// Clients of a churn, and records of one of their transactions.
+pub const CHURN_CLIENTS_DEFAULT: usize = 16;
+pub const CHURN_BATCH_RECORDS: u64 = 64;
+/// A churn is sampled this often, or more often when it is short.
+pub const CHURN_SAMPLE_MS: u64 = 1_000;
+pub const CHURN_SAMPLES_WANTED: u64 = 200;
+/// Points of a curve; beyond it every second one goes.
+pub const CURVE_POINTS_MAX: usize = 4_096;
+/// Points of a curve that people see.
+pub const CURVE_POINTS_SHOWN: usize = 20;
+/// Reads in flight while a snapshot is judged.
+pub const JUDGE_DEPTH: usize = 32;

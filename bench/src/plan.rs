@@ -40,9 +40,21 @@ impl ClientsOn {
     }
 }
 
+/// What a run is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// The device, commits, reads and the mixes, one phase after another.
+    Phases,
+    /// Cold point reads over data that does not fit into the cache.
+    LargerThanCache,
+    /// Overwrites a live set `factor` times over, and watches what that takes.
+    Churn { factor: u64, snapshot: bool },
+}
+
 /// One run, fully described. Start from `Plan::default()` and change what differs.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    pub mode: Mode,
     /// Where the run's own fresh directory is made.
     pub dir: PathBuf,
     /// Leaves the run's directory in place.
@@ -63,11 +75,14 @@ pub struct Plan {
     /// Measures the commit ratio in this many pairs instead of every phase once.
     pub pairs: Option<usize>,
     pub seed: u64,
+    /// The store's memory budget; `None` suits the mode.
+    pub memory_bytes: Option<u64>,
 }
 
 impl Default for Plan {
     fn default() -> Plan {
         Plan {
+            mode: Mode::Phases,
             dir: PathBuf::from("sombra-bench-data"),
             keep: false,
             shards: 2,
@@ -83,6 +98,7 @@ impl Default for Plan {
             rate_per_s: None,
             pairs: None,
             seed: 1,
+            memory_bytes: None,
         }
     }
 }
@@ -113,11 +129,16 @@ impl Plan {
         let seconds_max = limits::PHASE_SECONDS_MAX;
         within("--shards", self.shards as u64, 1, sombra_runtime::limits::SHARDS_MAX as u64)?;
         within("--clients", self.clients as u64, 1, limits::CLIENTS_MAX as u64)?;
-        within("--records", self.records, 1, limits::RECORDS_MAX)?;
+        within("--records", self.records, 1, self.records_max())?;
         within("--key-bytes", self.shape.key_len_bytes as u64, key_min as u64, key_max)?;
         within("--value-bytes", self.shape.value_len_bytes as u64, value_min as u64, value_max)?;
         within("--seconds", self.measured.as_secs(), 1, seconds_max)?;
         within("--warmup", self.warmup.as_secs(), 0, seconds_max)?;
+        let memory_min = sombra::limits::MEMORY_BYTES_MIN;
+        within("--memory", self.memory_bytes(), memory_min, limits::LARGE_DATA_BYTES_MAX)?;
+        if let Mode::Churn { factor, .. } = self.mode {
+            within("--factor", factor, 1, limits::CHURN_FACTOR_MAX)?;
+        }
         within("--rate", self.rate_per_s.unwrap_or(1), 1, limits::RATE_MAX)?;
         within("--pairs", self.pairs.unwrap_or(1) as u64, 1, limits::PAIRS_MAX as u64)
     }
@@ -134,27 +155,104 @@ impl Plan {
         }
     }
 
+    fn records_max(&self) -> u64 {
+        match self.mode {
+            Mode::Phases => limits::RECORDS_MAX,
+            Mode::LargerThanCache | Mode::Churn { .. } => limits::RECORDS_SAMPLED_MAX,
+        }
+    }
+
+    /// Records that make up so many bytes of keys and values.
+    #[must_use]
+    pub fn records_of(shape: Shape, data_bytes: u64) -> u64 {
+        (data_bytes / shape.record_bytes()).max(1)
+    }
+
+    /// Every how-manieth record is judged at the end.
+    #[must_use]
+    pub fn ledger_stride(&self) -> u64 {
+        match self.mode {
+            Mode::Phases => 1,
+            Mode::LargerThanCache | Mode::Churn { .. } => {
+                self.records.div_ceil(limits::RECORDS_FOLLOWED)
+            }
+        }
+    }
+
+    /// Whether the keyspace must be in key order.
+    #[must_use]
+    pub fn needs_order(&self) -> bool {
+        self.mode == Mode::Phases && self.mixes.iter().any(|mix| mix.needs_order())
+    }
+
+    /// Records of one loading transaction, before its bytes bound it.
+    #[must_use]
+    pub fn load_batch_records(&self) -> u64 {
+        match self.mode {
+            Mode::LargerThanCache => limits::LARGE_LOAD_BATCH_RECORDS_MAX,
+            Mode::Phases | Mode::Churn { .. } => limits::LOAD_BATCH_RECORDS_MAX,
+        }
+    }
+
+    /// Bytes of keys and values that are loaded.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.records.saturating_mul(self.shape.record_bytes())
+    }
+
     /// The bound that the store's log gets, so that a run never takes more disk than it checked.
     #[must_use]
     pub fn log_bytes_max(&self) -> u64 {
+        let segment = sombra::limits::SEGMENT_BYTES_DEFAULT;
+        if self.mode != Mode::Phases {
+            let log = self.memory_bytes().saturating_mul(limits::LOG_PER_MEMORY);
+            return log.max(limits::LOG_SPACE_BYTES_MIN).next_multiple_of(segment);
+        }
         let record = self.shape.record_bytes() + COMMIT_OVERHEAD_BYTES;
         let load = self.records * record;
         let rate = self.rate_per_s.unwrap_or(u64::MAX).min(limits::SPACE_COMMITS_PER_S);
         let writes = self.writing_seconds() * rate * (record * 3 / 2);
-        let segments = SEGMENTS_AHEAD * sombra::limits::SEGMENT_BYTES_DEFAULT;
-        (load + writes + segments).next_multiple_of(sombra::limits::SEGMENT_BYTES_DEFAULT)
+        (load + writes + SEGMENTS_AHEAD * segment).next_multiple_of(segment)
+    }
+
+    /// The bound that the data file gets, for the same reason.
+    #[must_use]
+    pub fn data_bytes_max(&self) -> u64 {
+        let factor = match self.mode {
+            Mode::Phases | Mode::LargerThanCache => limits::DATA_SPACE_FACTOR,
+            Mode::Churn { .. } => limits::CHURN_SPACE_FACTOR,
+        };
+        let grown = match self.mode {
+            Mode::Phases => self.growing_seconds() * limits::SPACE_COMMITS_PER_S,
+            Mode::LargerThanCache | Mode::Churn { .. } => 0,
+        };
+        let rows = self.live_bytes().saturating_add(grown * self.shape.record_bytes());
+        rows.saturating_mul(factor).saturating_add(limits::DATA_SPACE_BYTES_MIN)
+    }
+
+    /// Seconds in which clients may insert, at most.
+    fn growing_seconds(&self) -> u64 {
+        let growing = self.mixes.iter().filter(|mix| mix.grows()).count() as u64;
+        growing * (self.warmup + self.measured).as_secs()
     }
 
     /// Free bytes without which the run does not start.
     #[must_use]
     pub fn space_needed_bytes(&self) -> u64 {
-        self.log_bytes_max() + limits::SCRATCH_BYTES + limits::SPACE_RESERVE_BYTES
+        let store = self.log_bytes_max().saturating_add(self.data_bytes_max());
+        store.saturating_add(limits::SCRATCH_BYTES + limits::SPACE_RESERVE_BYTES)
     }
 
-    /// The store's memory budget: every record's window entry twice over, or the default.
+    /// The store's memory budget: what was asked for, or what suits the mode. Phases get every
+    /// record's window entry twice over.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         let entry = self.shape.record_bytes() + sombra::limits::WINDOW_ENTRY_OVERHEAD_BYTES;
-        (self.records * entry * 2).max(sombra::limits::MEMORY_BYTES_DEFAULT)
+        let default = match self.mode {
+            Mode::Phases => (self.records * entry * 2).max(sombra::limits::MEMORY_BYTES_DEFAULT),
+            Mode::LargerThanCache => limits::LARGE_MEMORY_BYTES_DEFAULT,
+            Mode::Churn { .. } => limits::CHURN_MEMORY_BYTES_DEFAULT,
+        };
+        self.memory_bytes.unwrap_or(default)
     }
 }

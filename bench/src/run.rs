@@ -3,14 +3,16 @@
 use sombra::DurabilityMethod;
 
 use crate::error::BenchError;
-use crate::limits::{PAIR_SIDE_SECONDS_MIN, PAIRS_MIN_FOR_RATIO};
+use crate::limits::{COLD_DEVICE_READS_MIN, PAIR_SIDE_SECONDS_MIN, PAIRS_MIN_FOR_RATIO};
 use crate::measure::Stop;
+use crate::phase::churn::measure_churn;
 use crate::phase::clients::{ClientsPhase, ClientsRun};
 use crate::phase::disk::Scratch;
+use crate::phase::larger::{LargerFigures, measure_larger};
 use crate::phase::load::load;
 use crate::phase::pairs::run_pairs;
 use crate::phase::verify::verify;
-use crate::plan::{ClientsOn, Plan};
+use crate::plan::{ClientsOn, Mode, Plan};
 use crate::progress::Progress;
 use crate::report::{
     CommitFigures, DiskFigures, Environment, MixFigures, RatioFigures, ReadFigures, Report,
@@ -43,20 +45,33 @@ fn measure(session: &mut Session) -> Result<Report, BenchError> {
     let directory = session.place.run_dir();
     let environment = Environment::of(&session.runtime, directory, method.name());
     let mut report = Report::new(environment, WorkloadFacts::of(&session.plan));
-    let path = session.place.scratch();
-    let scratch = Scratch::prepare(&session.runtime, &path, &session.progress)?;
-    if session.plan.pairs.is_some() {
-        measure_pairs(session, &scratch, method, &mut report)?;
-    } else {
-        measure_phases(session, &scratch, method, &mut report)?;
+    match session.plan.mode {
+        Mode::Phases => measure_beside_disk(session, method, &mut report)?,
+        Mode::LargerThanCache => measure_larger(session, &mut report)?,
+        Mode::Churn { factor, snapshot } => {
+            measure_churn(session, (factor, snapshot), &mut report)?;
+        }
     }
-    drop(scratch);
     if !session.stop.is_requested() {
         report.verify = Some(verify(session)?);
     }
     report.interrupted = session.stop.is_requested();
     report.close(session);
     Ok(report)
+}
+
+fn measure_beside_disk(
+    session: &Session,
+    method: DurabilityMethod,
+    report: &mut Report,
+) -> Result<(), BenchError> {
+    let path = session.place.scratch();
+    let scratch = Scratch::prepare(&session.runtime, &path, &session.progress)?;
+    if session.plan.pairs.is_some() {
+        measure_pairs(session, &scratch, method, report)
+    } else {
+        measure_phases(session, &scratch, method, report)
+    }
 }
 
 fn measure_pairs(
@@ -127,11 +142,12 @@ impl Session {
             clients: self.plan.clients,
             on: self.plan.clients_on,
             rate_per_s: self.plan.rate_per_s,
+            warmup: self.plan.warmup,
         }
     }
 
     /// Runs one phase and notes what a reader of its figures must know; nothing after a stop.
-    fn step(
+    pub(crate) fn step(
         &self,
         phase: ClientsPhase,
         report: &mut Report,
@@ -167,6 +183,8 @@ impl Report {
             read_beside: None,
             ycsb: Vec::new(),
             pairs: None,
+            larger_than_cache: None,
+            churn: None,
             verify: None,
             ratio: None,
             notes: Vec::new(),
@@ -184,13 +202,8 @@ impl Report {
         if let Some(pairs) = &self.pairs {
             let commit_per_durable_write = pairs.commit_against_reference.median;
             self.ratio = Some(RatioFigures { commit_per_durable_write, is_median_of_pairs: true });
-            if pairs.pairs < PAIRS_MIN_FOR_RATIO || pairs.side_seconds < PAIR_SIDE_SECONDS_MIN {
-                let text = format!(
-                    "a glance, not a measurement: that takes {PAIRS_MIN_FOR_RATIO} pairs or more, \
-                     each side {PAIR_SIDE_SECONDS_MIN} s or longer"
-                );
-                self.notes.push(text);
-            }
+            let (number, side_seconds) = (pairs.pairs, pairs.side_seconds);
+            self.note_few_pairs(number, side_seconds);
         }
         if let Some(note) = &self.environment.driver_note {
             self.notes.push(note.clone());
@@ -201,6 +214,36 @@ impl Report {
         if session.place.is_kept() {
             let kept = session.place.run_dir().display();
             self.notes.push(format!("files kept in {kept}"));
+        }
+    }
+
+    fn note_few_pairs(&mut self, pairs: usize, side_seconds: f64) {
+        if pairs < PAIRS_MIN_FOR_RATIO || side_seconds < PAIR_SIDE_SECONDS_MIN {
+            self.notes.push(format!(
+                "a glance, not a measurement: that takes {PAIRS_MIN_FOR_RATIO} pairs or more, \
+                 each side {PAIR_SIDE_SECONDS_MIN} s or longer"
+            ));
+        }
+    }
+
+    /// What a reader of lookups must know beside their figures.
+    pub(crate) fn note_lookups(&mut self, figures: &LargerFigures) {
+        if let Some(lookups) = figures.lookups.as_ref().filter(|lookups| !lookups.is_cold()) {
+            self.notes.push(format!(
+                "the lookups were not cold: {:.2} device reads each, where \
+                 {COLD_DEVICE_READS_MIN} make it a measurement of the disk",
+                lookups.device_reads_per_lookup,
+            ));
+        }
+        if let Some(pairs) = &figures.pairs {
+            self.note_few_pairs(pairs.pairs, pairs.side_seconds);
+            let wrong: u64 = pairs.rows.iter().map(|row| row.lookups.wrong).sum();
+            if wrong > 0 {
+                self.notes.push(format!("pairs: {wrong} lookups found no value"));
+            }
+        }
+        if figures.settle.is_some_and(|settle| !settle.settled) {
+            self.notes.push("merging had not settled before the lookups".to_owned());
         }
     }
 }

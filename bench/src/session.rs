@@ -8,13 +8,13 @@ use sombra_runtime::{Runtime, RuntimeOptions, Shard, ShardId};
 
 use crate::crowd::Crowd;
 use crate::error::BenchError;
-use crate::limits::LOADERS_PER_SHARD;
+use crate::limits::{LOADERS_PER_SHARD, RANGE_TABLETS};
 use crate::measure::{Ledger, Stop};
 use crate::phase::disk::Stretch;
 use crate::place::Place;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::workload::Shape;
+use crate::workload::{Inserts, Shape};
 
 /// The keyspace that a run fills.
 pub(crate) const KEYSPACE_NAME: &str = "usertable";
@@ -27,6 +27,8 @@ pub(crate) struct Session {
     pub(crate) db: Db,
     pub(crate) keyspace: Keyspace,
     pub(crate) ledger: Arc<Ledger>,
+    pub(crate) inserts: Arc<Inserts>,
+    is_closed: bool,
     pub(crate) stop: Stop,
     pub(crate) progress: Progress,
 }
@@ -43,8 +45,21 @@ impl Session {
         })?;
         match make_store(&runtime, &plan, &place) {
             Ok((db, keyspace)) => {
-                let ledger = Arc::new(Ledger::new(plan.records));
-                Ok(Session { plan, place, runtime, db, keyspace, ledger, stop, progress })
+                let ledger = Arc::new(Ledger::following(plan.ledger_stride()));
+                let inserts = Arc::new(Inserts::after(plan.records));
+                let is_closed = false;
+                Ok(Session {
+                    plan,
+                    place,
+                    runtime,
+                    db,
+                    keyspace,
+                    ledger,
+                    inserts,
+                    is_closed,
+                    stop,
+                    progress,
+                })
             }
             Err(error) => {
                 runtime.shutdown();
@@ -63,15 +78,24 @@ impl Session {
         }
     }
 
+    /// Closes the store, if it is not.
+    pub(crate) fn close(&mut self) -> Result<(), BenchError> {
+        if self.is_closed {
+            return Ok(());
+        }
+        self.is_closed = true;
+        Ok(self.runtime.block_on(self.db.clone().close())?)
+    }
+
     /// Closes the store and opens it again, as after a restart: reads then find what recovery
     /// brought back, and nothing that only memory held.
     pub(crate) fn reopen(&mut self) -> Result<Duration, BenchError> {
-        let closed = self.runtime.block_on(self.db.clone().close());
-        closed?;
+        self.close()?;
         let started = self.runtime.now();
         let options = Options { open_mode: OpenMode::MustExist, ..store_options(&self.plan) };
         let opened = Db::open(&self.runtime, self.place.store(), options);
         self.db = self.runtime.block_on(opened)?;
+        self.is_closed = false;
         let took = self.runtime.now().saturating_since(started);
         let missing = || BenchError::phase("reopen", "the keyspace is gone");
         self.keyspace = self.db.keyspace(KEYSPACE_NAME).ok_or_else(missing)?;
@@ -79,10 +103,10 @@ impl Session {
     }
 
     /// Ends the run: closes the store, stops the shards, and removes the files unless kept.
-    pub(crate) fn end(self) -> Result<(), BenchError> {
-        let closed = self.runtime.block_on(self.db.close());
+    pub(crate) fn end(mut self) -> Result<(), BenchError> {
+        let closed = self.close();
         self.runtime.shutdown();
-        Ok(closed?)
+        closed
     }
 
     /// Runs tasks on every shard, which share all records among them, and gives their results.
@@ -96,7 +120,7 @@ impl Session {
         let futures = (0..shards * LOADERS_PER_SHARD).map(|index| {
             let shard = ShardId::new((index % shards) as u16);
             let (job, keyspace) = (job.clone(), self.keyspace.clone());
-            let (lane, records, shape) = (index / shards, self.plan.records, self.plan.shape);
+            let (lane, records, shape) = (index / shards, self.inserts.taken(), self.plan.shape);
             self.db.on_shard(shard, move |local| {
                 let shard = local.runtime_shard();
                 job(ShardTask { local, shard, keyspace, shape, records, lane: lane as u64 })
@@ -122,8 +146,13 @@ impl ShardTask {
     /// The records of this task's lane that its own shard holds, with their keys: no other task
     /// has them, and none of them needs a hop.
     pub(crate) fn records(&self) -> impl Iterator<Item = (u64, Vec<u8>)> + '_ {
-        (self.lane..self.records)
-            .step_by(LOADERS_PER_SHARD)
+        self.records_every(1)
+    }
+
+    /// The same of every `stride`-th record only.
+    pub(crate) fn records_every(&self, stride: u64) -> impl Iterator<Item = (u64, Vec<u8>)> + '_ {
+        (self.lane * stride..self.records)
+            .step_by(LOADERS_PER_SHARD * stride as usize)
             .map(|record| (record, self.shape.key(record)))
             .filter(|(_, key)| self.local.shard_of(&self.keyspace, key) == self.local.shard())
     }
@@ -132,8 +161,12 @@ impl ShardTask {
 fn make_store(runtime: &Runtime, plan: &Plan, place: &Place) -> Result<(Db, Keyspace), BenchError> {
     let options = Options { open_mode: OpenMode::CreateNew, ..store_options(plan) };
     let db = runtime.block_on(Db::open(runtime, place.store(), options))?;
-    // Hashing the whole key spreads every workload over all tablets, whatever its keys look like.
-    let routing = Routing::hash(plan.shape.key_len_bytes as u16);
+    let routing = if plan.needs_order() {
+        Routing::range_split(plan.shape.boundaries(RANGE_TABLETS))
+    } else {
+        // Hashing the whole key spreads every workload over all tablets, whatever its keys are.
+        Routing::hash(plan.shape.key_len_bytes as u16)
+    };
     let keyspace = runtime.block_on(db.create_keyspace(KEYSPACE_NAME, routing))?;
     Ok((db, keyspace))
 }
@@ -142,6 +175,7 @@ fn store_options(plan: &Plan) -> Options {
     Options {
         memory_bytes: plan.memory_bytes(),
         log_bytes_max: plan.log_bytes_max(),
+        data_bytes_max: plan.data_bytes_max(),
         ..Options::default()
     }
 }

@@ -3,7 +3,7 @@
 use std::thread;
 
 use bytes::Bytes;
-use sombra::{Db, Isolation, Keyspace, LocalDb, Lsn, TransactionError};
+use sombra::{Db, DbHandle, Isolation, Keyspace, LocalDb, Lsn, Port, TransactionError};
 use sombra_runtime::{Moment, Runtime, Shard};
 
 /// Where a client stands: it reads, writes, knows the time, and can wait.
@@ -16,8 +16,28 @@ pub(crate) trait Site {
     async fn breathe(&self);
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TransactionError>;
     async fn put(&self, key: &[u8], value: Vec<u8>) -> Result<Lsn, TransactionError>;
+    /// The first rows from a key on, in key order.
+    async fn scan(&self, from: &[u8], rows_max: usize) -> Result<Rows, TransactionError>;
     /// Reads a key and replaces its value in one transaction.
     async fn replace(&self, key: &[u8], value: Vec<u8>) -> Result<Replaced, TransactionError>;
+}
+
+/// Rows in the order of their keys.
+pub(crate) type Rows = Vec<(Bytes, Bytes)>;
+
+/// Reads the first rows from a key on, on a snapshot of its own.
+async fn scan_from<P: Port>(
+    db: &DbHandle<P>,
+    keyspace: &Keyspace,
+    (from, rows_max): (&[u8], usize),
+) -> Result<Rows, TransactionError> {
+    let mut scan = db.snapshot()?.scan(keyspace, from.to_vec()..);
+    let mut rows = Vec::with_capacity(rows_max);
+    while rows.len() < rows_max {
+        let Some(row) = scan.next().await? else { break };
+        rows.push(row);
+    }
+    Ok(rows)
 }
 
 /// What a read-modify-write read, and where it was committed.
@@ -54,6 +74,10 @@ impl Site for ShardSite {
         Ok(self.local.put(&self.keyspace, key, value).await?)
     }
 
+    async fn scan(&self, from: &[u8], rows_max: usize) -> Result<Rows, TransactionError> {
+        scan_from(&self.local, &self.keyspace, (from, rows_max)).await
+    }
+
     async fn replace(&self, key: &[u8], value: Vec<u8>) -> Result<Replaced, TransactionError> {
         let transaction = self.local.begin(Isolation::Snapshot)?;
         let before = transaction.get(&self.keyspace, key).await?;
@@ -88,6 +112,10 @@ impl Site for HandleSite {
 
     async fn put(&self, key: &[u8], value: Vec<u8>) -> Result<Lsn, TransactionError> {
         Ok(self.db.put(&self.keyspace, key, value).await?)
+    }
+
+    async fn scan(&self, from: &[u8], rows_max: usize) -> Result<Rows, TransactionError> {
+        scan_from(&self.db, &self.keyspace, (from, rows_max)).await
     }
 
     async fn replace(&self, key: &[u8], value: Vec<u8>) -> Result<Replaced, TransactionError> {

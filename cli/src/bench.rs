@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use sombra_bench::workload::{Distribution, Mix, Shape};
-use sombra_bench::{ClientsOn, Plan, Progress, Stop};
+use sombra_bench::{ClientsOn, Mode, Plan, Progress, Stop, limits};
 use sombra_runtime::DriverChoice;
 
 use crate::Outcome;
@@ -16,6 +16,8 @@ use crate::output::{print_json, stdout};
 
 const SECONDS_DEFAULT: u64 = 3;
 const PAIR_SECONDS_DEFAULT: u64 = 5;
+const WARMUP_DEFAULT: u64 = 1;
+const CHURN_FACTOR_DEFAULT: u64 = 10;
 
 #[derive(Args)]
 pub(crate) struct BenchArgs {
@@ -31,15 +33,36 @@ pub(crate) struct BenchArgs {
     /// How the runtime does I/O.
     #[arg(long, value_name = "DRIVER", default_value = "auto")]
     driver: DriverArg,
-    /// Clients at work together; `handle` or `shards` here means --clients-on.
-    #[arg(long, value_name = "N", default_value = "64", value_parser = parse_clients)]
+    /// Clients at work together [default: 64, larger-than-cache 128, churn 16]; `handle` or
+    /// `shards` here means --clients-on.
+    #[arg(long, value_name = "N", value_parser = parse_clients)]
     clients: Vec<ClientsArg>,
     /// Where clients stand: as tasks on the shards, or as threads with the public handle.
     #[arg(long, value_name = "PLACE")]
     clients_on: Option<PlaceArg>,
-    /// Records loaded before anything is measured.
-    #[arg(long, value_name = "N", default_value_t = Plan::default().records)]
-    records: u64,
+    /// Load --data-bytes, more than the cache holds, and measure cold point reads beside plain
+    /// reads of the same file (fio, if installed).
+    #[arg(long, conflicts_with_all = ["churn", "records", "workload"])]
+    larger_than_cache: bool,
+    /// Overwrite a live set at random, --factor times over, and watch space, memory and an old
+    /// snapshot meanwhile.
+    #[arg(long, conflicts_with_all = ["workload", "pairs", "seconds", "rate", "distribution"])]
+    churn: bool,
+    /// Keys and values to load with --larger-than-cache, as in 5GiB [default: 5GiB].
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, requires = "larger_than_cache")]
+    data_bytes: Option<u64>,
+    /// Memory of the store [default: larger-than-cache 512MiB, churn 128MiB, else room for all].
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    memory: Option<u64>,
+    /// What --churn writes, as a multiple of the live data [default: 10].
+    #[arg(long, value_name = "N", requires = "churn")]
+    factor: Option<u64>,
+    /// Hold no snapshot while --churn writes.
+    #[arg(long, requires = "churn")]
+    no_snapshot: bool,
+    /// Records loaded before anything is measured [default: 1000000, churn 4 times --memory].
+    #[arg(long, value_name = "N")]
+    records: Option<u64>,
     #[arg(long, value_name = "BYTES", default_value_t = 24)]
     key_bytes: usize,
     #[arg(long, value_name = "BYTES", default_value_t = 100)]
@@ -50,16 +73,17 @@ pub(crate) struct BenchArgs {
     /// Choose records so in every phase; by default uniform, and zipfian for YCSB.
     #[arg(long, value_name = "KIND")]
     distribution: Option<DistributionArg>,
-    /// Measured seconds of each phase [default: 3, or 5 with --pairs].
+    /// Measured seconds of each phase [default: 3, with --pairs 5, larger-than-cache 10].
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
-    /// Seconds before each phase that do not count.
-    #[arg(long, value_name = "S", default_value_t = 1)]
-    warmup: u64,
+    /// Seconds before each phase that do not count [default: 1, larger-than-cache 10].
+    #[arg(long, value_name = "S")]
+    warmup: Option<u64>,
     /// Start this many operations a second over all clients, answered or not.
     #[arg(long, value_name = "OPS")]
     rate: Option<u64>,
-    /// Measure commits against the disk in N alternating pairs (11 or more make a ratio).
+    /// Measure commits, or cold reads, against the disk in N alternating pairs (11 or more make
+    /// a ratio).
     #[arg(long, value_name = "N")]
     pairs: Option<usize>,
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -102,6 +126,8 @@ enum MixArg {
     A,
     B,
     C,
+    D,
+    E,
     F,
     None,
 }
@@ -112,6 +138,17 @@ fn parse_clients(argument: &str) -> Result<ClientsArg, String> {
     }
     let expected = |_| "expected a number of clients, `shards` or `handle`".to_owned();
     argument.parse().map(ClientsArg::Count).map_err(expected)
+}
+
+/// A number of bytes, with or without `KiB`, `MiB` or `GiB`.
+fn parse_bytes(argument: &str) -> Result<u64, String> {
+    let units = [("GiB", 1u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("", 1)];
+    let unit = units.iter().find(|(name, _)| argument.ends_with(name));
+    let (name, unit) = unit.unwrap_or(&("", 1));
+    let number = argument[..argument.len() - name.len()].trim().parse::<u64>().ok();
+    number
+        .and_then(|number| number.checked_mul(*unit))
+        .ok_or_else(|| "expected bytes, as in 1048576, 512MiB or 5GiB".to_owned())
 }
 
 pub(crate) fn run(args: &BenchArgs) -> Outcome {
@@ -138,25 +175,63 @@ pub(crate) fn run(args: &BenchArgs) -> Outcome {
 impl BenchArgs {
     fn plan(&self) -> Plan {
         let default = Plan::default();
-        let seconds_default =
-            if self.pairs.is_some() { PAIR_SECONDS_DEFAULT } else { SECONDS_DEFAULT };
+        let mode = self.mode();
+        let shape = Shape { key_len_bytes: self.key_bytes, value_len_bytes: self.value_bytes };
+        let seconds = self.seconds.unwrap_or(match (mode, self.pairs) {
+            (_, Some(_)) => PAIR_SECONDS_DEFAULT,
+            (Mode::LargerThanCache, None) => limits::LARGE_SECONDS_DEFAULT,
+            (Mode::Phases | Mode::Churn { .. }, None) => SECONDS_DEFAULT,
+        });
+        let (warmup_default, clients_default) = match mode {
+            Mode::Phases => (WARMUP_DEFAULT, default.clients),
+            Mode::Churn { .. } => (WARMUP_DEFAULT, limits::CHURN_CLIENTS_DEFAULT),
+            Mode::LargerThanCache => {
+                (limits::LARGE_WARMUP_SECONDS_DEFAULT, limits::LARGE_CLIENTS_DEFAULT)
+            }
+        };
         Plan {
+            mode,
             dir: self.dir.clone(),
             keep: self.keep,
             shards: self.shards,
             driver: self.driver.into(),
-            clients: self.client_count().unwrap_or(default.clients),
+            clients: self.client_count().unwrap_or(clients_default),
             clients_on: self.client_place().unwrap_or(default.clients_on),
-            records: self.records,
-            shape: Shape { key_len_bytes: self.key_bytes, value_len_bytes: self.value_bytes },
+            records: self.records(mode, shape).unwrap_or(default.records),
+            shape,
             distribution: self.distribution.map(Into::into),
             mixes: self.workload.iter().filter_map(|mix| mix.mix()).collect(),
-            warmup: Duration::from_secs(self.warmup),
-            measured: Duration::from_secs(self.seconds.unwrap_or(seconds_default)),
+            warmup: Duration::from_secs(self.warmup.unwrap_or(warmup_default)),
+            measured: Duration::from_secs(seconds),
             rate_per_s: self.rate,
             pairs: self.pairs,
             seed: self.seed,
+            memory_bytes: self.memory,
         }
+    }
+
+    fn mode(&self) -> Mode {
+        if self.larger_than_cache {
+            return Mode::LargerThanCache;
+        }
+        if self.churn {
+            let factor = self.factor.unwrap_or(CHURN_FACTOR_DEFAULT);
+            return Mode::Churn { factor, snapshot: !self.no_snapshot };
+        }
+        Mode::Phases
+    }
+
+    /// What was asked for, or what the mode makes of bytes.
+    fn records(&self, mode: Mode, shape: Shape) -> Option<u64> {
+        let bytes = match mode {
+            Mode::Phases => return self.records,
+            Mode::LargerThanCache => self.data_bytes.unwrap_or(limits::LARGE_DATA_BYTES_DEFAULT),
+            Mode::Churn { .. } => {
+                let memory = self.memory.unwrap_or(limits::CHURN_MEMORY_BYTES_DEFAULT);
+                memory.saturating_mul(limits::CHURN_LIVE_PER_MEMORY)
+            }
+        };
+        Some(self.records.unwrap_or(Plan::records_of(shape, bytes)))
     }
 
     /// The last number that `--clients` names.
@@ -210,6 +285,8 @@ impl MixArg {
             MixArg::A => Some(Mix::A),
             MixArg::B => Some(Mix::B),
             MixArg::C => Some(Mix::C),
+            MixArg::D => Some(Mix::D),
+            MixArg::E => Some(Mix::E),
             MixArg::F => Some(Mix::F),
             MixArg::None => None,
         }

@@ -9,6 +9,7 @@ use clap::error::ErrorKind;
 
 const EXIT_FAILURE: u8 = 1;
 const EXIT_USAGE: u8 = 2;
+const EXIT_PROBLEMS: u8 = 3;
 const EXIT_INTERRUPTED: u8 = 130;
 
 /// Why a command did not do what was asked.
@@ -18,6 +19,8 @@ pub(crate) enum Failure {
     Work(String),
     /// The command line asks for something that cannot be.
     Usage(String),
+    /// The work was done, and found damage; all of it has been printed.
+    Problems(String),
     /// Somebody stopped it; what was found until then has been printed.
     Interrupted,
     /// Nobody reads the output any more, which is nobody's mistake.
@@ -33,11 +36,21 @@ impl Failure {
         Failure::Usage(reason.to_string())
     }
 
+    /// What a look into a store comes to: nothing, or the number of problems that were printed.
+    pub(crate) fn for_problems(count: usize, place: impl Display) -> Result<(), Failure> {
+        match count {
+            0 => Ok(()),
+            1 => Err(Failure::Problems(format!("{place}: 1 problem found"))),
+            _ => Err(Failure::Problems(format!("{place}: {count} problems found"))),
+        }
+    }
+
     /// Prints the line and gives the code.
     pub(crate) fn report(self) -> ExitCode {
         let (text, code) = match self {
             Failure::Work(text) => (text, EXIT_FAILURE),
             Failure::Usage(text) => (text, EXIT_USAGE),
+            Failure::Problems(text) => (text, EXIT_PROBLEMS),
             Failure::Interrupted => ("interrupted".to_owned(), EXIT_INTERRUPTED),
             Failure::ReaderGone => return ExitCode::SUCCESS,
         };

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use sombra::{Isolation, KeyRange, Keyspace, OpenMode, Routing};
+use sombra::{KeyRange, Keyspace, OpenMode, Routing};
 
 use crate::Outcome;
 use crate::failure::Failure;
 use crate::output::{stdout, write_json_line};
-use crate::store::OpenStore;
+use crate::store::{NewStoreArgs, OpenStore};
 use crate::text::Notation;
 
 #[derive(Subcommand)]
@@ -53,6 +53,8 @@ pub(crate) struct PutArgs {
     /// Make the store, and the keyspace (one tablet, in key order), if they are not there.
     #[arg(long)]
     create: bool,
+    #[command(flatten)]
+    new_store: NewStoreArgs,
 }
 
 #[derive(Args)]
@@ -121,8 +123,11 @@ fn put(args: &PutArgs) -> Outcome {
     let key = args.at.key()?;
     let place = &args.at.place;
     let value = place.notation().parse("VALUE", &args.value)?;
+    if args.new_store.is_given() && !args.create {
+        return Err(Failure::usage("--page-size: expected --create beside it"));
+    }
     let mode = if args.create { OpenMode::CreateIfMissing } else { OpenMode::MustExist };
-    let store = OpenStore::open(&place.store, mode)?;
+    let store = OpenStore::open_to_write(&place.store, mode, &args.new_store)?;
     let written = keyspace_to_write(&store, &place.keyspace, args.create).and_then(|keyspace| {
         let put = store.db.put(&keyspace, &key, value);
         store.runtime.block_on(put).map(drop).map_err(Failure::work)
@@ -163,7 +168,7 @@ async fn print_rows(
     keyspace: &Keyspace,
     range: KeyRange,
 ) -> Outcome {
-    let snapshot = store.db.begin(Isolation::Snapshot).map_err(Failure::work)?;
+    let snapshot = store.db.snapshot().map_err(Failure::work)?;
     let mut scan = snapshot.scan(keyspace, range);
     let mut out = stdout();
     let notation = args.place.notation();

@@ -1,14 +1,19 @@
 //! The `sombra` command: one file for each subcommand, all of them thin.
 
 mod bench;
+mod check;
 mod dump;
+mod export;
 mod failure;
+mod import;
 mod interrupt;
 mod kv;
 mod output;
+mod space;
 mod stat;
 mod store;
 mod text;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -16,10 +21,12 @@ use clap::{Parser, Subcommand};
 
 use failure::Failure;
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 the work failed or what was asked for is not \
-                          there, 2 the command line is wrong, 130 interrupted.";
+const EXIT_CODES: &str = "Exit codes: 0 done, and nothing wrong was found; 1 the work failed or \
+                          what was asked for is not there; 2 the command line is wrong; \
+                          3 problems were found in the store; 130 interrupted.";
 
-/// A transactional storage engine: measure it, look into a store, read and write keys.
+/// A transactional storage engine: measure it, check and look into a store, copy its rows out
+/// and in, read and write keys.
 #[derive(Parser)]
 #[command(name = "sombra", version, after_help = EXIT_CODES)]
 struct Cli {
@@ -41,6 +48,18 @@ enum Command {
     /// Show what a store's files say, without changing them.
     #[command(subcommand, after_help = EXIT_CODES)]
     Dump(dump::DumpCommand),
+    /// Check a closed store: every page of every tree, the space maps, the root table, the log.
+    #[command(after_help = EXIT_CODES)]
+    Check(check::CheckArgs),
+    /// Show where a closed store's bytes are, and what holds the ones that are not in use.
+    #[command(after_help = EXIT_CODES)]
+    Space(space::SpaceArgs),
+    /// Write everything a store holds at one moment into a file, checksummed and in order.
+    #[command(after_help = EXIT_CODES)]
+    Export(export::ExportArgs),
+    /// Bring an export into a store; after an interruption, go on where it stopped.
+    #[command(after_help = EXIT_CODES)]
+    Import(import::ImportArgs),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +69,10 @@ fn main() -> ExitCode {
             Command::Kv(command) => kv::run(&command),
             Command::Stat(args) => stat::run(&args),
             Command::Dump(command) => dump::run(&command),
+            Command::Check(args) => check::run(&args),
+            Command::Space(args) => space::run(&args),
+            Command::Export(args) => export::run(&args),
+            Command::Import(args) => import::run(&args),
         },
         Err(error) => failure::from_clap(&error),
     };

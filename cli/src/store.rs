@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use sombra::{Db, Keyspace, OpenError, OpenMode, Options};
 use sombra_runtime::{Runtime, RuntimeOptions};
 
@@ -14,6 +16,38 @@ pub(crate) fn start_runtime() -> Outcome<Runtime> {
     Runtime::start(options).map_err(Failure::work)
 }
 
+fn options(mode: OpenMode) -> Options {
+    // The counters' file is for owners that stay.
+    Options { open_mode: mode, metrics_file: false, ..Options::default() }
+}
+
+/// What counts only when the command makes the store.
+#[derive(Args)]
+pub(crate) struct NewStoreArgs {
+    /// Size of the new store's pages in bytes; a store that is there keeps its own.
+    #[arg(long, value_name = "BYTES", value_parser = page_sizes())]
+    page_size: Option<String>,
+}
+
+fn page_sizes() -> PossibleValuesParser {
+    PossibleValuesParser::new(["4096", "8192", "16384", "32768"])
+}
+
+impl NewStoreArgs {
+    /// Whether anything was asked for.
+    pub(crate) fn is_given(&self) -> bool {
+        self.page_size.is_some()
+    }
+
+    fn apply(&self, options: &mut Options) -> Outcome {
+        if let Some(size) = &self.page_size {
+            let reason = |error| Failure::usage(format!("--page-size: {error}"));
+            options.page_size_bytes = size.parse().map_err(reason)?;
+        }
+        Ok(())
+    }
+}
+
 /// A store, and the runtime that it lives on.
 pub(crate) struct OpenStore {
     pub(crate) runtime: Runtime,
@@ -23,9 +57,11 @@ pub(crate) struct OpenStore {
 impl OpenStore {
     /// Opens a store, with the engine's own error for callers that treat some of them.
     pub(crate) fn try_open(path: &Path, mode: OpenMode) -> Outcome<Result<OpenStore, OpenError>> {
+        OpenStore::try_open_with(path, options(mode))
+    }
+
+    fn try_open_with(path: &Path, options: Options) -> Outcome<Result<OpenStore, OpenError>> {
         let runtime = start_runtime()?;
-        // The counters' file is for owners that stay.
-        let options = Options { open_mode: mode, metrics_file: false, ..Options::default() };
         match runtime.block_on(Db::open(&runtime, path, options)) {
             Ok(db) => Ok(Ok(OpenStore { runtime, db })),
             Err(error) => {
@@ -37,6 +73,17 @@ impl OpenStore {
 
     pub(crate) fn open(path: &Path, mode: OpenMode) -> Outcome<OpenStore> {
         OpenStore::try_open(path, mode)?.map_err(Failure::work)
+    }
+
+    /// Opens a store, or makes one as the command line says where `mode` allows it.
+    pub(crate) fn open_to_write(
+        path: &Path,
+        mode: OpenMode,
+        new_store: &NewStoreArgs,
+    ) -> Outcome<OpenStore> {
+        let mut options = options(mode);
+        new_store.apply(&mut options)?;
+        OpenStore::try_open_with(path, options)?.map_err(Failure::work)
     }
 
     /// The keyspace, or an error that says which ones there are.

@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use sombra::Routing;
+
 use crate::Outcome;
 use crate::failure::Failure;
 
@@ -35,6 +37,20 @@ impl Notation {
         match self {
             Notation::Plain => show_plain(bytes),
             Notation::Hex => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+}
+
+/// How a keyspace spreads its keys, in words.
+pub(crate) fn show_routing(routing: &Routing, notation: Notation) -> String {
+    match routing {
+        Routing::Range { boundaries } if boundaries.is_empty() => "range, 1 tablet".to_owned(),
+        Routing::Range { boundaries } => {
+            let shown: Vec<_> = boundaries.iter().map(|key| notation.show(key)).collect();
+            format!("range, {} tablets, split at [{}]", boundaries.len() + 1, shown.join(", "))
+        }
+        Routing::Hash { prefix_len_bytes, tablets } => {
+            format!("hash of the first {prefix_len_bytes} bytes, {tablets} tablets")
         }
     }
 }

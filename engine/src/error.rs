@@ -44,6 +44,9 @@ pub enum OpenError {
          that is whole; this build has no repair command yet"
     )]
     Damaged { path: PathBuf, offset: u64, reason: &'static str, expected: String, found: String },
+    /// The data file is not what the store needs. Caller: restore it from a copy.
+    #[error("{reason}")]
+    DataFile { reason: String },
     /// A valid block with a record that makes no sense: corruption, never the end of the log.
     #[error("{path}: record at LSN {lsn}: {source}")]
     Record { path: PathBuf, lsn: Lsn, source: RecordError },
@@ -89,6 +92,15 @@ pub enum ReadError {
     /// Caller: end some snapshots, then try again.
     #[error("expected at most {expected} open snapshots, found all of them in use")]
     TooManySnapshots { expected: usize },
+    /// The snapshot held up too much, or passed its age limit. Caller: begin a new one.
+    #[error("the snapshot at LSN {snapshot} is too old: what it reads was given up")]
+    SnapshotTooOld { snapshot: Lsn },
+    /// A page is damaged. Other keys go on being served. Caller: restore, or repair.
+    #[error("{place}: expected {expected}, found {found}")]
+    Damaged { place: String, expected: String, found: String },
+    /// The device failed to read a page. Caller: try again, or look at the device.
+    #[error("{place}: {reason}")]
+    Device { place: String, reason: String },
     #[error("the store stopped: {reason}")]
     Poisoned { reason: String },
     #[error("the store is closed")]
@@ -125,9 +137,16 @@ pub enum CommitError {
     /// Nothing happened. Caller: raise `log_bytes_max`.
     #[error("log: expected at most {expected} bytes of segments, found {found}")]
     LogFull { expected: u64, found: u64 },
-    /// Nothing happened. Caller: free disk space; the store goes on when there is some.
-    #[error("disk: no room for the next log segment of {needed} bytes: {reason}")]
+    /// Nothing happened. Caller: free disk space, raise `data_bytes_max`, or delete; the store
+    /// goes on when there is room.
+    #[error("disk: no room for {needed} bytes: {reason}")]
     DiskFull { needed: u64, reason: String },
+    /// Nothing happened. Caller: run the transaction again on a new snapshot.
+    #[error("the transaction's snapshot at LSN {snapshot} is too old: it was given up")]
+    SnapshotTooOld { snapshot: Lsn },
+    /// Nothing happened. A page that merging these keys needs is damaged. Caller: restore.
+    #[error("damaged: {reason}")]
+    Damaged { reason: String },
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error("keyspace {name:?} was dropped")]
@@ -147,7 +166,7 @@ impl CommitError {
     /// Whether running the same transaction again on a new snapshot can help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, CommitError::Conflict { .. })
+        matches!(self, CommitError::Conflict { .. } | CommitError::SnapshotTooOld { .. })
     }
 }
 
@@ -192,6 +211,9 @@ pub enum KeyspaceError {
     NameLength { expected: usize, found: usize },
     #[error("expected at most {expected} keyspaces, found that many")]
     TooMany { expected: usize },
+    /// Dropping a keyspace, or fewer tablets, makes it fit.
+    #[error("the root table has no room for the rows of {tablets} more tablets")]
+    TableFull { tablets: u32 },
     #[error(transparent)]
     Option(#[from] OptionError),
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! Words and numbers: the identifiers that every layer compares. Knows no bytes on disk.
 
 use std::fmt;
+use std::ops::Bound;
 
 /// Position in the log's payload stream; a commit's LSN is the END of its record. Never reused.
 ///
@@ -56,6 +57,25 @@ impl KeyspaceId {
 pub struct TabletId {
     pub keyspace: KeyspaceId,
     pub index: u32,
+}
+
+/// Which way a range is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Direction {
+    /// Ascending keys.
+    Forward,
+    /// Descending keys.
+    Reverse,
+}
+
+impl Direction {
+    /// Where a walk of this direction begins and ends.
+    pub(crate) fn ends<K>(self, (from, to): (Bound<K>, Bound<K>)) -> (Bound<K>, Bound<K>) {
+        match self {
+            Direction::Forward => (from, to),
+            Direction::Reverse => (to, from),
+        }
+    }
 }
 
 /// A page of the data file, counted in pages of the store's page size from its start. Page 0

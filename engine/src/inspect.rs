@@ -1,18 +1,32 @@
-//! Looking at a store that nobody has open: the superblock and the log, read only.
+//! Looking at a store that nobody has open: superblock, log, pages, root table, space; and the
+//! check of all of it. Read only.
 //!
 //! Takes the lock first, so that nothing is read while somebody writes it.
+
+mod page;
+mod root;
+mod space;
 
 use std::path::{Path, PathBuf};
 
 use futures_channel::oneshot;
 use sombra_runtime::{Runtime, Shard, ShardId, TaskClass, TaskSpec};
 
+use crate::check;
 use crate::error::OpenError;
 use crate::format::log_record::Record;
 use crate::format::superblock::{Superblock, SuperblockCopy, SuperblockError};
 use crate::ids::{KeyspaceId, Lsn};
-use crate::options::Routing;
-use crate::recovery::{self, ReplaySink, SegmentFiles};
+use crate::options::{Options, Routing};
+use crate::recovery::{self, ReplaySink};
+use crate::volume::Volume;
+
+pub use crate::check::{CheckProblem, CheckReport, CheckedTablet};
+pub use page::{InnerChild, LeafRow, PageContent, PageReport, PageUsage, RowValue, page};
+pub use root::{RootCopyState, RootReport, RootSlot, root};
+pub use space::{
+    DataSpace, ExtentReport, LogHolder, LogSpace, OlderRoot, SpaceReport, TabletSpaceReport, space,
+};
 
 /// Both copies of a superblock as they were read.
 #[derive(Clone, Debug)]
@@ -72,6 +86,25 @@ pub async fn superblock(runtime: &Runtime, dir: &Path) -> Result<SuperblockRepor
     .await
 }
 
+/// Checks the closed store in `dir`: every tree (order, fences, fill, counts, checksums), the
+/// space maps, the root table, the log. Writes nothing. `progress` is told how many tablets of
+/// how many are done.
+///
+/// # Errors
+/// The store cannot be looked at. Whatever else is wrong is a problem in the report.
+pub async fn check(
+    runtime: &Runtime,
+    dir: &Path,
+    progress: impl FnMut(usize, usize) + Send + 'static,
+) -> Result<CheckReport, OpenError> {
+    let dir = dir.to_owned();
+    on_shard(runtime, async move |shard: &Shard| {
+        let _lock = lock(shard, &dir).await?;
+        check::check(shard, &dir, progress).await
+    })
+    .await
+}
+
 /// Hands the records of the log in `dir` with an LSN above `after` to `visit`, in LSN order.
 ///
 /// # Errors
@@ -87,10 +120,11 @@ pub async fn log(
         let _lock = lock(shard, &dir).await?;
         let file = recovery::open_file(shard, &dir.join(recovery::SUPERBLOCK_FILE)).await?;
         let picked = recovery::read_superblock(shard, &dir, &file).await?;
-        let wal_dir = dir.join(recovery::WAL_DIR);
-        let files = SegmentFiles::look(shard, &wal_dir, &picked.superblock).await?;
         let mut sink = Visitor { after: after.unwrap_or(Lsn::ZERO), visit };
-        let log = recovery::replay(shard, &picked.superblock, &files, &mut sink).await?;
+        let superblock = &picked.superblock;
+        let data = recovery::look_at_data(shard, &dir, superblock, &Options::default()).await?;
+        let marks = data.map_or(recovery::RootMarks::NONE, |data| data.marks);
+        let log = recovery::replay_log(shard, &dir, superblock, marks, &mut sink).await?;
         Ok(LogSummary {
             records: log.records,
             end: log.end,
@@ -109,6 +143,19 @@ async fn lock(shard: &Shard, dir: &Path) -> Result<sombra_runtime::FileLock, Ope
         return Err(OpenError::Missing { path: dir.to_owned(), found });
     }
     recovery::take_lock(shard, dir).await
+}
+
+/// The superblock in force and the data file, of which nothing is believed yet.
+async fn opened_volume(shard: &Shard, dir: &Path) -> Result<(Superblock, Volume), OpenError> {
+    let file = recovery::open_file(shard, &dir.join(recovery::SUPERBLOCK_FILE)).await?;
+    let picked = recovery::read_superblock(shard, dir, &file).await?;
+    let volume = recovery::open_volume(shard, dir, &picked.superblock).await?;
+    let volume = volume.ok_or_else(|| {
+        let path = dir.join(recovery::DATA_FILE);
+        let reason = "expected a data file, found a store that has only a log";
+        OpenError::DataFile { reason: format!("{}: {reason}", path.display()) }
+    })?;
+    Ok((picked.superblock, volume))
 }
 
 async fn on_shard<T, F>(runtime: &Runtime, f: F) -> Result<T, OpenError>

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sombra_runtime::ShardId;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::ids::{KeyspaceId, TabletId};
+use crate::ids::{Incarnation, KeyspaceId, Lsn, TabletId};
 use crate::options::Routing;
 
 #[cfg(test)]
@@ -24,11 +24,28 @@ pub(crate) struct KeyspaceDef {
     pub(crate) id: KeyspaceId,
     pub(crate) name: String,
     pub(crate) routing: Routing,
+    /// Where the log says so; its tablets hold nothing at or below.
+    pub(crate) created_lsn: Lsn,
 }
 
-/// A named set of keys; a cheap handle that names it to every operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keyspace(Arc<KeyspaceDef>);
+/// A named set of keys; a cheap handle that names it to every operation. It stays valid when the
+/// store is opened again.
+#[derive(Clone, Debug)]
+pub struct Keyspace {
+    def: Arc<KeyspaceDef>,
+    /// By tablet; empty: tablets go round the shards.
+    owners: Arc<[ShardId]>,
+    /// The opening for which `owners` holds.
+    opening: Incarnation,
+}
+
+impl PartialEq for Keyspace {
+    fn eq(&self, other: &Keyspace) -> bool {
+        self.def == other.def
+    }
+}
+
+impl Eq for Keyspace {}
 
 /// Where a key lives: its tablet, and the key as the tablet's window orders it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,29 +56,54 @@ pub(crate) struct Place {
 
 impl Keyspace {
     pub(crate) fn new(def: KeyspaceDef) -> Keyspace {
-        Keyspace(Arc::new(def))
+        Keyspace::placed(def, Vec::new())
+    }
+
+    /// A keyspace whose tablets lie on these shards, by index.
+    pub(crate) fn placed(def: KeyspaceDef, owners: Vec<ShardId>) -> Keyspace {
+        assert!(owners.is_empty() || owners.len() == def.routing.tablet_count());
+        Keyspace { def: Arc::new(def), owners: owners.into(), opening: Incarnation::new(0) }
+    }
+
+    /// Says for which opening the placement holds.
+    pub(crate) fn at_opening(self, opening: Incarnation) -> Keyspace {
+        Keyspace { opening, ..self }
+    }
+
+    pub(crate) fn opening(&self) -> Incarnation {
+        self.opening
+    }
+
+    /// The owner of a tablet (INV-1) during the handle's opening.
+    pub(crate) fn owner(&self, tablet: TabletId, shard_count: usize) -> ShardId {
+        let owner = self.owners.get(tablet.index as usize);
+        owner.copied().unwrap_or_else(|| in_turn(tablet, shard_count))
     }
 
     /// The name it was made with.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.def.name
     }
 
     /// The id that log records carry.
     #[must_use]
     pub fn id(&self) -> KeyspaceId {
-        self.0.id
+        self.def.id
+    }
+
+    pub(crate) fn created_lsn(&self) -> Lsn {
+        self.def.created_lsn
     }
 
     /// How it spreads its keys.
     #[must_use]
     pub fn routing(&self) -> &Routing {
-        &self.0.routing
+        &self.def.routing
     }
 
     pub(crate) fn tablet_count(&self) -> u32 {
-        self.0.routing.tablet_count() as u32
+        self.def.routing.tablet_count() as u32
     }
 
     pub(crate) fn tablets(&self) -> impl Iterator<Item = TabletId> + '_ {
@@ -70,7 +112,7 @@ impl Keyspace {
 
     /// Bytes of the window key that precede the caller's key.
     pub(crate) fn key_offset(&self) -> usize {
-        match self.0.routing {
+        match self.def.routing {
             Routing::Range { .. } => 0,
             Routing::Hash { .. } => HASH_BYTES,
         }
@@ -79,7 +121,7 @@ impl Keyspace {
     /// The tablet of `key` and the key its window orders it by. Cost: one hash, or O(log n)
     /// comparisons with the boundaries.
     pub(crate) fn place(&self, key: &[u8]) -> Place {
-        let (index, window_key) = match &self.0.routing {
+        let (index, window_key) = match &self.def.routing {
             Routing::Range { boundaries } => {
                 (self.range_index(boundaries, key), Bytes::copy_from_slice(key))
             }
@@ -100,7 +142,7 @@ impl Keyspace {
 
     /// The window prefix under which all keys with `prefix` lie, when one tablet holds them all.
     pub(crate) fn prefix_place(&self, prefix: &[u8]) -> Option<Place> {
-        match &self.0.routing {
+        match &self.def.routing {
             Routing::Hash { prefix_len_bytes, .. } => {
                 (prefix.len() >= usize::from(*prefix_len_bytes)).then(|| self.place(prefix))
             }
@@ -110,7 +152,7 @@ impl Keyspace {
 
     /// The tablets that keys in `[from, to)` may lie in (`Range` only; all of them for `Hash`).
     pub(crate) fn tablets_between(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> (u32, u32) {
-        match &self.0.routing {
+        match &self.def.routing {
             Routing::Range { boundaries } => {
                 let first = from.map_or(0, |key| self.range_index(boundaries, key));
                 let last =
@@ -158,6 +200,16 @@ impl Router {
         self.by_id.len()
     }
 
+    /// The highest id that was given.
+    pub(crate) fn last_id(&self) -> KeyspaceId {
+        KeyspaceId::new(self.last_id)
+    }
+
+    /// Ids up to this one were given before.
+    pub(crate) fn note_last_id(&mut self, last_id: u32) {
+        self.last_id = self.last_id.max(last_id);
+    }
+
     /// The id of the next keyspace; ids of dropped ones are never given again.
     pub(crate) fn next_id(&self) -> KeyspaceId {
         KeyspaceId::new(self.last_id + 1)
@@ -168,13 +220,49 @@ impl Router {
         self.by_id.insert(keyspace.id(), keyspace);
     }
 
+    /// Says for which opening the placement of all keyspaces holds.
+    pub(crate) fn at_opening(mut self, opening: Incarnation) -> Router {
+        self.by_id.values_mut().for_each(|keyspace| keyspace.opening = opening);
+        self
+    }
+
     pub(crate) fn remove(&mut self, id: KeyspaceId) {
         self.by_id.remove(&id);
     }
 }
 
-/// The owner of a tablet: tablets go round the shards.
-pub(crate) fn shard_of(tablet: TabletId, shard_count: usize) -> ShardId {
+/// The owner of a tablet of a new keyspace: tablets go round the shards.
+fn in_turn(tablet: TabletId, shard_count: usize) -> ShardId {
     let turn = u64::from(tablet.keyspace.as_u32()) + u64::from(tablet.index);
     ShardId::new((turn % shard_count as u64) as u16)
+}
+
+/// Keyspaces whose tablets are placed by size: the largest tablet first, each to the shard that
+/// has least so far.
+pub(crate) fn place_by_size(loaded: &[LoadedKeyspace], shard_count: usize) -> Vec<Keyspace> {
+    let mut sizes: Vec<(u64, usize, usize)> = Vec::new();
+    for (at, keyspace) in loaded.iter().enumerate() {
+        let tablets = keyspace.live_pages.iter().enumerate();
+        sizes.extend(tablets.map(|(index, &pages)| (pages, at, index)));
+    }
+    sizes.sort_unstable_by(|a, b| b.0.cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    let mut owners: Vec<Vec<ShardId>> =
+        loaded.iter().map(|keyspace| vec![ShardId::new(0); keyspace.live_pages.len()]).collect();
+    let mut load = vec![(0_u64, 0_u32); shard_count];
+    for (pages, at, index) in sizes {
+        let least = (0..shard_count).min_by_key(|&shard| load[shard]).unwrap_or(0);
+        load[least].0 += pages;
+        load[least].1 += 1;
+        owners[at][index] = ShardId::new(least as u16);
+    }
+    let placed = loaded.iter().zip(owners);
+    placed.map(|(keyspace, owners)| Keyspace::placed(keyspace.def.clone(), owners)).collect()
+}
+
+/// A keyspace as the root table has it.
+#[derive(Clone, Debug)]
+pub(crate) struct LoadedKeyspace {
+    pub(crate) def: KeyspaceDef,
+    /// Pages in use, by tablet.
+    pub(crate) live_pages: Vec<u64>,
 }

@@ -45,7 +45,9 @@
 //! | 8 | keyspace tablet | routing; one tablet's reads and writes |
 //! | 9 | txn | what a transaction buffers |
 //! | 10 | commit | validate, reserve, apply, settle, acknowledge |
+//! | 11 | merge | freeze, rebuild, publish, release; pacing |
 //! | 12 | recovery | lock, superblock, replay, a fresh segment and its link |
+//! | 13 | check | every tree, its space, the log: offline |
 //! | 14 | shard metrics | owns tablets, serves requests, services |
 //! | 15 | inspect db | public API |
 
@@ -53,6 +55,7 @@
 
 mod btree;
 mod cache;
+mod check;
 mod commit;
 mod db;
 mod error;
@@ -62,6 +65,7 @@ pub mod inspect;
 mod keyspace;
 pub mod limits;
 mod memory;
+mod merge;
 mod metrics;
 mod mvcc;
 mod options;

@@ -4,7 +4,7 @@
 /// Longest key. A key is 1 to this many bytes.
 pub const KEY_BYTES_MAX: usize = 1024;
 /// Longest value. A value may be empty.
-pub const VALUE_BYTES_MAX: usize = 1 << 20;
+pub const VALUE_BYTES_MAX: usize = 16 << 20;
 /// Longest keyspace name.
 pub const KEYSPACE_NAME_BYTES_MAX: usize = 255;
 /// Keyspaces that exist at once.
@@ -16,14 +16,17 @@ pub const TABLETS_PER_KEYSPACE_DEFAULT: u32 = 16;
 /// Longest prefix that a hash keyspace may route by.
 pub const PREFIX_BYTES_MAX: usize = KEY_BYTES_MAX;
 
-/// Largest log record: half of the log ring, so that one transaction never waits for itself.
-pub const RECORD_BYTES_MAX: usize = 4 << 20;
+/// Largest log record. A store's own bound is half of its log ring, so that one transaction never
+/// waits for itself: less than this when the memory budget is small.
+pub const RECORD_BYTES_MAX: usize = 17 << 20;
 /// Writes of one transaction.
 pub const TRANSACTION_OPS_MAX: usize = 1 << 17;
-/// Blocks of the shared log ring: the largest record takes at most half of it.
-pub const LOG_RING_BLOCKS: usize = 2112;
+/// Blocks of the shared log ring: one byte in `LOG_RING_SHARE` of the memory budget, within these.
+pub const LOG_RING_BLOCKS_MIN: usize = 264;
+pub const LOG_RING_BLOCKS_MAX: usize = 8848;
+pub const LOG_RING_SHARE: u64 = 12;
 /// Log writes in flight at once.
-pub const LOG_FLIGHTS_MAX: usize = 2;
+pub const LOG_FLIGHTS_MAX: usize = 4;
 /// Waiting bytes from which a second log write may start while one is in flight.
 pub const LOG_SECOND_FLIGHT_BYTES_MIN: u64 = 3 << 10;
 /// Blocks of one log write: 512 KiB, above which the kernel hands requests to a worker thread.
@@ -36,6 +39,10 @@ pub const SEGMENT_BYTES_DEFAULT: u64 = 64 << 20;
 pub const SEGMENT_NUMBER_MAX: u64 = (1 << 33) - 1;
 /// Bytes zero-written at a time while a segment is prepared.
 pub const SEGMENT_ZERO_STEP_BYTES: u64 = 4 << 20;
+/// Above this part of `log_bytes_max`, in percent, the tablets that pin the log are merged at once.
+pub const LOG_SOFT_PERCENT: u64 = 25;
+/// Truncated segments that are kept for use; further ones are removed.
+pub const LOG_SPARE_SEGMENTS: usize = 2;
 /// Default bound of the log's space on disk; commits beyond it get `LogFull`.
 pub const LOG_BYTES_MAX_DEFAULT: u64 = 16 << 30;
 /// Links between incarnations that one superblock copy holds.
@@ -70,8 +77,11 @@ pub const SCAN_PAGE_LOOKED_AT_MAX: usize = 4096;
 /// Superseded versions that one write or one tidy-up removes at most.
 pub const GARBAGE_STEP_MAX: usize = 256;
 
-/// Default memory budget of a store: windows and queues.
+/// Default memory budget of a store: windows, cache, log ring and queues.
 pub const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
+/// Shares of the memory budget in percent; the rest is for the log ring, merges and queues.
+pub const MEMORY_WINDOWS_PERCENT: u64 = 50;
+pub const MEMORY_CACHE_PERCENT: u64 = 40;
 /// Smallest memory budget that can be opened.
 pub const MEMORY_BYTES_MIN: u64 = 16 << 20;
 /// Bytes that the first version of a key costs in a window beside key and value.
@@ -81,10 +91,51 @@ pub const WINDOW_ENTRY_OVERHEAD_BYTES: u64 =
 pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// Requests that a shard takes from one queue before it lets other tasks run.
 pub const REQUESTS_PER_TURN_MAX: usize = 64;
+/// Reads of a shard after which its cache's counters are shown anew; merges show them too.
+pub const READS_PER_CACHE_REPORT: u64 = 256;
 /// Changes of the set of keyspaces that wait at once.
 pub const CATALOG_CHANGES_MAX: usize = 64;
 /// Interval at which a closing store looks whether its commits are settled.
 pub const DRAIN_POLL_US: u64 = 200;
+/// Default bound of the data file in bytes: as much as the file system gives.
+pub const DATA_BYTES_MAX_DEFAULT: u64 = u64::MAX;
+/// Age at which a read-write transaction is ended, in milliseconds, unless told otherwise.
+pub const TRANSACTION_AGE_MS_DEFAULT: u64 = 10 * 60 * 1000;
+/// Windows are merged while they take more than this part of their share, in percent.
+pub const MERGE_ABOVE_PERCENT: u64 = 30;
+/// A window larger than this is merged.
+pub const WINDOW_BYTES_MAX: u64 = 64 << 20;
+/// Keys and bytes that a merge hands to the tree at once.
+pub const MERGE_BATCH_KEYS: usize = 1024;
+pub const MERGE_BATCH_BYTES: usize = 1 << 20;
+/// Bytes of new pages after which a merge publishes what it has.
+pub const MERGE_SLICE_BYTES: u64 = 16 << 20;
+/// A slice is at most this part of what windows may take, so that a small store gives back pages
+/// of older roots as it merges.
+pub const MERGE_SLICE_SHARE: u64 = 8;
+/// Largest write of a merge, and how many of them are in flight.
+pub const MERGE_WRITE_BYTES: usize = 256 << 10;
+pub const MERGE_WRITES_IN_FLIGHT: usize = 2;
+/// Interval at which shards look for laggards and for snapshots that are too old.
+pub const MERGE_TICK_MS: u64 = 250;
+/// Roots that wait for the publisher.
+pub const PUBLISH_REQUESTS_MAX: usize = 64;
+/// Empty extents that a tablet keeps.
+pub const EXTENTS_KEPT: usize = 2;
+/// Leaves that a range read fetches ahead.
+pub const SCAN_PREFETCH_PAGES: usize = 8;
+/// Part of the windows' share, in percent, that views may hold before the oldest snapshot ends:
+/// what all windows may have grown to when the last of them is merged for the first time.
+pub const VIEWS_PERCENT_MAX: u64 = 60;
+/// Part of the windows' share, in percent, above which views are cut down to what their snapshots
+/// read; those of snapshots that are younger than this wait, as most of them end soon.
+pub const VIEWS_REDUCE_PERCENT: u64 = 10;
+pub const VIEW_REDUCE_AGE_MS: u64 = 50;
+/// Snapshots of one view for which that is tried, and keys looked at in one step of it.
+pub const VIEW_REDUCE_SNAPSHOTS_MAX: usize = 16;
+pub const VIEW_REDUCE_STEP_KEYS: usize = 256;
+/// Views of one tablet before the oldest snapshot ends.
+pub const VIEWS_PER_TABLET_MAX: usize = 64;
 /// Attempts of `Db::run` before the conflict is handed to the caller.
 pub const RUN_ATTEMPTS_MAX: u32 = 64;
 /// First pause of `Db::run` after a conflict, in microseconds; it doubles this often.
@@ -101,21 +152,25 @@ pub const PAGE_SIZE_BYTES_DEFAULT: u32 = 4 << 10;
 /// Unit in which the data file is given to tablets.
 pub const EXTENT_BYTES: u64 = 256 << 10;
 
-const _: () = assert!(2 * RECORD_BYTES_MAX <= LOG_RING_BLOCKS * 4032);
+const _: () = assert!(2 * RECORD_BYTES_MAX <= LOG_RING_BLOCKS_MAX * 4032);
+const _: () = assert!(VALUE_BYTES_MAX + 2 * KEY_BYTES_MAX < RECORD_BYTES_MAX);
 
 /// Slots of the root table; each is one page of 4,096 bytes in two copies.
 pub const ROOT_SLOTS: u32 = 256;
 /// Longest lower boundary of a tablet: a routing hash and a key.
 pub const BOUNDARY_BYTES_MAX: usize = 8 + KEY_BYTES_MAX;
-/// Step in which the data file grows and shrinks, and free space kept ahead of need. A store
-/// whose `data_bytes_max` is small takes `data_bytes_max / GROWTH_STEPS_MIN`, whole extents.
+/// Step in which the data file grows and shrinks, and free space kept ahead of need: a quarter
+/// of the file, between these bounds. A store whose `data_bytes_max` is small takes
+/// `data_bytes_max / GROWTH_STEPS_MIN`, whole extents.
 pub const GROWTH_STEP_BYTES: u64 = 16 << 20;
+pub const GROWTH_STEP_BYTES_MIN: u64 = 1 << 20;
 pub const GROWTH_STEPS_MIN: u64 = 16;
 /// Bytes zero-written at a time while the data file grows.
 pub const GROWTH_ZERO_STEP_BYTES: u64 = 4 << 20;
-/// Space that only merges and deletes use once the data file cannot grow; at most an eighth of
-/// `data_bytes_max`.
+/// Space that only merges and deletes use once the data file cannot grow: a quarter of the file
+/// between these bounds, at most an eighth of `data_bytes_max`.
 pub const DATA_RESERVE_BYTES: u64 = 8 << 20;
+pub const DATA_RESERVE_BYTES_MIN: u64 = 4 << 20;
 /// Smallest bound of the data file: the root table and room for a few tablets.
 pub const DATA_BYTES_MIN: u64 = 16 << 20;
 /// Fragmented extents that one search for a run of pages looks at.
@@ -176,3 +231,5 @@ pub const REBUILD_TURN_ENTRIES: usize = 4096;
 pub const REBUILD_TURN_NODES: usize = 256;
 /// Missing pages that a rebuild names at once.
 pub const REBUILD_NEED_PAGES_MAX: usize = 128;
+const _: () = assert!(2 * RECORD_BYTES_MAX <= LOG_RING_BLOCKS_MAX * 4032);
+const _: () = assert!(VALUE_BYTES_MAX + 2 * KEY_BYTES_MAX < RECORD_BYTES_MAX);

@@ -2,29 +2,44 @@
 
 use sombra_runtime::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes that windows may take, and what they take.
+use crate::limits;
+
+/// Bytes that windows may take of the store's memory, and what they take.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
-    max_bytes: u64,
+    windows_max_bytes: u64,
+    total_bytes: u64,
     used_bytes: AtomicU64,
 }
 
 impl MemoryBudget {
-    pub(crate) fn new(max_bytes: u64) -> MemoryBudget {
-        MemoryBudget { max_bytes, used_bytes: AtomicU64::new(0) }
+    pub(crate) fn new(total_bytes: u64) -> MemoryBudget {
+        let windows_max_bytes = total_bytes / 100 * limits::MEMORY_WINDOWS_PERCENT;
+        MemoryBudget { windows_max_bytes, total_bytes, used_bytes: AtomicU64::new(0) }
+    }
+
+    /// What the page caches of all shards may take.
+    pub(crate) fn cache_max_bytes(&self) -> u64 {
+        self.total_bytes / 100 * limits::MEMORY_CACHE_PERCENT
+    }
+
+    /// What replay may fill: nothing else of the store takes memory yet.
+    pub(crate) fn replay_max_bytes(&self) -> u64 {
+        self.total_bytes
     }
 
     /// Charges `bytes`, or tells what is used when they do not fit.
     pub(crate) fn try_charge(&self, bytes: u64) -> Result<(), u64> {
         let before = self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > self.max_bytes {
+        if before + bytes > self.windows_max_bytes {
             self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(before);
         }
         Ok(())
     }
 
-    /// Charges what is already logged; replay checks the budget after each chunk of the log.
+    /// Charges what is there already: replay checks the budget after each chunk of the log, the
+    /// keys of merged windows are bounded by ending old snapshots.
     pub(crate) fn charge_unbounded(&self, bytes: u64) {
         self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -38,7 +53,8 @@ impl MemoryBudget {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
+    /// The windows' share.
     pub(crate) fn max_bytes(&self) -> u64 {
-        self.max_bytes
+        self.windows_max_bytes
     }
 }

@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use sombra_runtime::sync::atomic::{AtomicU64, Ordering};
 use sombra_runtime::{IoClass, ShardIoMetrics};
 
-use crate::commit::ShardCounters;
+use crate::commit::{DataWork, ShardCounters};
 use crate::shard::StoreShared;
 
 const QUANTILES: [(f64, &str); 3] = [(0.5, "0.5"), (0.99, "0.99"), (0.999, "0.999")];
@@ -42,6 +42,7 @@ impl Metrics {
         let mut metrics = Metrics::default();
         metrics.add_log(shared);
         metrics.add_transactions(shared);
+        metrics.add_trees(shared);
         metrics.add_latencies(shared);
         metrics.add_io(&shared.runtime.metrics());
         metrics
@@ -95,6 +96,13 @@ impl Metrics {
         let unflushed = log.ring().tail().saturating_sub(log.ring().durable());
         self.gauge("sombra_wal_unflushed_bytes", unflushed as f64, "Reserved, not yet durable.");
         let segments = log.segments();
+        let recycled = segments.recycled_total();
+        self.counter("sombra_wal_recycled_segments_total", recycled, "Segments taken again.");
+        let preparing = f64::from(u8::from(segments.is_preparing()));
+        let help = "1 while a segment is being made, taken again or removed.";
+        self.gauge("sombra_wal_segment_preparing", preparing, help);
+        let lag = log.ring().tail().saturating_sub(segments.floor().as_u64());
+        self.gauge("sombra_log_replay_lag_bytes", lag as f64, "Log that an opening would replay.");
         self.gauge("sombra_wal_segments", segments.count() as f64, "Segments open for writing.");
         self.gauge("sombra_wal_disk_bytes", segments.used_bytes() as f64, "Segments on disk.");
         self.gauge("sombra_wal_durability_method", 1.0, "The method in use.");
@@ -133,12 +141,55 @@ impl Metrics {
         self.gauge("sombra_poisoned", poisoned, "1 when the store has stopped.");
     }
 
+    fn add_trees(&mut self, shared: &StoreShared) {
+        let core = &shared.core;
+        let sum = |of: fn(&ShardCounters) -> &AtomicU64| {
+            core.counters.iter().map(|shard| of(shard).load(Ordering::Relaxed)).sum::<u64>()
+        };
+        let page_bytes = core.volume.page_size_bytes() as u64;
+        self.counter("sombra_merges_total", sum(|c| &c.merges), "Windows merged into trees.");
+        let merging = core.running(DataWork::Merge) as f64;
+        self.gauge("sombra_merges_running", merging, "Windows that are being merged.");
+        let publishing = core.running(DataWork::Publication) as f64;
+        let help = "1 while root pages are being written.";
+        self.gauge("sombra_root_publications_running", publishing, help);
+        let writes = core.roots.writes_total();
+        self.counter("sombra_root_writes_total", writes, "Root pages made durable.");
+        let windows = sum(|c| &c.window_bytes) as f64;
+        self.gauge("sombra_merge_backlog_bytes", windows, "Window bytes not yet in trees.");
+        self.counter("sombra_cache_hits_total", sum(|c| &c.cache_hits), "Pages found in memory.");
+        let misses = sum(|c| &c.cache_misses);
+        self.counter("sombra_cache_misses_total", misses, "Pages that had to be read.");
+        let evictions = sum(|c| &c.cache_evictions);
+        self.counter("sombra_cache_evictions_total", evictions, "Pages dropped to make room.");
+        self.gauge("sombra_cache_bytes", sum(|c| &c.cache_bytes) as f64, "Resident pages.");
+        self.gauge("sombra_data_file_bytes", core.volume.len_bytes() as f64, "Data file's length.");
+        let free = u64::from(core.volume.free_extents()) * crate::limits::EXTENT_BYTES;
+        self.gauge("sombra_data_free_bytes", free as f64, "Extents that no tablet has.");
+        let live = sum(|c| &c.live_pages) * page_bytes;
+        self.gauge("sombra_data_live_bytes", live as f64, "Pages that newest roots reach.");
+        let waiting = sum(|c| &c.waiting_pages) * page_bytes;
+        let help = "Pages that only older roots reach.";
+        self.gauge("sombra_data_waiting_bytes", waiting as f64, help);
+        self.gauge("sombra_gc_debt_bytes", waiting as f64, "Pages that wait for their release.");
+        let views = sum(|c| &c.views_kept) as f64;
+        self.gauge("sombra_views_kept", views, "Older roots and windows kept for snapshots.");
+        let kept = sum(|c| &c.kept_bytes) as f64;
+        self.gauge("sombra_views_kept_bytes", kept, "Memory that only old snapshots need.");
+        let ended = core.registry.ended_total();
+        self.counter("sombra_snapshots_ended_total", ended, "Snapshots ended as too old.");
+        let stuck = f64::from(u8::from(core.is_merge_stuck()));
+        self.gauge("sombra_merge_stuck", stuck, "1 while merges wait for room in the data file.");
+    }
+
     fn add_latencies(&mut self, shared: &StoreShared) {
         let counters = &shared.core.counters;
         let commit = merged(counters.iter().map(|shard| &shard.commit_latency_ns));
         self.add_histogram(LatencyNames::COMMIT, &commit);
         let flush = merged(counters.iter().map(|shard| &shard.flush_latency_ns));
         self.add_histogram(LatencyNames::FLUSH, &flush);
+        let merge = merged(counters.iter().map(|shard| &shard.merge_duration_ns));
+        self.add_histogram(LatencyNames::MERGE, &merge);
     }
 
     fn add_histogram(&mut self, names: LatencyNames, histogram: &Histogram<u64>) {
@@ -182,6 +233,11 @@ impl LatencyNames {
         quantile: "sombra_wal_flush_latency_seconds",
         count: "sombra_wal_flush_latency_seconds_count",
         help: "One log write, until it is durable.",
+    };
+    const MERGE: LatencyNames = LatencyNames {
+        quantile: "sombra_merge_duration_seconds",
+        count: "sombra_merge_duration_seconds_count",
+        help: "One window's merge into its tree, from its freeze on.",
     };
 }
 

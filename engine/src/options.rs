@@ -1,12 +1,29 @@
 //! What a caller chooses: store options, isolation, durability, routing. Knows no I/O.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use crate::limits;
 
 /// How to open a store. Start from `Options::default()` and change what differs.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Budget of the windows, in bytes. Commits beyond it get `MemoryFull`; reads go on.
+    /// Memory of the whole store in bytes: windows (half of it), page cache, log ring, queues. A
+    /// commit that finds the windows full waits while they are being merged, and gets
+    /// `MemoryFull` when they cannot be.
     pub memory_bytes: u64,
+    /// Size of the data file's pages in bytes: 4, 8, 16 or 32 KiB; counts only when a store is
+    /// made.
+    pub page_size_bytes: u32,
+    /// Bound of the data file in bytes. Commits beyond it get `DiskFull`; reads and deletes go on.
+    pub data_bytes_max: u64,
+    /// A raw block device that holds the pages instead of a file; counts only when a store is
+    /// made. What was on it is lost.
+    pub device: Option<PathBuf>,
+    /// Age at which a snapshot ends and its next read gets `SnapshotTooOld`. `None`: none.
+    pub snapshot_age_max: Option<Duration>,
+    /// The same for read-write transactions, whose keys must be remembered. `None`: none.
+    pub transaction_age_max: Option<Duration>,
     /// Size of a log segment in bytes, a multiple of 4,096; counts only when a store is made.
     pub segment_bytes: u64,
     /// Bound of the log's space on disk in bytes. Commits beyond it get `LogFull`; reads go on.
@@ -23,6 +40,11 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             memory_bytes: limits::MEMORY_BYTES_DEFAULT,
+            page_size_bytes: limits::PAGE_SIZE_BYTES_DEFAULT,
+            data_bytes_max: limits::DATA_BYTES_MAX_DEFAULT,
+            device: None,
+            snapshot_age_max: None,
+            transaction_age_max: Some(Duration::from_millis(limits::TRANSACTION_AGE_MS_DEFAULT)),
             segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
             log_bytes_max: limits::LOG_BYTES_MAX_DEFAULT,
             open_mode: OpenMode::CreateIfMissing,
@@ -58,6 +80,19 @@ impl Options {
         if !bounds.contains(&self.segment_bytes) || !self.segment_bytes.is_multiple_of(4096) {
             let expected = format!("a multiple of 4096 in {bounds:?}");
             return refuse("segment_bytes", expected, self.segment_bytes);
+        }
+        let sizes = limits::PAGE_SIZE_BYTES_MIN..=limits::PAGE_SIZE_BYTES_MAX;
+        if !sizes.contains(&self.page_size_bytes) || !self.page_size_bytes.is_power_of_two() {
+            let expected = format!("a power of two in {sizes:?}");
+            return refuse("page_size_bytes", expected, self.page_size_bytes.into());
+        }
+        if self.data_bytes_max < limits::DATA_BYTES_MIN {
+            let expected = format!("at least {} bytes", limits::DATA_BYTES_MIN);
+            return refuse("data_bytes_max", expected, self.data_bytes_max);
+        }
+        if let Some(device) = self.device.as_ref().filter(|device| !device.is_absolute()) {
+            let (expected, found) = ("an absolute path".to_owned(), device.display().to_string());
+            return Err(OptionError { field: "device", expected, found });
         }
         if self.log_bytes_max < 2 * self.segment_bytes {
             let expected = format!("at least two segments ({} bytes)", 2 * self.segment_bytes);
@@ -142,6 +177,25 @@ impl Routing {
     /// Tablets in key order, split at the given keys (ascending, not empty).
     pub fn range_split<K: Into<Vec<u8>>>(boundaries: impl IntoIterator<Item = K>) -> Routing {
         Routing::Range { boundaries: boundaries.into_iter().map(Into::into).collect() }
+    }
+
+    /// Up to `tablets` tablets in key order that hold about equally many keys of `sample`, which
+    /// stands for those to come; its order does not matter. A sample with fewer distinct keys
+    /// gives fewer tablets.
+    pub fn range_sampled<K: Into<Vec<u8>>>(
+        sample: impl IntoIterator<Item = K>,
+        tablets: u32,
+    ) -> Routing {
+        let mut keys: Vec<Vec<u8>> = sample.into_iter().map(Into::into).collect();
+        keys.sort_unstable();
+        let tablets = tablets.max(1) as usize;
+        let mut boundaries: Vec<Vec<u8>> = (1..tablets)
+            .filter_map(|part| keys.get(keys.len() * part / tablets).cloned())
+            .collect();
+        boundaries.dedup();
+        // Nothing of the sample lies below its first key, nor any key below the empty one.
+        boundaries.retain(|key| Some(key) != keys.first() && !key.is_empty());
+        Routing::Range { boundaries }
     }
 
     /// Evenly spread tablets; rows that share the first `prefix_len_bytes` bytes lie together.

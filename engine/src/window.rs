@@ -7,8 +7,6 @@
 //! A hash table answers for single keys, a B+tree for ranges; keys and small values lie in
 //! arenas that go with the window.
 
-#![allow(dead_code, unused_imports, reason = "wired in by the next change")]
-
 use std::fmt;
 use std::ops::Bound;
 
@@ -38,11 +36,10 @@ pub(crate) use cursor::{CursorStep, WindowCursor, WindowRow};
 use garbage::GarbageQueue;
 use hash::Tag;
 pub(crate) use key_index::KeyIndex;
-pub(crate) use keys::Direction;
 use keys::KeyTable;
+#[cfg(test)]
 pub(crate) use newest::NewestVersion;
 pub(crate) use prune::PruneView;
-pub(crate) use versions::ValueRef;
 use versions::Versions;
 
 /// What a window says of a key at a snapshot.
@@ -228,12 +225,13 @@ impl Window {
 
     /// Rows of a range at `snapshot` in `direction`, up to the page bounds of `limits`.
     #[must_use]
+    #[cfg(test)]
     pub(crate) fn range(
         &self,
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
         snapshot: Lsn,
-        direction: Direction,
+        direction: crate::ids::Direction,
     ) -> RangePage {
         let mut page = RangePage::default();
         let mut page_bytes = 0;
@@ -258,6 +256,7 @@ impl Window {
     /// A key of the range whose newest version is above `snapshot`: the first one. Cost: nothing
     /// when the window is older, else one cache line for each key up to the one that is found.
     #[must_use]
+    #[cfg(test)]
     pub(crate) fn has_newer(
         &self,
         from: Bound<&[u8]>,
@@ -290,12 +289,14 @@ impl Window {
 
     /// The lowest LSN that was ever added.
     #[must_use]
+    #[cfg(test)]
     pub(crate) fn first_lsn(&self) -> Option<Lsn> {
         (!self.is_empty()).then_some(self.first_lsn)
     }
 
     /// The highest LSN that was ever added.
     #[must_use]
+    #[cfg(test)]
     pub(crate) fn newest_lsn_of_all(&self) -> Option<Lsn> {
         (!self.is_empty()).then_some(self.newest_lsn)
     }

@@ -22,6 +22,13 @@ pub const SNAPSHOTS_HELD_MAX: usize = 3;
 pub const CLIENTS_MAX: u64 = 12;
 /// Size of a log segment: the smallest, so that runs cross many.
 pub const SEGMENT_BYTES: u64 = 1 << 20;
+/// Snapshots that a comparison after reopening tries, each ended by a store that needs room.
+pub const OBSERVATIONS_TRIED_MAX: u32 = 20;
+/// Data pages that rot at the end of a seed, and newest root copies that rot at once.
+pub const ROTTEN_PAGES_MAX: u64 = 40;
+pub const ROTTEN_ROOTS_MAX: usize = 3;
+/// Keys that are written after data pages rotted.
+pub const WRITES_AFTER_ROT: u32 = 40;
 /// Bounds that a store is opened with: so tight that runs reach them, and so ample that none does.
 pub const MEMORY_BYTES_TIGHT: u64 = 16 << 20;
 pub const MEMORY_BYTES_AMPLE: u64 = 256 << 20;

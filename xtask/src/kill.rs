@@ -11,6 +11,8 @@ mod writer;
 
 use crate::{Failure, workspace::Workspace};
 use life::{Life, Plan};
+use sombra::inspect;
+use sombra_runtime::{Runtime, RuntimeOptions};
 use sombra_sim::random::Random;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +29,11 @@ const LIVES_PER_STORE: u32 = 12;
 /// Lives per counted round after which the machine is too slow for this test.
 const LIVES_PER_ROUND_MAX: u32 = 5;
 const WRITERS: u16 = 12;
+/// What a writer says it is at.
+const WORKING: &str = "working";
+const MERGE: &str = "merge";
+const PUBLICATION: &str = "publication";
+const SEGMENT_SWITCH: &str = "segment-switch";
 
 #[derive(clap::Args)]
 pub(crate) struct KillArguments {
@@ -124,6 +131,7 @@ impl KillTest<'_> {
     fn store(&mut self, path: &Path) -> Result<(), Failure> {
         let mut history = sombra_sim::model::History::default();
         let mut pending = Pending::default();
+        let mut was_open = false;
         for number in 1..=LIVES_PER_STORE {
             let enough = self.totals.counted + u64::from(pending.counts())
                 >= u64::from(self.arguments.rounds);
@@ -134,6 +142,11 @@ impl KillTest<'_> {
             self.judge(&life, &mut history, &mut pending)?;
             self.totals.end_of_life(&life, plan.kill_after.is_some());
             self.learn(&life);
+            was_open |= life.observation.is_some();
+            if was_open {
+                check(path).map_err(|error| format!("life {}: {error}", self.life))?;
+                self.totals.checked();
+            }
             if last {
                 break;
             }
@@ -204,6 +217,20 @@ impl KillTest<'_> {
             let rate = life.acknowledged as f64 / worked.as_secs_f64().max(0.001);
             self.rate = blend(self.rate, rate).max(50.0);
         }
+    }
+}
+
+/// Checks a store that nobody has open, every tree and the log: what a kill left must be whole
+/// before recovery has looked at it.
+fn check(path: &Path) -> Result<(), Failure> {
+    let options = RuntimeOptions { shards: 1, pin: false, ..RuntimeOptions::default() };
+    let runtime = Runtime::start(options).map_err(|error| format!("checker: {error}"))?;
+    let report = runtime.block_on(inspect::check(&runtime, path, |_, _| ()));
+    runtime.shutdown();
+    let report = report.map_err(|error| format!("checker: {error}"))?;
+    match report.problems.as_slice() {
+        [] => Ok(()),
+        [first, ..] => Err(format!("checker: {first} ({} problems)", report.problems.len())),
     }
 }
 

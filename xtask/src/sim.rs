@@ -3,7 +3,7 @@
 
 use crate::Failure;
 use nix::sys::resource::{UsageWho, getrusage};
-use sombra_sim::seeds::{RangeReport, SeedOptions, SeedReport, run_seed};
+use sombra_sim::seeds::{Load, RangeReport, SeedOptions, SeedReport, run_seed};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +23,9 @@ pub(crate) struct SimArguments {
     /// Negative control: flushes do nothing; passes only if commits are found lost
     #[arg(long)]
     flush_suppressed: bool,
+    /// What every seed strains instead of what it draws: ample, log, memory, data, churn
+    #[arg(long)]
+    load: Option<Load>,
     /// Seeds that run at the same time
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
     jobs: u32,
@@ -39,8 +42,11 @@ impl SimArguments {
 }
 
 pub(crate) fn run(arguments: &SimArguments) -> Result<(), Failure> {
-    let options =
-        SeedOptions { flush_suppressed: arguments.flush_suppressed, ..SeedOptions::default() };
+    let options = SeedOptions {
+        flush_suppressed: arguments.flush_suppressed,
+        load: arguments.load,
+        ..SeedOptions::default()
+    };
     let seeds = arguments.range();
     let begun = Instant::now();
     let mut report = run_all(&seeds, &options, arguments.jobs, arguments.seed.is_some());

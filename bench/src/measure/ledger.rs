@@ -1,8 +1,9 @@
 //! The ledger of acknowledged writes: what the store must still hold after the run.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use crate::limits::{LEDGER_PIECE_RECORDS, RECORDS_MAX};
 use crate::workload::WriteTag;
 
 /// What is known of one record.
@@ -28,23 +29,45 @@ pub enum Verdict {
     Foreign,
 }
 
-/// Remembers, for each record, the newest acknowledged write.
+/// Remembers, for each record that it follows, the newest acknowledged write.
 ///
 /// Of two acknowledged writes of one record, the one with the higher log position is the newer:
-/// the log's order is the order of commits. 32 bytes a record, however many writes there are.
+/// the log's order is the order of commits. 32 bytes a followed record, however many writes
+/// there are, in pieces that are made when the first of their records is written.
 #[derive(Debug)]
 pub struct Ledger {
-    slots: Vec<Mutex<LedgerSlot>>,
+    pieces: Vec<OnceLock<Piece>>,
+    stride: u64,
     acknowledged: AtomicU64,
     writers: AtomicU32,
 }
 
+type Piece = Box<[Mutex<LedgerSlot>]>;
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger::following(1)
+    }
+}
+
 impl Ledger {
-    /// A ledger for records `0..record_count`.
+    /// A ledger that follows every `stride`-th record and only counts the writes of others.
     #[must_use]
-    pub fn new(record_count: u64) -> Ledger {
-        let slots = (0..record_count).map(|_| Mutex::default()).collect();
-        Ledger { slots, acknowledged: AtomicU64::new(0), writers: AtomicU32::new(1) }
+    pub fn following(stride: u64) -> Ledger {
+        assert!(stride > 0, "a ledger that follows no record judges nothing");
+        let pieces = (0..RECORDS_MAX.div_ceil(LEDGER_PIECE_RECORDS)).map(|_| OnceLock::new());
+        Ledger {
+            pieces: pieces.collect(),
+            stride,
+            acknowledged: AtomicU64::new(0),
+            writers: AtomicU32::new(1),
+        }
+    }
+
+    /// Every how-manieth record is followed.
+    #[must_use]
+    pub fn stride(&self) -> u64 {
+        self.stride
     }
 
     /// A number that no other writer of the run has.
@@ -74,17 +97,13 @@ impl Ledger {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Records of the run.
-    #[must_use]
-    pub fn record_count(&self) -> u64 {
-        self.slots.len() as u64
-    }
-
-    /// Judges what was read back: `None` is an absent record, `Some(None)` a value that is no
+    /// Judges what was read back of a followed record: `None` is an absent record, `Some(None)` a
+    /// value that is no
     /// intact value of this record.
     #[must_use]
     pub fn judge(&self, record: u64, found: Option<Option<WriteTag>>) -> Verdict {
-        let slot = self.with_slot(record, |slot| *slot);
+        assert!(record.is_multiple_of(self.stride), "record {record} is not followed");
+        let slot = self.with_slot(record, |slot| *slot).unwrap_or_default();
         match (slot.newest, found) {
             (None, None) => Verdict::Untouched,
             (Some(_), None) => Verdict::Missing,
@@ -95,10 +114,17 @@ impl Ledger {
         }
     }
 
-    fn with_slot<T>(&self, record: u64, change: impl FnOnce(&mut LedgerSlot) -> T) -> T {
-        let slot = &self.slots[record as usize];
+    /// `None` of a record that is not followed.
+    fn with_slot<T>(&self, record: u64, change: impl FnOnce(&mut LedgerSlot) -> T) -> Option<T> {
+        if !record.is_multiple_of(self.stride) {
+            return None;
+        }
+        let index = record / self.stride;
+        let piece = self.pieces[(index / LEDGER_PIECE_RECORDS) as usize]
+            .get_or_init(|| (0..LEDGER_PIECE_RECORDS).map(|_| Mutex::default()).collect());
+        let slot = &piece[(index % LEDGER_PIECE_RECORDS) as usize];
         // Held for a few instructions and never across an await; a panic elsewhere leaves the
         // slot whole, so a poisoned lock says nothing about it.
-        change(&mut slot.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(change(&mut slot.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }

@@ -1,5 +1,6 @@
 //! What is recorded while clients run, and what is made of it.
 
+mod curve;
 mod latency;
 mod ledger;
 mod pace;
@@ -9,6 +10,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use curve::{Curve, Spread, evenly};
 pub use latency::{Latency, Recorder};
 pub use ledger::{Ledger, LedgerSlot, Verdict};
 pub use pace::Pace;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Ledger, Pace, Recorder, Verdict, median, ratio_of_pairs};
+use super::{Curve, Ledger, Pace, Recorder, Spread, Verdict, evenly, median, ratio_of_pairs};
 use crate::random::Random;
 use crate::workload::WriteTag;
 
@@ -104,7 +104,7 @@ fn tag(sequence: u64) -> WriteTag {
 
 #[test]
 fn ledger_expects_the_write_with_the_highest_position_whatever_order_they_come_in() {
-    let ledger = Ledger::new(2);
+    let ledger = Ledger::default();
     ledger.acknowledge(0, tag(2), 200);
     ledger.acknowledge(0, tag(1), 100);
     assert_eq!(ledger.acknowledged(), 2);
@@ -116,7 +116,7 @@ fn ledger_expects_the_write_with_the_highest_position_whatever_order_they_come_i
 
 #[test]
 fn ledger_accepts_both_outcomes_of_a_write_in_doubt() {
-    let ledger = Ledger::new(1);
+    let ledger = Ledger::default();
     ledger.acknowledge(0, tag(1), 100);
     ledger.doubt(0, tag(2));
     assert_eq!(ledger.judge(0, Some(Some(tag(1)))), Verdict::Present);
@@ -126,7 +126,50 @@ fn ledger_accepts_both_outcomes_of_a_write_in_doubt() {
 
 #[test]
 fn ledger_finds_a_value_that_nobody_wrote() {
-    let ledger = Ledger::new(1);
+    let ledger = Ledger::default();
     assert_eq!(ledger.judge(0, None), Verdict::Untouched);
     assert_eq!(ledger.judge(0, Some(Some(tag(1)))), Verdict::Foreign);
+}
+
+#[test]
+fn ledger_that_follows_every_third_record_counts_all_and_judges_those() {
+    let ledger = Ledger::following(3);
+    for record in 0..50_000 {
+        ledger.acknowledge(record, tag(record), record + 1);
+    }
+    ledger.doubt(1, tag(1));
+    assert_eq!(ledger.acknowledged(), 50_000);
+    for record in (0..50_000).step_by(3) {
+        assert_eq!(ledger.judge(record, Some(Some(tag(record)))), Verdict::Present);
+    }
+    assert_eq!(ledger.judge(49_998, Some(Some(tag(1)))), Verdict::Missing);
+    assert_eq!(ledger.judge(60_000, None), Verdict::Untouched);
+}
+
+#[test]
+fn curve_stays_bounded_and_evenly_spaced_however_much_it_is_offered() {
+    let mut curve = Curve::new(10);
+    for sample in 0..1_000u64 {
+        curve.push(sample);
+    }
+    let points = curve.into_points();
+    assert!((5..=10).contains(&points.len()), "{points:?}");
+    let step = points[1] - points[0];
+    assert!(points.windows(2).all(|pair| pair[1] - pair[0] == step), "{points:?}");
+    assert_eq!(points[0], 0);
+}
+
+#[test]
+fn evenly_shows_both_ends_and_never_more_than_wanted() {
+    let points: Vec<_> = (0..100).collect();
+    assert_eq!(evenly(&points, 4), [&0, &33, &66, &99]);
+    assert_eq!(evenly(&points[..3], 20), [&0, &1, &2]);
+    assert!(evenly::<u8>(&[], 20).is_empty());
+}
+
+#[test]
+fn spread_is_the_ends_and_the_middle() {
+    let spread = Spread::of([3.0, 1.0, 8.0]).unwrap();
+    assert_eq!((spread.min, spread.median, spread.max), (1.0, 3.0, 8.0));
+    assert_eq!(Spread::of([]), None);
 }

@@ -28,6 +28,8 @@ pub(crate) struct ClientsPhase {
     pub(crate) clients: usize,
     pub(crate) on: ClientsOn,
     pub(crate) rate_per_s: Option<u64>,
+    /// Time before anything counts.
+    pub(crate) warmup: Duration,
 }
 
 /// What a phase came to.
@@ -46,15 +48,22 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 impl Session {
     /// Runs a phase and waits for its last client.
     pub(crate) fn run_clients(&self, phase: ClientsPhase) -> Result<ClientsRun, BenchError> {
-        let (warmup, measured) = (self.plan.warmup, self.plan.measured);
+        let (warmup, measured) = (phase.warmup, self.plan.measured);
         self.progress.begin_timed(phase.name, warmup + measured);
+        let (distribution, loaded) = (phase.distribution, self.plan.records);
+        let chooser = if phase.mix.grows() {
+            Chooser::growing(distribution, loaded)
+        } else {
+            Chooser::new(distribution, loaded)
+        };
         let shared = Arc::new(PhaseShared {
             mix: phase.mix,
-            chooser: Chooser::new(phase.distribution, self.plan.records),
+            chooser,
             shape: self.plan.shape,
             window: Window::starting(self.runtime.now(), warmup, measured),
             stop: self.stop.clone(),
             ledger: Arc::clone(&self.ledger),
+            inserts: Arc::clone(&self.inserts),
             at_work: AtomicUsize::new(phase.clients),
         });
         let clients: Vec<_> =

@@ -1,23 +1,21 @@
 //! What the device gives by itself: the reference that the store is measured against.
 
-use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::Duration;
 
 use sombra::DurabilityMethod;
 use sombra_runtime::{DmaBuf, DmaFile, FlushVia, IoBuf, IoClass, OpenHow, Runtime};
-use sombra_runtime::{Shard, ShardId, TaskClass, TaskSpec, WriteMode};
+use sombra_runtime::{Shard, ShardId, WriteMode};
 
 use crate::crowd::{Crowd, on_shard};
 use crate::error::BenchError;
-use crate::limits::{
-    DISK_READ_DEPTH, DISK_UNIT_BYTES, SCRATCH_BYTES, SCRATCH_CHUNK_BYTES, SCRATCH_DEPTH,
-};
+use crate::limits::{DISK_UNIT_BYTES, SCRATCH_BYTES, SCRATCH_CHUNK_BYTES, SCRATCH_DEPTH};
 use crate::measure::{Recorder, Stop, Window};
 use crate::progress::Progress;
 use crate::random::Random;
+
+use super::raw_reads::{RawFile, expect_full};
 
 /// A file that was written fully and read once, on the store's file system.
 #[derive(Clone)]
@@ -51,7 +49,7 @@ pub(crate) struct Stretch {
 }
 
 impl Stretch {
-    fn begin(&self, phase: &str) {
+    pub(crate) fn begin(&self, phase: &str) {
         self.progress.begin_timed(phase, self.warmup + self.measured);
     }
 }
@@ -111,13 +109,8 @@ impl Scratch {
 
     /// Random 4 KiB reads, a fixed number of them in flight on one shard's ring.
     pub(crate) fn random_reads(&self, stretch: &Stretch) -> Result<DiskRun, BenchError> {
-        stretch.begin("random reads");
-        let (file, of_task) = (self.file.clone(), stretch.clone());
-        let shard = ShardId::new(0);
-        let run = on_shard(&self.runtime, shard, &stretch.progress, move |shard| async move {
-            read_at_depth(&shard, &file, of_task).await
-        });
-        run?.map_err(self.failed("random read"))
+        let whole = RawFile::new(&self.runtime, (&self.path, self.file.clone()), 0, SCRATCH_BYTES);
+        whole.random_reads(stretch)
     }
 
     fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> BenchError {
@@ -202,55 +195,6 @@ async fn write_durably(
     owned(written)
 }
 
-async fn read_at_depth(shard: &Shard, file: &DmaFile, stretch: Stretch) -> io::Result<DiskRun> {
-    let window = Window::starting(shard.now(), stretch.warmup, stretch.measured);
-    let recorder = Rc::new(RefCell::new(Recorder::new()));
-    let failure = Rc::new(RefCell::new(None));
-    for reader in 0..DISK_READ_DEPTH as u64 {
-        let (shard_of_task, file, stop) = (shard.clone(), file.clone(), stretch.stop.clone());
-        let (recorder, failure) = (Rc::clone(&recorder), Rc::clone(&failure));
-        let task = async move {
-            let ended = read_stream(&shard_of_task, &file, (window, stop, reader), &recorder);
-            if let Err(error) = ended.await {
-                *failure.borrow_mut() = Some(error);
-            }
-        };
-        shard.spawn(TaskSpec::new("bench-read", TaskClass::Foreground), task);
-    }
-    // Every reader holds the recorder until it has ended.
-    while Rc::strong_count(&recorder) > 1 {
-        shard.sleep(Duration::from_millis(1)).await;
-    }
-    if let Some(error) = failure.take() {
-        return Err(error);
-    }
-    let recorder = recorder.take();
-    Ok(DiskRun { recorder, seconds: window.measured(shard.now()).as_secs_f64() })
-}
-
-async fn read_stream(
-    shard: &Shard,
-    file: &DmaFile,
-    (window, stop, reader): (Window, Stop, u64),
-    recorder: &RefCell<Recorder>,
-) -> io::Result<()> {
-    let mut random = Random::for_client(0xD15C, reader);
-    let mut buffer = shard.alloc_buffer(DISK_UNIT_BYTES);
-    while shard.now() < window.end && !stop.is_requested() {
-        let offset = random.below(UNITS) * DISK_UNIT_BYTES as u64;
-        let started = shard.now();
-        let (returned, found) = shard.read_at(file, IoClass::Read, offset, buffer).await?;
-        expect_full(DISK_UNIT_BYTES, found)?;
-        buffer = returned;
-        let done = shard.now();
-        if window.counts(done) {
-            let ns = done.saturating_since(started).as_nanos() as u64;
-            recorder.borrow_mut().record(ns, ns);
-        }
-    }
-    Ok(())
-}
-
 /// Bytes that no device can store for free, as it may zeros.
 fn noise(len_bytes: usize, seed: u64) -> DmaBuf {
     let mut buffer = DmaBuf::zeroed(len_bytes);
@@ -263,12 +207,4 @@ fn noise(len_bytes: usize, seed: u64) -> DmaBuf {
 
 fn owned(buffer: IoBuf) -> io::Result<DmaBuf> {
     buffer.into_owned().ok_or_else(|| io::Error::other("the write gave another buffer back"))
-}
-
-fn expect_full(expected: usize, found: usize) -> io::Result<()> {
-    if found == expected {
-        return Ok(());
-    }
-    let text = format!("expected {expected} bytes of the scratch file, found {found}");
-    Err(io::Error::new(io::ErrorKind::UnexpectedEof, text))
 }

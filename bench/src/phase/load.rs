@@ -1,12 +1,13 @@
 //! Fills the keyspace: every record once, in durable transactions of many records.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use sombra::{Isolation, TransactionError};
 
-use crate::error::BenchError;
-use crate::limits::{LOAD_BATCH_BYTES_MAX, LOAD_BATCH_RECORDS_MAX};
+use crate::error::{BenchError, is_want_of_room};
+use crate::limits::{LOAD_BATCH_BYTES_MAX, ROOM_ATTEMPTS_MAX, ROOM_PAUSE_US};
 use crate::measure::{Ledger, Stop};
 use crate::progress::Progress;
 use crate::session::{Session, ShardTask};
@@ -35,7 +36,7 @@ pub(crate) fn load(session: &Session) -> Result<LoadFigures, BenchError> {
     let plan = &session.plan;
     let batch_bytes = LOAD_BATCH_BYTES_MAX / plan.shape.record_bytes();
     let loader = Loader {
-        batch_records: batch_bytes.clamp(1, LOAD_BATCH_RECORDS_MAX) as usize,
+        batch_records: batch_bytes.clamp(1, plan.load_batch_records()) as usize,
         ledger: Arc::clone(&session.ledger),
         stop: session.stop.clone(),
         progress: session.progress.clone(),
@@ -62,7 +63,16 @@ impl Loader {
                 return Ok(());
             }
             let length = batch.len() as u64;
-            self.write(&task, batch).await?;
+            let mut attempt = 1;
+            while let Err(error) = self.write(&task, &batch).await {
+                // A load that fills the memory waits for merges, and loses old snapshots to them.
+                let may_pass = error.is_retryable() || is_want_of_room(&error);
+                if !may_pass || attempt >= ROOM_ATTEMPTS_MAX {
+                    return Err(error);
+                }
+                attempt += 1;
+                task.shard.sleep(Duration::from_micros(ROOM_PAUSE_US)).await;
+            }
             self.progress.advance(length);
         }
     }
@@ -70,16 +80,16 @@ impl Loader {
     async fn write(
         &self,
         task: &ShardTask,
-        batch: Vec<(u64, Vec<u8>)>,
+        batch: &[(u64, Vec<u8>)],
     ) -> Result<(), TransactionError> {
         let transaction = task.local.begin(Isolation::Snapshot)?;
-        for (record, key) in &batch {
+        for (record, key) in batch {
             let value = task.shape.value(*record, WriteTag::LOAD);
             transaction.put(&task.keyspace, key, value)?;
         }
         let lsn = transaction.commit().await?.lsn();
         for (record, _) in batch {
-            self.ledger.acknowledge(record, WriteTag::LOAD, lsn.as_u64());
+            self.ledger.acknowledge(*record, WriteTag::LOAD, lsn.as_u64());
         }
         Ok(())
     }

@@ -1,9 +1,18 @@
 //! The phases of a run, each measured by itself.
 
+pub(crate) mod churn;
 pub(crate) mod clients;
 pub(crate) mod disk;
+mod fio;
+pub(crate) mod first_state;
+pub(crate) mod larger;
 pub(crate) mod load;
+mod overwrite;
 pub(crate) mod pairs;
+mod raw_reads;
+pub(crate) mod read_pairs;
+pub(crate) mod reference;
+pub(crate) mod settle;
 pub(crate) mod verify;
 
 #[cfg(test)]

@@ -6,12 +6,13 @@ use sombra::DurabilityMethod;
 use crate::error::BenchError;
 use crate::limits::AA_HALF_WIDTH_MAX;
 use crate::measure::{Ratio, ratio_of_pairs};
-use crate::phase::disk::{DiskRun, Scratch, Stretch};
+use crate::phase::disk::Scratch;
 use crate::report::{CommitFigures, PairRow, PairsFigures};
 use crate::sample::process_cpu;
 use crate::session::Session;
 
 use super::clients::ClientsPhase;
+use super::reference::cpu_us_per_operation;
 
 /// One run of the reference, with the CPU that it took.
 struct Reference {
@@ -64,15 +65,8 @@ fn run_reference(
     let cpu = process_cpu().saturating_sub(before);
     Ok(Reference {
         per_s: run.per_s(),
-        cpu_us: cpu_us_per_write(&run, &stretch, cpu.as_secs_f64()),
+        cpu_us: cpu_us_per_operation(&run, &stretch, cpu.as_secs_f64()),
     })
-}
-
-/// CPU of a write: the process' time over warm-up and measurement, scaled to the measured part.
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-fn cpu_us_per_write(run: &DiskRun, stretch: &Stretch, cpu_seconds: f64) -> f64 {
-    let share = run.seconds / (stretch.warmup.as_secs_f64() + run.seconds).max(f64::MIN_POSITIVE);
-    cpu_seconds * 1e6 * share / run.recorder.count().max(1) as f64
 }
 
 fn summarize(rows: Vec<PairRow>, side_seconds: f64) -> Option<PairsFigures> {
@@ -95,6 +89,6 @@ fn summarize(rows: Vec<PairRow>, side_seconds: f64) -> Option<PairsFigures> {
 
 /// The reference against itself is 1; an interval that reaches further is noise too loud to
 /// measure in.
-fn is_too_wide(itself: &Ratio) -> bool {
+pub(super) fn is_too_wide(itself: &Ratio) -> bool {
     itself.interval_90.half_width(1.0) > AA_HALF_WIDTH_MAX
 }

@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use crate::measure::{Latency, Ratio};
+use crate::phase::churn::ChurnFigures;
 use crate::phase::clients::ClientsRun;
 use crate::phase::disk::DiskRun;
+use crate::phase::larger::LargerFigures;
 use crate::phase::load::LoadFigures;
 use crate::phase::verify::VerifyFigures;
 use crate::plan::{ClientsOn, Plan};
@@ -29,6 +31,8 @@ pub struct Report {
     pub read_beside: Option<ReadFigures>,
     pub ycsb: Vec<MixFigures>,
     pub pairs: Option<PairsFigures>,
+    pub larger_than_cache: Option<LargerFigures>,
+    pub churn: Option<ChurnFigures>,
     pub verify: Option<VerifyFigures>,
     pub ratio: Option<RatioFigures>,
     /// What a reader of the figures must know: clients that ended early, what was cut short.
@@ -44,8 +48,11 @@ impl Report {
         let lost = self.verify.as_ref().is_some_and(|verify| verify.missing + verify.foreign > 0);
         let reads = [&self.read, &self.read_beside].into_iter().flatten();
         let misread = reads.map(|read| read.wrong).sum::<u64>()
-            + self.ycsb.iter().map(|mix| mix.wrong_reads).sum::<u64>();
-        lost || misread > 0
+            + self.ycsb.iter().map(|mix| mix.wrong_reads).sum::<u64>()
+            + self.larger_than_cache.as_ref().map_or(0, LargerFigures::wrong_lookups);
+        let snapshot = self.churn.as_ref().and_then(|churn| churn.snapshot.as_ref());
+        let torn = snapshot.is_some_and(|snapshot| snapshot.wrong > 0);
+        lost || misread > 0 || torn
     }
 }
 
@@ -56,6 +63,8 @@ pub struct WorkloadFacts {
     pub key_bytes: usize,
     pub value_bytes: usize,
     pub shards: usize,
+    /// How keys find their tablets: by hash, or in key order.
+    pub routing: &'static str,
     pub clients_on: ClientsOn,
     pub isolation: &'static str,
     pub durability: &'static str,
@@ -73,6 +82,7 @@ impl WorkloadFacts {
             key_bytes: plan.shape.key_len_bytes,
             value_bytes: plan.shape.value_len_bytes,
             shards: plan.shards,
+            routing: if plan.needs_order() { "range" } else { "hash" },
             clients_on: plan.clients_on,
             isolation: "snapshot",
             durability: "sync",
@@ -225,6 +235,8 @@ pub struct MixFigures {
     pub writes_response: Option<Latency>,
     pub conflicts: u64,
     pub wrong_reads: u64,
+    /// Rows that scans gave back; of mixes with scans, `reads` are scans.
+    pub scanned_rows: u64,
     pub cpu_us_per_operation: f64,
 }
 
@@ -249,6 +261,7 @@ impl MixFigures {
             writes_response: paced.then(|| writes.response()),
             conflicts: run.report.conflicts,
             wrong_reads: run.report.wrong_reads,
+            scanned_rows: run.report.scanned_rows,
             cpu_us_per_operation: cpu_us_per(run, operations),
         }
     }

@@ -1,7 +1,9 @@
 //! What a run reports: figures for machines (`serde`), a table for people.
 
+mod churn_table;
 mod environment;
 mod figures;
+mod larger_table;
 mod table;
 
 #[cfg(test)]

@@ -17,8 +17,14 @@ impl fmt::Display for Report {
         if let Some(pairs) = &self.pairs {
             writeln!(f, "{}", pairs_table(pairs))?;
             write_verdict(f, pairs)?;
-        } else {
+        } else if self.larger_than_cache.is_none() && self.churn.is_none() {
             writeln!(f, "{}", self.phases_table())?;
+        }
+        if let Some(figures) = &self.larger_than_cache {
+            self.write_larger(f, figures)?;
+        }
+        if let Some(figures) = &self.churn {
+            self.write_churn(f, figures)?;
         }
         self.write_commit_facts(f)?;
         if let Some(verify) = &self.verify {
@@ -144,7 +150,8 @@ impl MixFigures {
         table.add_row([name, place, rate(self.per_s)]);
         let share = |operations: u64| operations as f64 / self.seconds.max(f64::MIN_POSITIVE);
         if self.read_operations > 0 {
-            row(table, "  reads", "", share(self.read_operations), &self.reads);
+            let name = if self.mix.needs_order() { "  scans" } else { "  reads" };
+            row(table, name, "", share(self.read_operations), &self.reads);
             response_row(table, self.reads_response.as_ref());
         }
         if self.write_operations > 0 {
@@ -155,16 +162,25 @@ impl MixFigures {
 }
 
 fn pairs_table(pairs: &PairsFigures) -> Table {
+    ratios_table([
+        ("A/A durable writes, against themselves", &pairs.reference_against_itself),
+        ("commits against durable writes", &pairs.commit_against_reference),
+    ])
+}
+
+pub(super) fn ratios_table<'a>(rows: impl IntoIterator<Item = (&'a str, &'a Ratio)>) -> Table {
     let mut table = new_table(&["", "median ratio", "90 % interval", "pairs"]);
-    let mut add = |name: &str, ratio: &Ratio| {
+    for (name, ratio) in rows {
         let interval = format!("{:.3} to {:.3}", ratio.interval_90.low, ratio.interval_90.high);
         let median = format!("{:.3}", ratio.median);
         table.add_row([name.to_owned(), median, interval, ratio.pairs.len().to_string()]);
-    };
-    add("A/A durable writes, against themselves", &pairs.reference_against_itself);
-    add("commits against durable writes", &pairs.commit_against_reference);
+    }
     table
 }
+
+/// Said where the A/A row is too wide for wall-clock ratios.
+pub(super) const UNDECIDED: &str = "undecided: the A/A row is wider than ±10 %, so the wall-clock \
+                                    ratio does not count; what an operation costs does";
 
 fn write_verdict(f: &mut fmt::Formatter<'_>, pairs: &PairsFigures) -> fmt::Result {
     let median = |of: fn(&super::figures::PairRow) -> f64| {
@@ -172,9 +188,7 @@ fn write_verdict(f: &mut fmt::Formatter<'_>, pairs: &PairsFigures) -> fmt::Resul
         crate::measure::median(&values).unwrap_or(f64::NAN)
     };
     if pairs.undecided {
-        let text = "undecided: the A/A row is wider than ±10 %, so the wall-clock ratio does not \
-                    count; what an operation costs does";
-        writeln!(f, "{text}")?;
+        writeln!(f, "{UNDECIDED}")?;
     }
     writeln!(
         f,
@@ -203,7 +217,7 @@ fn write_verification(f: &mut fmt::Formatter<'_>, verify: &VerifyFigures) -> fmt
     verify.examples.iter().try_for_each(|key| writeln!(f, "  not as acknowledged: {key}"))
 }
 
-fn new_table(header: &[&str]) -> Table {
+pub(super) fn new_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(UTF8_BORDERS_ONLY).set_header(header);
     for column in table.column_iter_mut().skip(2) {
@@ -212,7 +226,7 @@ fn new_table(header: &[&str]) -> Table {
     table
 }
 
-fn row(table: &mut Table, name: &str, clients: &str, per_s: f64, latency: &Latency) {
+pub(super) fn row(table: &mut Table, name: &str, clients: &str, per_s: f64, latency: &Latency) {
     let cells = [latency.p50_us, latency.p99_us, latency.p999_us].map(microseconds);
     let [p50, p99, p999] = cells;
     table.add_row([name.to_owned(), clients.to_owned(), rate(per_s), p50, p99, p999]);
@@ -229,16 +243,16 @@ fn clients(number: usize) -> String {
     if number == 1 { "1 client".to_owned() } else { format!("{number} clients") }
 }
 
-fn microseconds(value: f64) -> String {
+pub(super) fn microseconds(value: f64) -> String {
     if value < 100.0 { format!("{value:.1}") } else { count(value as u64) }
 }
 
-fn rate(per_s: f64) -> String {
+pub(super) fn rate(per_s: f64) -> String {
     count(per_s.round() as u64)
 }
 
 /// A number with its thousands apart: `1 234 567`.
-fn count(number: u64) -> String {
+pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut spaced = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

@@ -12,6 +12,8 @@ pub enum Distribution {
     Uniform,
     /// YCSB's scrambled zipfian, constant 0.99: popular records lie scattered over the key space.
     Zipfian,
+    /// YCSB's skewed latest: the newest record is the most popular, by zipfian rank.
+    Latest,
 }
 
 impl Distribution {
@@ -21,6 +23,7 @@ impl Distribution {
         match self {
             Distribution::Uniform => "uniform",
             Distribution::Zipfian => "zipfian",
+            Distribution::Latest => "latest",
         }
     }
 }
@@ -35,25 +38,51 @@ const ZIPFIAN_THETA: f64 = 0.99;
 /// Draws records by one distribution.
 #[derive(Clone, Debug)]
 pub struct Chooser {
-    record_count: u64,
+    /// Records `0..span` are drawn from, those that do not exist yet included.
+    span: u64,
     distribution: Distribution,
-    zipfian: ZipfianRanks,
+    ranks: ZipfianRanks,
 }
+
+/// Part of the loaded records by which a growing set is expected to grow.
+const GROWTH_SHARE: u64 = 8;
+/// Draws of one choice: a draw beyond the records that exist is repeated, one time in nine.
+const DRAWS_MAX: u32 = 64;
 
 impl Chooser {
     /// Chooses among records `0..record_count`.
     #[must_use]
     pub fn new(distribution: Distribution, record_count: u64) -> Chooser {
         assert!(record_count > 0, "there is nothing to choose from");
-        Chooser { record_count, distribution, zipfian: ZipfianRanks::new() }
+        let ranks = match distribution {
+            Distribution::Latest => ZipfianRanks::over(record_count),
+            Distribution::Uniform | Distribution::Zipfian => ZipfianRanks::scrambled(),
+        };
+        Chooser { span: record_count, distribution, ranks }
     }
 
-    /// The next record.
-    pub fn draw(&self, random: &mut Random) -> u64 {
-        match self.distribution {
-            Distribution::Uniform => random.below(self.record_count),
-            Distribution::Zipfian => fnv_hash64(self.zipfian.draw(random)) % self.record_count,
+    /// Chooses among records that `record_count` were loaded of and that grow meanwhile. As in
+    /// YCSB the drawn span is fixed, so that popular records stay popular while others are added.
+    #[must_use]
+    pub fn growing(distribution: Distribution, record_count: u64) -> Chooser {
+        let growth = (record_count / GROWTH_SHARE).max(1);
+        Chooser { span: record_count + growth, ..Chooser::new(distribution, record_count) }
+    }
+
+    /// The next record, of those `0..existing` that exist now.
+    pub fn draw(&self, random: &mut Random, existing: u64) -> u64 {
+        assert!(existing > 0, "there is nothing to choose from");
+        for _ in 0..DRAWS_MAX {
+            let record = match self.distribution {
+                Distribution::Uniform => random.below(self.span),
+                Distribution::Zipfian => fnv_hash64(self.ranks.draw(random)) % self.span,
+                Distribution::Latest => (existing - 1).saturating_sub(self.ranks.draw(random)),
+            };
+            if record < existing {
+                return record;
+            }
         }
+        random.below(existing)
     }
 }
 
@@ -63,18 +92,33 @@ impl Chooser {
 /// in the form and with the constants of YCSB's `ScrambledZipfianGenerator`.
 #[derive(Clone, Debug)]
 struct ZipfianRanks {
+    items: f64,
+    zeta: f64,
     alpha: f64,
     eta: f64,
     second_threshold: f64,
 }
 
 impl ZipfianRanks {
-    fn new() -> ZipfianRanks {
+    /// Ranks of the fixed space that is hashed onto the records.
+    fn scrambled() -> ZipfianRanks {
+        ZipfianRanks::new(ZIPFIAN_ITEMS, ZIPFIAN_ZETA)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "record counts are far below 2^53")]
+    fn over(record_count: u64) -> ZipfianRanks {
+        ZipfianRanks::new(record_count as f64, zeta(record_count, ZIPFIAN_THETA))
+    }
+
+    fn new(items: f64, zeta: f64) -> ZipfianRanks {
         let zeta_of_two = 1.0 + 0.5f64.powf(ZIPFIAN_THETA);
-        let numerator = 1.0 - (2.0 / ZIPFIAN_ITEMS).powf(1.0 - ZIPFIAN_THETA);
+        let numerator = 1.0 - (2.0 / items).powf(1.0 - ZIPFIAN_THETA);
         ZipfianRanks {
+            items,
+            zeta,
             alpha: 1.0 / (1.0 - ZIPFIAN_THETA),
-            eta: numerator / (1.0 - zeta_of_two / ZIPFIAN_ZETA),
+            // Of one or two items every draw is decided before this is used.
+            eta: if items > 2.0 { numerator / (1.0 - zeta_of_two / zeta) } else { 0.0 },
             second_threshold: zeta_of_two,
         }
     }
@@ -82,19 +126,39 @@ impl ZipfianRanks {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "the product lies in 0..ZIPFIAN_ITEMS"
+        reason = "the product lies in 0..items"
     )]
     fn draw(&self, random: &mut Random) -> u64 {
         let unit = random.unit();
-        let scaled = unit * ZIPFIAN_ZETA;
-        if scaled < 1.0 {
+        let scaled = unit * self.zeta;
+        if scaled < 1.0 || self.items <= 1.0 {
             return 0;
         }
-        if scaled < self.second_threshold {
+        if scaled < self.second_threshold || self.items <= 2.0 {
             return 1;
         }
-        (ZIPFIAN_ITEMS * (self.eta * unit - self.eta + 1.0).powf(self.alpha)) as u64
+        let rank = self.items * (self.eta * unit - self.eta + 1.0).powf(self.alpha);
+        rank.min(self.items - 1.0) as u64
     }
+}
+
+/// Terms of zeta that are added one by one; what follows is as smooth as an integral.
+const ZETA_TERMS_EXACT: u64 = 10_000;
+
+/// The sum of 1 / i^theta over i in 1..=n.
+///
+/// Shape: theta in (0, 1). Cost: the named number of terms at most. Error: below 10^-9 of the
+/// result. Source: Euler-Maclaurin, first correction.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+pub(super) fn zeta(n: u64, theta: f64) -> f64 {
+    let exact = n.min(ZETA_TERMS_EXACT);
+    let head: f64 = (1..=exact).map(|i| (i as f64).powf(-theta)).sum();
+    if n == exact {
+        return head;
+    }
+    let (from, to) = (exact as f64, n as f64);
+    let integral = (to.powf(1.0 - theta) - from.powf(1.0 - theta)) / (1.0 - theta);
+    head + integral + (to.powf(-theta) - from.powf(-theta)) / 2.0
 }
 
 /// YCSB's `fnvhash64`: FNV-1a over the eight bytes of a number, made non-negative.

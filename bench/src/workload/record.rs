@@ -39,6 +39,8 @@ pub struct Shape {
 
 /// `user` and the nineteen digits that a non-negative 64-bit hash can have.
 const KEY_TEXT_BYTES_MIN: usize = 23;
+/// Hashes of record numbers lie below this, evenly.
+const HASHES: u64 = 1 << 63;
 const RECORD_BYTES: usize = 8;
 const TAG_END: usize = 16;
 
@@ -49,7 +51,17 @@ impl Shape {
     /// shorter than 23 bytes ends in the hash's eight bytes instead.
     #[must_use]
     pub fn key(&self, record: u64) -> Vec<u8> {
-        let hash = fnv_hash64(record);
+        self.key_of_hash(fnv_hash64(record))
+    }
+
+    /// Keys that split the key space into `parts` equal ones, in order.
+    #[must_use]
+    pub fn boundaries(&self, parts: u64) -> Vec<Vec<u8>> {
+        let step = HASHES / parts;
+        (1..parts).map(|part| self.key_of_hash(part * step)).collect()
+    }
+
+    fn key_of_hash(&self, hash: u64) -> Vec<u8> {
         if self.key_len_bytes >= KEY_TEXT_BYTES_MIN {
             let digits = self.key_len_bytes - 4;
             return format!("user{hash:0digits$}").into_bytes();

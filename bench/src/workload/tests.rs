@@ -1,6 +1,6 @@
-use super::distribution::{Chooser, Distribution, fnv_hash64};
+use super::distribution::{Chooser, Distribution, fnv_hash64, zeta};
 use super::record::{Shape, WriteTag};
-use super::{Mix, Operation};
+use super::{Inserts, Mix, Operation, scan_rows};
 use crate::random::Random;
 
 const DRAWS: u64 = 400_000;
@@ -10,7 +10,7 @@ fn counts(distribution: Distribution, record_count: u64) -> Vec<u64> {
     let mut random = Random::new(7);
     let mut counts = vec![0; record_count as usize];
     for _ in 0..DRAWS {
-        counts[chooser.draw(&mut random) as usize] += 1;
+        counts[chooser.draw(&mut random, record_count) as usize] += 1;
     }
     counts
 }
@@ -61,15 +61,15 @@ fn chooser_repeats_its_draws_for_the_same_seed() {
     let chooser = Chooser::new(Distribution::Zipfian, 1_000);
     let draw = |seed| {
         let mut random = Random::for_client(seed, 3);
-        (0..50).map(|_| chooser.draw(&mut random)).collect::<Vec<_>>()
+        (0..50).map(|_| chooser.draw(&mut random, 1_000)).collect::<Vec<_>>()
     };
     assert_eq!(draw(1), draw(1));
     assert_ne!(draw(1), draw(2));
 }
 
-fn shares(mix: Mix) -> [f64; 3] {
+fn shares(mix: Mix) -> [f64; 5] {
     let mut random = Random::new(11);
-    let mut counts = [0u64; 3];
+    let mut counts = [0u64; 5];
     for _ in 0..DRAWS {
         counts[mix.draw(&mut random) as usize] += 1;
     }
@@ -79,18 +79,122 @@ fn shares(mix: Mix) -> [f64; 3] {
 #[test]
 fn ycsb_mix_shares_match_the_canonical_definitions() {
     let expected = [
-        (Mix::A, [0.50, 0.50, 0.0]),
-        (Mix::B, [0.95, 0.05, 0.0]),
-        (Mix::C, [1.0, 0.0, 0.0]),
-        (Mix::F, [0.50, 0.0, 0.50]),
-        (Mix::Commit, [0.0, 1.0, 0.0]),
+        (Mix::A, [0.50, 0.50, 0.0, 0.0, 0.0]),
+        (Mix::B, [0.95, 0.05, 0.0, 0.0, 0.0]),
+        (Mix::C, [1.0, 0.0, 0.0, 0.0, 0.0]),
+        (Mix::D, [0.95, 0.0, 0.0, 0.05, 0.0]),
+        (Mix::E, [0.0, 0.0, 0.0, 0.05, 0.95]),
+        (Mix::F, [0.50, 0.0, 0.50, 0.0, 0.0]),
+        (Mix::Commit, [0.0, 1.0, 0.0, 0.0, 0.0]),
     ];
     for (mix, wanted) in expected {
         for (found, wanted) in shares(mix).into_iter().zip(wanted) {
             assert!((found - wanted).abs() < 0.005, "{mix}: {found}, expected {wanted}");
         }
     }
-    assert_eq!(Operation::ReadModifyWrite as usize, 2);
+    assert_eq!(Operation::Scan as usize, 4);
+}
+
+#[test]
+fn zeta_equals_ycsb_and_the_plain_sum_for_known_counts() {
+    assert!((zeta(10_000_000_000, 0.99) - 26.469_028_201_783_02).abs() < 1e-6);
+    let plain: f64 = (1..=200_000).map(|i| f64::from(i).powf(-0.99)).sum();
+    assert!((zeta(200_000, 0.99) / plain - 1.0).abs() < 1e-9);
+    assert_eq!(zeta(1, 0.99), 1.0);
+}
+
+/// The newest record and its predecessors follow Zipf's law over the loaded count, and move with
+/// the newest.
+#[test]
+fn latest_frequencies_follow_the_distance_from_the_newest_record() {
+    let (loaded, existing) = (10_000, 10_700);
+    let chooser = Chooser::growing(Distribution::Latest, loaded);
+    let mut random = Random::new(7);
+    let mut counts = vec![0u64; existing as usize];
+    for _ in 0..DRAWS {
+        counts[chooser.draw(&mut random, existing) as usize] += 1;
+    }
+    let sum = zeta(loaded, 0.99);
+    for distance in [0u64, 1, 2, 4, 9] {
+        let expected = DRAWS as f64 / ((distance + 1) as f64).powf(0.99) / sum;
+        let found = counts[(existing - 1 - distance) as usize] as f64;
+        let tolerance = if distance < 2 { 5.0 * expected.sqrt() } else { 0.25 * expected };
+        assert!((found - expected).abs() < tolerance, "{distance}: {found}, expected {expected}");
+    }
+    assert!(counts[..700].iter().all(|&count| count == 0), "beyond the last rank");
+}
+
+#[test]
+fn latest_draws_existing_records_for_very_few_of_them() {
+    for loaded in 1..=4 {
+        let chooser = Chooser::growing(Distribution::Latest, loaded);
+        let mut random = Random::new(loaded);
+        assert!((0..1_000).all(|_| chooser.draw(&mut random, loaded) < loaded));
+    }
+}
+
+/// What is popular before records are added is popular afterwards.
+#[test]
+fn growing_zipfian_keeps_its_popular_records_and_draws_existing_ones_only() {
+    let chooser = Chooser::growing(Distribution::Zipfian, 100_000);
+    let popular = |existing: u64| {
+        let mut random = Random::new(5);
+        let mut counts = vec![0u64; 112_500];
+        for _ in 0..DRAWS {
+            counts[chooser.draw(&mut random, existing) as usize] += 1;
+        }
+        assert!(counts[existing as usize..].iter().all(|&count| count == 0));
+        let mut records: Vec<_> = (0..counts.len()).collect();
+        records.sort_by_key(|&record| std::cmp::Reverse(counts[record]));
+        let old: Vec<_> = records.into_iter().filter(|&record| record < 100_000).take(5).collect();
+        (old, counts[100_000..].iter().sum::<u64>())
+    };
+    let ((before, none), (after, added)) = (popular(100_000), popular(112_500));
+    assert_eq!(before, after);
+    assert_eq!(none, 0);
+    assert!(added > 0, "added records are never chosen");
+}
+
+#[test]
+fn scan_lengths_are_uniform_over_1_to_100() {
+    let mut random = Random::new(3);
+    let mut counts = [0u64; 101];
+    for _ in 0..DRAWS {
+        counts[scan_rows(&mut random)] += 1;
+    }
+    assert_eq!(counts[0], 0);
+    let expected = DRAWS as f64 / 100.0;
+    let chi: f64 = counts[1..].iter().map(|&n| (n as f64 - expected).powi(2) / expected).sum();
+    // 99 degrees of freedom: mean 99, standard deviation 14.1.
+    assert!((50.0..160.0).contains(&chi), "chi-square {chi}");
+}
+
+#[test]
+fn inserts_exist_once_no_earlier_one_is_on_its_way() {
+    let inserts = Inserts::after(10);
+    assert_eq!([inserts.take(), inserts.take(), inserts.take()], [10, 11, 12]);
+    inserts.acknowledge(12);
+    inserts.acknowledge(11);
+    assert_eq!(inserts.existing(), 10);
+    inserts.acknowledge(10);
+    assert_eq!((inserts.existing(), inserts.taken()), (13, 13));
+}
+
+#[test]
+fn boundaries_split_the_records_evenly_for_long_and_short_keys() {
+    for key_len_bytes in [8, 24] {
+        let shape = Shape { key_len_bytes, value_len_bytes: 16 };
+        let boundaries = shape.boundaries(16);
+        assert_eq!(boundaries.len(), 15);
+        assert!(boundaries.is_sorted());
+        let mut counts = [0u64; 16];
+        for record in 0..100_000 {
+            let key = shape.key(record);
+            counts[boundaries.partition_point(|boundary| *boundary <= key)] += 1;
+        }
+        let even = counts.iter().all(|count| (4_500..8_000).contains(count));
+        assert!(even, "{key_len_bytes}: {counts:?}");
+    }
 }
 
 #[test]

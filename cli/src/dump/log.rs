@@ -4,21 +4,19 @@ use std::thread;
 
 use serde::Serialize;
 use sombra::inspect::{self, LogChange, LogEntry, LogSummary, LogWrite};
-use sombra::{Lsn, OpenError, Routing};
+use sombra::{Lsn, OpenError};
 use sombra_runtime::Runtime;
 
 use crate::Outcome;
 use crate::failure::Failure;
 use crate::output::{stdout, write_json_line};
 use crate::store::start_runtime;
-use crate::text::Notation;
+use crate::text::{Notation, show_routing};
 
-use super::LogArgs;
+use super::{LogArgs, cut};
 
 /// Records read ahead of the printing: bounded, because a log is larger than memory.
 const ENTRIES_AHEAD_MAX: usize = 256;
-/// Letters of a value that people get to see.
-const VALUE_SHOWN_MAX: usize = 80;
 
 #[derive(Serialize)]
 struct Entry {
@@ -147,22 +145,6 @@ impl LoggedWrite {
         let Some(value) = value else {
             return Ok(writeln!(out, "  delete keyspace {keyspace} {key}")?);
         };
-        let mut shown: String = value.chars().take(VALUE_SHOWN_MAX).collect();
-        if shown.len() < value.len() {
-            shown.push_str(" ...");
-        }
-        Ok(writeln!(out, "  put keyspace {keyspace} {key} = {shown}")?)
-    }
-}
-
-fn show_routing(routing: &Routing, notation: Notation) -> String {
-    match routing {
-        Routing::Range { boundaries } => {
-            let shown: Vec<_> = boundaries.iter().map(|key| notation.show(key)).collect();
-            format!("range, {} tablets, split at [{}]", boundaries.len() + 1, shown.join(", "))
-        }
-        Routing::Hash { prefix_len_bytes, tablets } => {
-            format!("hash of the first {prefix_len_bytes} bytes, {tablets} tablets")
-        }
+        Ok(writeln!(out, "  put keyspace {keyspace} {key} = {}", cut(value))?)
     }
 }

@@ -2,7 +2,7 @@ use std::io::Write;
 
 use serde::Serialize;
 use sombra::format::FORMAT_VERSION;
-use sombra::format::superblock::{Superblock, SuperblockError};
+use sombra::format::superblock::{FEATURE_DATA_FILE, Superblock, SuperblockError};
 use sombra::inspect;
 
 use crate::Outcome;
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output::{print_json, stdout};
 use crate::store::start_runtime;
 
-use super::SuperblockArgs;
+use super::StoreArgs;
 
 #[derive(Serialize)]
 struct Dump {
@@ -32,8 +32,11 @@ struct Fields {
     store_id: String,
     generation: u64,
     required_features: u64,
+    has_data_file: bool,
     optional_features: u64,
     segment_bytes: u64,
+    page_size_bytes: u32,
+    /// Block of 4,096 bytes in the data file.
     root_table_addr: u64,
     durability_method: &'static str,
     device_identity: String,
@@ -48,7 +51,7 @@ struct Link {
     new_start: u64,
 }
 
-pub(super) fn run(args: &SuperblockArgs) -> Outcome {
+pub(super) fn run(args: &StoreArgs) -> Outcome {
     let runtime = start_runtime()?;
     let report = runtime.block_on(inspect::superblock(&runtime, &args.store));
     runtime.shutdown();
@@ -82,8 +85,10 @@ impl From<Superblock> for Fields {
             store_id: superblock.store_id.to_string(),
             generation: superblock.generation,
             required_features: superblock.required_features,
+            has_data_file: superblock.required_features & FEATURE_DATA_FILE != 0,
             optional_features: superblock.optional_features,
             segment_bytes: superblock.segment_bytes,
+            page_size_bytes: superblock.page_size_bytes,
             root_table_addr: superblock.root_table_addr,
             durability_method: superblock.durability_method.name(),
             links: links.collect(),
@@ -115,10 +120,12 @@ impl Fields {
         writeln!(out, "copy {copy}:")?;
         writeln!(out, "  store_id           {}", self.store_id)?;
         writeln!(out, "  generation         {}", self.generation)?;
-        writeln!(out, "  required_features  {:#x}", self.required_features)?;
+        let data_file = if self.has_data_file { " (data file)" } else { "" };
+        writeln!(out, "  required_features  {:#x}{data_file}", self.required_features)?;
         writeln!(out, "  optional_features  {:#x}", self.optional_features)?;
         writeln!(out, "  segment_bytes      {}", self.segment_bytes)?;
-        writeln!(out, "  root_table_addr    {}", self.root_table_addr)?;
+        writeln!(out, "  page_size_bytes    {}", self.page_size_bytes)?;
+        writeln!(out, "  root_table_addr    block {}", self.root_table_addr)?;
         writeln!(out, "  durability_method  {}", self.durability_method)?;
         writeln!(out, "  device_identity    {}", self.device_identity)?;
         writeln!(out, "  created_ms         {}", self.created_ms)?;

@@ -17,6 +17,12 @@ fn commands_on(store: &str) -> Vec<Vec<&str>> {
         vec!["stat", store],
         vec!["dump", "superblock", store],
         vec!["dump", "log", store],
+        vec!["dump", "page", store, "600"],
+        vec!["dump", "root", store],
+        vec!["dump", "space", store],
+        vec!["check", store],
+        vec!["space", store],
+        vec!["export", store],
     ]
 }
 
@@ -115,7 +121,7 @@ fn command_line_mistakes_are_told_in_one_line_with_code_2() {
     let cases: [(&[&str], &[&str]); 7] = [
         (&["bench", "--recods", "5"], &["--recods", "--records"]),
         (&["bench", "--clients", "some"], &["some", "handle"]),
-        (&["bench", "--workload", "d"], &["'d'", "a, b, c, f"]),
+        (&["bench", "--workload", "g"], &["'g'", "a, b, c, d, e, f"]),
         (&["kv", "get", "store"], &["<KEYSPACE>", "<KEY>"]),
         (&["kv", "scan", "s", "k", "--limit", "-1"], &["-1"]),
         (&["stat", "s", "--json", "--prometheus"], &["--json", "--prometheus"]),

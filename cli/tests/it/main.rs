@@ -4,6 +4,9 @@
 
 mod bad_input;
 mod bench;
+mod check;
 mod harness;
 mod kv;
 mod look;
+mod transfer;
+mod trees;

@@ -2,9 +2,10 @@
 
 use std::ops::Bound;
 
-use super::{Direction, Pages, Step, TreeRoot, Value};
+use super::{Pages, Step, TreeRoot, Value};
 use crate::format::node::{Inner, Leaf};
 use crate::format::page::PageRef;
+use crate::ids::Direction;
 
 /// A row of a tree.
 #[derive(Clone, Debug)]

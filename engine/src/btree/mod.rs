@@ -4,9 +4,8 @@
 //! whoever called it fetches the page and steps again. Knows nodes, keys and rows. Must never
 //! know versions, windows, how pages are cached or where free pages come from.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "wired in by the next change"))]
-
 mod check;
+#[cfg(test)]
 mod count;
 mod cursor;
 mod lookup;
@@ -24,10 +23,10 @@ use crate::format::overflow::OverflowRef;
 use crate::format::page::PageRef;
 use crate::ids::{Lsn, PageAddr};
 
-#[allow(unused_imports, reason = "wired in by the next change")]
+#[cfg(test)]
+pub(crate) use count::{Nth, Rank};
 pub(crate) use {
-    check::{CheckedChild, NodeExpectation, NodeProblem, NodeSummary, check_node},
-    count::{Nth, Rank},
+    check::{NodeExpectation, check_node},
     cursor::{Cursor, Row},
     lookup::Lookup,
     rebuild::{Rebuild, RebuildConfig, RebuildStep},
@@ -56,13 +55,6 @@ pub(crate) enum Step<T> {
     Done(T),
     /// Fetch this page, then step again.
     NeedPage(PageRef),
-}
-
-/// Which way a cursor goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Direction {
-    Forward,
-    Reverse,
 }
 
 /// A row's value: part of a page that stays alive with it, or a run to be read.

@@ -10,7 +10,7 @@ use sombra_runtime::sync::atomic::Ordering;
 
 use super::core::Core;
 use super::prepared::PrepareId;
-use super::single::{Hold, WaitFor};
+use super::single::{Hold, WaitFor, refuse_if_ended};
 use super::{CommitRequest, ShardWrites};
 use crate::error::CommitError;
 use crate::ids::Lsn;
@@ -62,6 +62,9 @@ impl Core {
         if !self.has_tablets(&part.writes) {
             return Err(self.dropped(&part));
         }
+        if let Some(error) = self.find_damage(&part.writes) {
+            return Err(error);
+        }
         if let Some(conflict) = self.find_conflict(&part.writes, Some(snapshot)) {
             self.count_conflict(conflict.reason);
             return Err(conflict.into_error());
@@ -88,6 +91,7 @@ impl Core {
                 Err(Hold::Wait(WaitFor::Room(len))) => {
                     self.wait_until(|| self.may_have_room(len)).await;
                 }
+                Err(Hold::Wait(WaitFor::Memory(bytes))) => self.wait_for_memory(bytes).await,
                 Err(Hold::Wait(WaitFor::Key | WaitFor::Visible(_))) => {
                     unreachable!("charging waits for room only")
                 }
@@ -119,7 +123,10 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
         Ok(charged) => charged,
         Err(error) => return drop(reply.send(Err(error))),
     };
-    if let Err(error) = prepare_all(&core, &carrier, id, &snapshot, parts).await {
+    let prepared = prepare_all(&core, &carrier, id, &snapshot, parts).await;
+    // The mark is looked at after every prepare has answered: what they validated against was
+    // there unless it is set.
+    if let Err(error) = prepared.and_then(|()| refuse_if_ended(Some(&snapshot))) {
         core.store.memory.release(memory_bytes);
         drop(charge);
         abort_all(&core, &carrier, id, &others).await;

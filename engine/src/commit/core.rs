@@ -10,6 +10,7 @@ use futures_channel::oneshot;
 use sombra_runtime::sync::atomic::Ordering;
 use sombra_runtime::{PanicSink, Shard, TaskClass, TaskSpec};
 
+use super::dropped::Dropped;
 use super::open::{OpenCommits, Waiter, Waiters};
 use super::prepared::PreparedTable;
 use super::shared::{ShardCounters, StoreCore, record_ns};
@@ -18,8 +19,9 @@ use crate::ids::{Lsn, TabletId};
 use crate::limits;
 use crate::mvcc::states::Reserved;
 use crate::options::Durability;
-use crate::tablet::Tablet;
+use crate::tablet::{Tablet, TreeState};
 use crate::txn::Write;
+use crate::volume::SlotGeneration;
 use crate::wal::group_commit::{FlightEnd, OnFlightEnd};
 use crate::window::PruneView;
 
@@ -34,6 +36,8 @@ pub(crate) struct Core {
     room_waiters: RefCell<Vec<Waker>>,
     prune_view: RefCell<PruneView>,
     garbage: RefCell<BTreeSet<TabletId>>,
+    /// Tablets of dropped keyspaces whose pages are not given back yet.
+    dropped: RefCell<Vec<Dropped>>,
     pub(super) sequence: Cell<u64>,
     on_panic: PanicSink,
     on_flight_end: RefCell<Option<OnFlightEnd>>,
@@ -53,7 +57,7 @@ impl Core {
     pub(crate) fn new(
         shard: Shard,
         store: Arc<StoreCore>,
-        tablets: BTreeMap<TabletId, Tablet>,
+        (tablets, dropped): (BTreeMap<TabletId, Tablet>, Vec<Tablet>),
         on_panic: PanicSink,
     ) -> Rc<Core> {
         let view = PruneView::new(store.oracle.visible(), Vec::new());
@@ -67,6 +71,7 @@ impl Core {
             room_waiters: RefCell::default(),
             prune_view: RefCell::new(view),
             garbage: RefCell::default(),
+            dropped: RefCell::new(dropped.into_iter().map(Dropped::new).collect()),
             sequence: Cell::new(0),
             on_panic,
             on_flight_end: RefCell::new(None),
@@ -85,25 +90,58 @@ impl Core {
         TaskSpec { name, class, on_panic: Some(Arc::clone(&self.on_panic)) }
     }
 
+    /// Told of a panic in a task of this store.
+    pub(crate) fn panic_sink(&self) -> PanicSink {
+        Arc::clone(&self.on_panic)
+    }
+
     pub(crate) fn counters(&self) -> &ShardCounters {
         &self.store.counters[self.shard.id().index()]
     }
 
-    pub(crate) fn add_tablet(&self, id: TabletId) {
-        self.tablets.borrow_mut().entry(id).or_default();
+    pub(crate) fn add_tablet(&self, id: TabletId, tree: TreeState) {
+        let new = || Tablet::new(id, tree, &self.store.memory);
+        self.tablets.borrow_mut().entry(id).or_insert_with(new);
     }
 
-    /// Drops a tablet and gives its memory back.
+    /// Drops a tablet; its memory goes with its last reader, its pages with its row.
     pub(crate) fn remove_tablet(&self, id: TabletId) {
-        if let Some(tablet) = self.tablets.borrow_mut().remove(&id) {
-            self.store.memory.release(tablet.bytes());
-        }
+        let removed = self.tablets.borrow_mut().remove(&id);
+        self.dropped.borrow_mut().extend(removed.map(Dropped::new));
         self.garbage.borrow_mut().remove(&id);
+    }
+
+    pub(crate) fn with_dropped<T>(&self, f: impl FnOnce(&mut Vec<Dropped>) -> T) -> T {
+        f(&mut self.dropped.borrow_mut())
+    }
+
+    /// The rows of dropped tablets are gone from the roots in force.
+    pub(crate) fn note_unpublished(&self, tablets: &[(TabletId, SlotGeneration)]) {
+        for dropped in self.dropped.borrow_mut().iter_mut() {
+            if let Some((_, write)) = tablets.iter().find(|(id, _)| *id == dropped.id()) {
+                dropped.set_unpublished(*write);
+            }
+        }
+        self.store.merge_signal(self.shard.id()).raise();
     }
 
     /// Reads a tablet; `None` when this shard has no such tablet (any more).
     pub(crate) fn with_tablet<T>(&self, id: TabletId, f: impl FnOnce(&Tablet) -> T) -> Option<T> {
         self.tablets.borrow().get(&id).map(f)
+    }
+
+    /// Changes a tablet; `None` when this shard has no such tablet (any more).
+    pub(crate) fn with_tablet_mut<T>(
+        &self,
+        id: TabletId,
+        f: impl FnOnce(&mut Tablet) -> T,
+    ) -> Option<T> {
+        self.tablets.borrow_mut().get_mut(&id).map(f)
+    }
+
+    /// Visits all tablets of this shard.
+    pub(crate) fn for_each_tablet(&self, mut f: impl FnMut(&mut Tablet)) {
+        self.tablets.borrow_mut().values_mut().for_each(&mut f);
     }
 
     /// First committer wins: a version above `snapshot`, or a key that another commit has
@@ -120,7 +158,8 @@ impl Core {
             Some(Conflict { reason, tablet: write.tablet, key: write.key().to_vec(), newest })
         };
         for write in writes {
-            let newest = tablets.get(&write.tablet).and_then(|t| t.newest_lsn(&write.window_key));
+            let tablet = tablets.get(&write.tablet);
+            let newest = tablet.and_then(|t| t.newest_lsn(&write.window_key, snapshot));
             if newest.is_some_and(|newest| newest > snapshot) {
                 return conflict(write, ConflictReason::NewerVersion, newest);
             }
@@ -138,6 +177,15 @@ impl Core {
             ConflictReason::Prepared => &counters.conflicts_prepared,
         }
         .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Why one of these writes' tablets takes no commits.
+    pub(super) fn find_damage(&self, writes: &[Write]) -> Option<CommitError> {
+        let tablets = self.tablets.borrow();
+        let mut damages = writes
+            .iter()
+            .filter_map(|write| tablets.get(&write.tablet)?.damage().map(str::to_owned));
+        damages.next().map(|reason| CommitError::Damaged { reason })
     }
 
     /// Whether every tablet of these writes is here.
@@ -181,7 +229,8 @@ impl Core {
         for write in writes {
             match tablets.get_mut(&write.tablet) {
                 Some(tablet) => {
-                    freed += tablet.apply(write.window_key, lsn, write.value, &view);
+                    let (key, value) = (write.window_key, write.value);
+                    freed += tablet.apply(key, lsn, value, &view);
                     if tablet.has_garbage() {
                         self.garbage.borrow_mut().insert(write.tablet);
                     }
@@ -191,6 +240,9 @@ impl Core {
             }
         }
         self.store.memory.release(freed);
+        if self.store.memory.used_bytes() > self.store.merge_above_bytes {
+            self.store.merge_signal(self.shard.id()).raise();
+        }
     }
 
     /// Says that a commit is applied on every shard it touches.
@@ -231,6 +283,7 @@ impl Core {
                 self.store.announce_durable(durable);
                 self.store.log.segments().want();
                 self.store.stamp_wanted.raise();
+                self.store.tick_wanted.raise();
             }
             Err(reason) => self.store.stop(&reason),
         }
@@ -319,7 +372,7 @@ impl Core {
 
     /// Returns at once when `holds`, else after something changed here or in the log. The check
     /// comes after the wish is published, so a change in between is not missed.
-    pub(super) async fn wait_until(&self, holds: impl Fn() -> bool) {
+    pub(crate) async fn wait_until(&self, holds: impl Fn() -> bool) {
         let mut registered = false;
         std::future::poll_fn(|context| {
             if registered {
@@ -352,6 +405,12 @@ impl Core {
         });
         self.store.memory.release(freed);
         *self.prune_view.borrow_mut() = view;
+    }
+
+    /// Counts a finished merge.
+    pub(crate) fn note_merge(&self, took: std::time::Duration) {
+        self.counters().merges.fetch_add(1, Ordering::Relaxed);
+        record_ns(&self.counters().merge_duration_ns, took.as_nanos() as u64);
     }
 
     fn publish_gauges(&self) {

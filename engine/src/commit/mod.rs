@@ -6,6 +6,7 @@
 
 mod across;
 mod core;
+mod dropped;
 mod open;
 mod prepared;
 mod shared;
@@ -13,7 +14,8 @@ mod single;
 
 pub(crate) use self::across::{Carrier, CommitMessage, commit_across};
 pub(crate) use self::core::Core;
-pub(crate) use self::shared::{ShardCounters, StoreCore};
+pub(crate) use self::dropped::Dropped;
+pub(crate) use self::shared::{DataWork, ShardCounters, SnapshotAges, StoreCore, StoreCoreParts};
 
 use futures_channel::oneshot;
 use sombra_runtime::ShardId;

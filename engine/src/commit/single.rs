@@ -13,6 +13,7 @@ use crate::format::BLOCK_SIZE_BYTES;
 use crate::ids::Lsn;
 use crate::limits;
 use crate::mvcc::registry::SnapshotGuard;
+use crate::volume::VolumeState;
 use crate::wal::segments::SpaceState;
 
 /// What a commit waits for before its reservation. After it nothing waits but for durability.
@@ -23,6 +24,8 @@ pub(super) enum WaitFor {
     Key,
     /// The version that a blind write met and that is not visible yet.
     Visible(Lsn),
+    /// Windows that are being merged.
+    Memory(u64),
 }
 
 /// Why a commit cannot go on now.
@@ -53,6 +56,7 @@ impl Core {
             match wait {
                 WaitFor::Room(len) => self.wait_until(|| self.may_have_room(len)).await,
                 WaitFor::Key => self.wait_until(|| false).await,
+                WaitFor::Memory(bytes) => self.wait_for_memory(bytes).await,
                 WaitFor::Visible(lsn) => {
                     if let Err(error) = self.wait_visible(lsn).await {
                         // Nothing of this commit was reserved: its outcome is known.
@@ -78,6 +82,13 @@ impl Core {
         let snapshot = request.snapshot.as_ref().map(SnapshotGuard::lsn);
         let validated = self.validate(&request.parts[0], snapshot);
         let charged = validated.and_then(|()| self.charge_memory(&request.parts));
+        let charged = charged.and_then(|bytes| match refuse_if_ended(request.snapshot.as_ref()) {
+            Ok(()) => Ok(bytes),
+            Err(error) => {
+                self.store.memory.release(bytes);
+                Err(Hold::Refused(error))
+            }
+        });
         let charge = match charged.and_then(|bytes| self.charge_log(&request.record, bytes)) {
             Ok(charge) => charge,
             Err(Hold::Refused(error)) => {
@@ -106,6 +117,9 @@ impl Core {
         self.refuse_if_stopped().map_err(Hold::Refused)?;
         if !self.has_tablets(&part.writes) {
             return Err(Hold::Refused(self.dropped(part)));
+        }
+        if let Some(error) = self.find_damage(&part.writes) {
+            return Err(Hold::Refused(error));
         }
         match self.find_conflict(&part.writes, snapshot) {
             None => Ok(()),
@@ -138,6 +152,7 @@ impl Core {
     /// Charges the windows' budget for all parts; the charge turns into window bytes as the
     /// parts are applied. Returns the bytes, for giving them back.
     pub(super) fn charge_memory(&self, parts: &[ShardWrites]) -> Result<u64, Hold> {
+        self.refuse_if_disk_full(parts).map_err(Hold::Refused)?;
         let writes = parts.iter().flat_map(|part| &part.writes);
         let bytes = writes.map(crate::txn::Write::cost_bytes).sum();
         let memory = &self.store.memory;
@@ -146,10 +161,50 @@ impl Core {
         }
         // Old versions may hold what is missing.
         self.tidy(limits::GARBAGE_STEP_MAX);
-        memory.try_charge(bytes).map(|()| bytes).map_err(|used| {
-            let (expected, found) = (memory.max_bytes(), used + bytes);
-            Hold::Refused(CommitError::MemoryFull { expected, found })
+        let Err(used) = memory.try_charge(bytes) else { return Ok(bytes) };
+        if self.store.can_free_memory(bytes) {
+            self.store.want_merges();
+            return Err(Hold::Wait(WaitFor::Memory(bytes)));
+        }
+        let (expected, found) = (memory.max_bytes(), used + bytes);
+        Err(Hold::Refused(CommitError::MemoryFull { expected, found }))
+    }
+
+    /// While the data file has only its reserve left, what adds data is refused; deletes and
+    /// merges go on, since they make room.
+    fn refuse_if_disk_full(&self, parts: &[ShardWrites]) -> Result<(), CommitError> {
+        let volume = &self.store.volume;
+        if volume.has_room_for_commits() {
+            return Ok(());
+        }
+        let mut writes = parts.iter().flat_map(|part| &part.writes);
+        if writes.all(|write| write.value.is_none()) {
+            return Ok(());
+        }
+        let (needed, reason) = match volume.state() {
+            // Growth is on its way.
+            VolumeState::Fine => return Ok(()),
+            VolumeState::Full { expected, found } => {
+                let reason = format!("data file: expected at most {expected} bytes, found {found}");
+                (limits::EXTENT_BYTES, reason)
+            }
+            VolumeState::DiskFull { needed, reason } => (needed, reason),
+            VolumeState::Broken { reason } => return Err(CommitError::Poisoned { reason }),
+        };
+        // Somebody else may have made room on the disk: the next attempt will know.
+        volume.want();
+        Err(CommitError::DiskFull { needed, reason })
+    }
+
+    /// Returns when so many bytes may fit into the windows, or nothing will make them fit.
+    pub(super) async fn wait_for_memory(&self, bytes: u64) {
+        self.wait_until(|| {
+            let memory = &self.store.memory;
+            memory.used_bytes() + bytes <= memory.max_bytes()
+                || !self.store.can_free_memory(bytes)
+                || self.refuse_if_stopped().is_err()
         })
+        .await;
     }
 
     /// Charges ring and log space for the record; gives the memory back when there is none.
@@ -164,8 +219,8 @@ impl Core {
         let refuse = |error| Err(Hold::Refused(error));
         match error {
             ChargeError::RingFull => Err(Hold::Wait(WaitFor::Room(len))),
-            ChargeError::TooLong { .. } => {
-                let (expected, found) = (limits::RECORD_BYTES_MAX, record.len());
+            ChargeError::TooLong { len_bytes_max, .. } => {
+                let (expected, found) = (len_bytes_max as usize, record.len());
                 let unit = "bytes";
                 refuse(WriteError::TooLarge { unit, expected, found }.into())
             }
@@ -174,6 +229,11 @@ impl Core {
                 log.segments().want_room(u64::from(len) + 2 * BLOCK_SIZE_BYTES as u64);
                 match log.segments().state() {
                     SpaceState::Fine => Err(Hold::Wait(WaitFor::Room(len))),
+                    // Merging lets the log be truncated.
+                    SpaceState::LogFull { .. } if self.store.can_merge() => {
+                        self.store.want_merges();
+                        Err(Hold::Wait(WaitFor::Room(len)))
+                    }
                     SpaceState::LogFull { expected, found } => {
                         refuse(CommitError::LogFull { expected, found })
                     }
@@ -191,8 +251,22 @@ impl Core {
     pub(super) fn may_have_room(&self, len: u32) -> bool {
         let log = &self.store.log;
         log.ring().try_charge(len).is_ok()
-            || log.segments().state() != SpaceState::Fine
+            || match log.segments().state() {
+                SpaceState::Fine => false,
+                SpaceState::LogFull { .. } => !self.store.can_merge(),
+                SpaceState::DiskFull { .. } => true,
+            }
             || self.refuse_if_stopped().is_err()
+    }
+}
+
+/// Ended by age or for what it held up: what it would be validated against may be gone.
+pub(super) fn refuse_if_ended(snapshot: Option<&SnapshotGuard>) -> Result<(), CommitError> {
+    match snapshot {
+        Some(guard) if guard.is_ended() => {
+            Err(CommitError::SnapshotTooOld { snapshot: guard.lsn() })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -67,7 +67,7 @@ fn waiters_are_taken_lowest_first_and_never_above_visible() {
 fn writes(keys: &[&str]) -> Vec<Write> {
     let id = KeyspaceId::new(1);
     let (name, routing) = ("k".to_owned(), Routing::range());
-    let keyspace = Keyspace::new(KeyspaceDef { id, name, routing });
+    let keyspace = Keyspace::new(KeyspaceDef { id, name, routing, created_lsn: Lsn::ZERO });
     let mut writes = WriteSet::default();
     for key in keys {
         let value = Some(Bytes::from_static(b"v"));

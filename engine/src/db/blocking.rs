@@ -176,6 +176,13 @@ impl BlockingTransaction {
         BlockingScan { inner, runtime: self.runtime.clone() }
     }
 
+    /// The rows of a range from its end to its beginning, page by page.
+    #[must_use]
+    pub fn scan_reverse(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> BlockingScan {
+        let inner = self.inner.scan_reverse(keyspace, range);
+        BlockingScan { inner, runtime: self.runtime.clone() }
+    }
+
     /// As [`Transaction::snapshot_lsn`].
     #[must_use]
     pub fn snapshot_lsn(&self) -> Lsn {

@@ -20,6 +20,7 @@ use crate::ids::Lsn;
 use crate::keyspace::Keyspace;
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::mvcc::registry::SnapshotKind;
 use crate::options::{Isolation, Options, Routing};
 use crate::recovery::OpenReport;
 use crate::shard::{CatalogChange, Request};
@@ -45,7 +46,8 @@ impl<P: Port> DbHandle<P> {
     pub fn begin(&self, isolation: Isolation) -> Result<Transaction<P>, BeginError> {
         match isolation {
             Isolation::Snapshot => {
-                Ok(Transaction::new(self.port.clone(), self.port.shared().begin()?))
+                let guard = self.port.shared().begin(SnapshotKind::ReadWrite)?;
+                Ok(Transaction::new(self.port.clone(), guard))
             }
         }
     }
@@ -55,7 +57,8 @@ impl<P: Port> DbHandle<P> {
     /// # Errors
     /// As [`DbHandle::begin`].
     pub fn snapshot(&self) -> Result<Snapshot<P>, BeginError> {
-        Ok(Snapshot::new(self.begin(Isolation::Snapshot)?))
+        let guard = self.port.shared().begin(SnapshotKind::ReadOnly)?;
+        Ok(Snapshot::new(Transaction::new(self.port.clone(), guard)))
     }
 
     /// Runs a transaction: calls `f`, commits what it did, and does both again on a new snapshot
@@ -186,7 +189,8 @@ impl<P: Port> DbHandle<P> {
     /// The shard that owns `key`.
     #[must_use]
     pub fn shard_of(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> ShardId {
-        self.port.shared().shard_of(keyspace.place(key.as_ref()).tablet)
+        let tablet = keyspace.place(key.as_ref()).tablet;
+        self.port.shared().owner(keyspace, tablet)
     }
 
     /// How many shards the store runs on.

@@ -5,15 +5,17 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock, Weak};
 
 use futures_channel::oneshot;
-use sombra_runtime::sync::{LogRing, LogRingConfig, MailboxReceiver, Mesh, Signal, mailbox};
+use sombra_runtime::sync::{LogRing, LogRingConfig, MailboxReceiver, Mesh, mailbox};
 use sombra_runtime::{PanicSink, Runtime, Shard, ShardId, TaskClass, TaskSpec};
 
-use crate::commit::StoreCore;
+use crate::commit::{SnapshotAges, StoreCore, StoreCoreParts};
 use crate::error::{CloseError, OpenError};
+use crate::format::BLOCK_SIZE_BYTES;
 use crate::format::log_record::pad_header;
 use crate::format::segment::{payload_bytes_per_segment, segment_start};
 use crate::limits;
 use crate::memory::MemoryBudget;
+use crate::merge::PublishRequest;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::poison::Poison;
@@ -129,6 +131,7 @@ impl Opening {
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..shard_count).map(|_| mailbox::<Request>(limits::MAILBOX_SLOTS)).unzip();
         let (catalog, changes) = mailbox(limits::CATALOG_CHANGES_MAX);
+        let (publisher, publications) = mailbox(limits::PUBLISH_REQUESTS_MAX);
         let shared = Arc::new(StoreShared::new(StoreParts {
             runtime: self.runtime.clone(),
             core,
@@ -137,11 +140,12 @@ impl Opening {
             router: feed.router.clone(),
             mailboxes: senders,
             catalog,
+            publisher,
             lock: opened.lock,
         }));
         // From here on whoever drops the handle closes the store: a caller that went away, too.
         let handle = StoreHandle { shared };
-        self.begin_shards(&handle.shared, feed, receivers, changes).await?;
+        self.begin_shards(&handle.shared, feed, receivers, (changes, publications)).await?;
         Ok(handle)
     }
 
@@ -150,23 +154,25 @@ impl Opening {
         shared: &Arc<StoreShared>,
         feed: ReplayFeed,
         mailboxes: Vec<MailboxReceiver<Request>>,
-        changes: MailboxReceiver<CatalogRequest>,
+        on_first: (MailboxReceiver<CatalogRequest>, MailboxReceiver<PublishRequest>),
     ) -> Result<(), OpenError> {
-        let mut changes = Some(changes);
+        let mut on_first = Some(on_first);
         let (mut starts, mut begun) = (Vec::new(), Vec::new());
         let ports = Mesh::new(mailboxes.len(), limits::MESH_SLOTS);
         for (mesh, mailbox) in ports.into_iter().zip(mailboxes) {
             let (done, waits) = oneshot::channel();
             begun.push(waits);
-            let services = changes.take().map(|changes| (changes, self.metrics_text(shared)));
+            let services = on_first.take().map(|queues| (queues, self.metrics_text(shared)));
             let begin = move |state: &Rc<ShardState>| {
-                if let Some((changes, metrics_text)) = services {
-                    start_services(state, changes, metrics_text);
+                if let Some(((changes, publications), metrics_text)) = services {
+                    start_services(state, changes, publications, metrics_text);
                 }
                 let _ = done.send(());
             };
             let shared = Arc::clone(shared);
-            starts.push(ShardStart { shared, mesh, mailbox, begun: Box::new(begin) });
+            let publisher = shared.publisher();
+            let begun = Box::new(begin);
+            starts.push(ShardStart { shared, mesh, mailbox, publisher, begun });
         }
         feed.begin(starts).await?;
         for waits in begun {
@@ -190,7 +196,7 @@ impl Opening {
     fn make_core(&self, opened: &Opened, shard_count: usize) -> Arc<StoreCore> {
         let segment_bytes = opened.identity.segment_bytes;
         let ring = LogRing::new(LogRingConfig {
-            block_count: limits::LOG_RING_BLOCKS,
+            block_count: log_ring_blocks(self.options.memory_bytes),
             start: opened.start.as_u64(),
             pad_header,
         });
@@ -199,19 +205,31 @@ impl Opening {
         let segments = Segments::new(
             opened.identity.clone(),
             (number, opened.first_segment.1.clone()),
-            opened.used_bytes,
+            opened.older_segments.clone(),
             self.options.log_bytes_max,
         );
         let log = GroupCommit::new(ring, segments, opened.method, self.guard.sink());
-        let wakes: Arc<[Signal]> = (0..shard_count).map(|_| Signal::new()).collect();
-        Arc::new(StoreCore::new(
-            Arc::new(log),
-            Arc::clone(&self.guard.poison),
-            Arc::clone(&self.memory),
-            wakes,
-            opened.start,
-        ))
+        let ages = SnapshotAges {
+            read_only: self.options.snapshot_age_max,
+            read_write: self.options.transaction_age_max,
+        };
+        Arc::new(StoreCore::new(StoreCoreParts {
+            log: Arc::new(log),
+            volume: Arc::clone(&opened.volume),
+            roots: Arc::clone(&opened.roots),
+            poison: Arc::clone(&self.guard.poison),
+            memory: Arc::clone(&self.memory),
+            ages,
+            shard_count,
+            start: opened.start,
+        }))
     }
+}
+
+fn log_ring_blocks(memory_bytes: u64) -> usize {
+    let share_bytes = memory_bytes / limits::LOG_RING_SHARE;
+    let blocks = usize::try_from(share_bytes / BLOCK_SIZE_BYTES as u64).unwrap_or(usize::MAX);
+    blocks.clamp(limits::LOG_RING_BLOCKS_MIN, limits::LOG_RING_BLOCKS_MAX)
 }
 
 /// Closes the store and waits for that.

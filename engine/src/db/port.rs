@@ -19,7 +19,8 @@ use crate::commit::CommitRequest;
 use crate::error::{CommitError, ReadError};
 use crate::ids::{Lsn, TabletId};
 use crate::keyspace::Keyspace;
-use crate::shard::{Request, ScanPage, ShardState, StoreShared, TabletGone};
+use crate::shard::{Request, ScanPage, ShardState, StoreShared, TabletReadError};
+use crate::tablet::Found;
 use crate::window::RangePage;
 
 /// A way to the shards of an open store; [`Remote`] or [`Local`].
@@ -42,7 +43,7 @@ pub trait Requests {
         place: (ShardId, TabletId),
         key: &[u8],
         snapshot: Lsn,
-    ) -> Option<Result<Option<Bytes>, TabletGone>>;
+    ) -> Option<Result<Option<Bytes>, TabletReadError>>;
 }
 
 /// From any thread, in any async runtime.
@@ -71,7 +72,7 @@ impl Requests for Remote {
         _place: (ShardId, TabletId),
         _key: &[u8],
         _snapshot: Lsn,
-    ) -> Option<Result<Option<Bytes>, TabletGone>> {
+    ) -> Option<Result<Option<Bytes>, TabletReadError>> {
         None
     }
 }
@@ -98,8 +99,17 @@ impl Requests for Local {
         (shard, tablet): (ShardId, TabletId),
         key: &[u8],
         snapshot: Lsn,
-    ) -> Option<Result<Option<Bytes>, TabletGone>> {
-        (shard == self.0.id()).then(|| self.0.get(tablet, key, snapshot))
+    ) -> Option<Result<Option<Bytes>, TabletReadError>> {
+        if shard != self.0.id() {
+            return None;
+        }
+        match self.0.get(tablet, key, snapshot) {
+            Ok(Found::Value(value)) => Some(Ok(value)),
+            Ok(Found::TooOld) => Some(Err(TabletReadError::TooOld)),
+            // The request waits for the page as a task of its own.
+            Ok(Found::Pending(_)) => None,
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 
@@ -111,7 +121,7 @@ pub(super) async fn get<P: Port>(
     snapshot: Lsn,
 ) -> Result<Option<Bytes>, ReadError> {
     refuse_if_stopped(port)?;
-    let shard = port.shared().shard_of(place.tablet);
+    let shard = port.shared().owner(keyspace, place.tablet);
     let here = port.get_here((shard, place.tablet), &place.window_key, snapshot);
     let answer = match here {
         Some(answer) => answer,
@@ -124,7 +134,7 @@ pub(super) async fn get<P: Port>(
             answer.await.map_err(|_| refused())?
         }
     };
-    answer.map_err(|TabletGone| dropped(keyspace))
+    answer.map_err(|error| refused_read(error, keyspace, snapshot))
 }
 
 /// Reads one page of a scan at a snapshot that the caller keeps alive.
@@ -134,11 +144,13 @@ pub(super) async fn scan_page<P: Port>(
     page: ScanPage,
 ) -> Result<RangePage, ReadError> {
     refuse_if_stopped(port)?;
-    let shard = port.shared().shard_of(page.tablet);
+    let shard = port.shared().owner(keyspace, page.tablet);
     let (reply, answer) = oneshot::channel();
     let refused = || port.shared().read_refused();
+    let snapshot = page.snapshot;
     port.send(shard, Request::Scan { page, reply }).await.map_err(|()| refused())?;
-    answer.await.map_err(|_| refused())?.map_err(|TabletGone| dropped(keyspace))
+    let answer = answer.await.map_err(|_| refused())?;
+    answer.map_err(|error| refused_read(error, keyspace, snapshot))
 }
 
 /// Sends a commit to its coordinator and waits for the answer, which `reply` brings.
@@ -163,8 +175,12 @@ fn refuse_if_stopped<P: Port>(port: &P) -> Result<(), ReadError> {
     }
 }
 
-fn dropped(keyspace: &Keyspace) -> ReadError {
-    ReadError::KeyspaceDropped { name: keyspace.name().to_owned() }
+fn refused_read(error: TabletReadError, keyspace: &Keyspace, snapshot: Lsn) -> ReadError {
+    match error {
+        TabletReadError::Gone => ReadError::KeyspaceDropped { name: keyspace.name().to_owned() },
+        TabletReadError::TooOld => ReadError::SnapshotTooOld { snapshot },
+        TabletReadError::Page(error) => error.to_read_error(),
+    }
 }
 
 /// Sleeps a random part of `most` on a shard's clock, so that retries do not march in step.

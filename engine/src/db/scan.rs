@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::port::{self, Port, Remote};
 use super::transaction::Transaction;
 use crate::error::ReadError;
-use crate::ids::TabletId;
+use crate::ids::{Direction, TabletId};
 use crate::keyspace::{HASH_BYTES, Keyspace};
 use crate::options::Routing;
 use crate::shard::ScanPage;
@@ -22,6 +22,7 @@ pub struct Scan<P: Port = Remote> {
     range: KeyRange,
     from: Bound<Bytes>,
     to: Bound<Bytes>,
+    direction: Direction,
     tablet: u32,
     last_tablet: u32,
     rows: VecDeque<(Bytes, Bytes)>,
@@ -33,9 +34,14 @@ impl<P: Port> Scan<P> {
         port: P,
         transaction: Transaction<P>,
         keyspace: Keyspace,
-        range: KeyRange,
+        (range, direction): (KeyRange, Direction),
     ) -> Scan<P> {
         let plan = plan(&keyspace, &range);
+        let (first, last) = plan.tablets;
+        let (tablet, last_tablet) = match direction {
+            Direction::Forward => (first, last),
+            Direction::Reverse => (last, first),
+        };
         Scan {
             port,
             transaction,
@@ -43,10 +49,11 @@ impl<P: Port> Scan<P> {
             range,
             from: plan.from,
             to: plan.to,
-            tablet: plan.tablets.0,
-            last_tablet: plan.tablets.1,
+            direction,
+            tablet,
+            last_tablet,
             rows: VecDeque::new(),
-            is_finished: plan.tablets.0 > plan.tablets.1,
+            is_finished: first > last,
         }
     }
 
@@ -83,42 +90,64 @@ impl<P: Port> Scan<P> {
         let tablet = TabletId { keyspace: self.keyspace.id(), index: self.tablet };
         let (from, to) = (self.from.clone(), self.to.clone());
         let snapshot = self.transaction.snapshot_lsn();
-        let page = ScanPage { tablet, from: from.clone(), to: to.clone(), snapshot };
-        let page = port::scan_page(&self.port, &self.keyspace, page).await?;
+        let direction = self.direction;
+        let (page_from, page_to) = (from.clone(), to.clone());
+        let page = ScanPage { tablet, from: page_from, to: page_to, direction, snapshot };
+        let page = port::scan_page(&self.port, &self.keyspace, page).await;
         // Versions were kept only while the transaction lived.
         self.transaction.refuse_if_ended()?;
-        let page_end = match &page.resume_after {
-            Some(last) => Bound::Included(last.clone()),
-            None => to,
+        let page = page?;
+        let reached = page.resume_after.clone().map(Bound::Included);
+        let (own_from, own_to) = match direction {
+            Direction::Forward => (from, reached.unwrap_or(to)),
+            Direction::Reverse => (reached.unwrap_or(from), to),
         };
         let id = self.keyspace.id();
-        let own = self.transaction.own_writes(|writes| writes.range(id, from, page_end));
-        let own = own.into_iter().filter(|write| write.tablet == tablet);
-        let own = own.map(|write| (write.window_key, write.value));
+        let mut own = self.transaction.own_writes(|writes| writes.range(id, own_from, own_to));
+        own.retain(|write| write.tablet == tablet);
+        if direction == Direction::Reverse {
+            own.reverse();
+        }
+        let own = own.into_iter().map(|write| (write.window_key, write.value));
         let offset = self.keyspace.key_offset();
-        for (window_key, value) in weave(page.rows, own) {
+        for (window_key, value) in weave(page.rows, own, direction) {
             let key = window_key.slice(offset..);
             if self.range.contains(&key) {
                 self.rows.push_back((key, value));
             }
         }
-        match page.resume_after {
-            Some(last) => self.from = Bound::Excluded(last),
-            None => self.next_tablet(),
+        match (page.resume_after, direction) {
+            (Some(last), Direction::Forward) => self.from = Bound::Excluded(last),
+            (Some(last), Direction::Reverse) => self.to = Bound::Excluded(last),
+            (None, _) => self.next_tablet(),
         }
         Ok(())
     }
 
+    /// Tablets lie in order: what is left of the range begins at the next one's first key, or
+    /// ends before the first key of the one just read.
     fn next_tablet(&mut self) {
         self.is_finished = self.tablet == self.last_tablet;
-        self.tablet += 1;
-        // Tablets lie in order: what is left of the range begins with the next one's first key.
-        if let Routing::Range { boundaries } = self.keyspace.routing() {
-            if let Some(boundary) = boundaries.get(self.tablet as usize - 1) {
-                self.from = Bound::Included(Bytes::copy_from_slice(boundary));
+        if self.is_finished {
+            return;
+        }
+        let boundaries = match self.keyspace.routing() {
+            Routing::Range { boundaries } => boundaries.as_slice(),
+            Routing::Hash { .. } => &[],
+        };
+        match self.direction {
+            Direction::Forward => {
+                let first = boundaries.get(self.tablet as usize);
+                let key = first.map(|first| Bytes::copy_from_slice(first));
+                self.from = key.map_or(Bound::Unbounded, Bound::Included);
+                self.tablet += 1;
             }
-        } else {
-            self.from = Bound::Unbounded;
+            Direction::Reverse => {
+                self.tablet -= 1;
+                let first = boundaries.get(self.tablet as usize);
+                let key = first.map(|first| Bytes::copy_from_slice(first));
+                self.to = key.map_or(Bound::Unbounded, Bound::Excluded);
+            }
         }
     }
 }
@@ -173,10 +202,11 @@ fn plan(keyspace: &Keyspace, range: &KeyRange) -> ScanPlan {
     }
 }
 
-/// Joins two runs in key order; an own write takes the place of a row, a delete removes it.
+/// Joins two runs that go one way; an own write takes the place of a row, a delete removes it.
 fn weave(
     rows: Vec<(Bytes, Bytes)>,
     own: impl Iterator<Item = (Bytes, Option<Bytes>)>,
+    direction: Direction,
 ) -> impl Iterator<Item = (Bytes, Bytes)> {
     let mut rows = rows.into_iter().peekable();
     let mut own = own.peekable();
@@ -186,7 +216,10 @@ fn weave(
                 (None, None) => return None,
                 (Some(_), None) => false,
                 (None, Some(_)) => true,
-                (Some((row, _)), Some((write, _))) => write <= row,
+                (Some((row, _)), Some((write, _))) => match direction {
+                    Direction::Forward => write <= row,
+                    Direction::Reverse => write >= row,
+                },
             };
             if !take_own {
                 return rows.next();

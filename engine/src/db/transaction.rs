@@ -11,7 +11,7 @@ use super::scan::Scan;
 use crate::commit::{CommitRequest, ShardWrites};
 use crate::error::{CommitError, ReadError, WriteError};
 use crate::format::log_record::{LoggedWrite, encode_commit};
-use crate::ids::Lsn;
+use crate::ids::{Direction, Lsn};
 use crate::keyspace::Keyspace;
 use crate::limits;
 use crate::mvcc::registry::SnapshotGuard;
@@ -81,7 +81,13 @@ impl<P: Port> Transaction<P> {
     }
 
     pub(super) fn refuse_if_ended(&self) -> Result<(), ReadError> {
-        if self.state().guard.is_none() { Err(ReadError::Ended) } else { Ok(()) }
+        match &self.state().guard {
+            None => Err(ReadError::Ended),
+            Some(guard) if guard.is_ended() => {
+                Err(ReadError::SnapshotTooOld { snapshot: self.snapshot })
+            }
+            Some(_) => Ok(()),
+        }
     }
 
     /// Everything committed at or below this is what the transaction reads.
@@ -164,7 +170,15 @@ impl<P: Port> Transaction<P> {
     /// fetched may be missing from it.
     #[must_use]
     pub fn scan(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> Scan<P> {
-        Scan::new(self.port.clone(), self.second(), keyspace.clone(), range.into())
+        let range = (range.into(), Direction::Forward);
+        Scan::new(self.port.clone(), self.second(), keyspace.clone(), range)
+    }
+
+    /// As [`Transaction::scan`], from the end of the range to its beginning.
+    #[must_use]
+    pub fn scan_reverse(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> Scan<P> {
+        let range = (range.into(), Direction::Reverse);
+        Scan::new(self.port.clone(), self.second(), keyspace.clone(), range)
     }
 
     pub(super) fn own_writes<T>(&self, f: impl FnOnce(&WriteSet) -> T) -> T {
@@ -183,12 +197,13 @@ impl<P: Port> Transaction<P> {
             let mut state = self.state();
             let ended = CommitError::Write(WriteError::Ended);
             let guard = state.guard.take().ok_or(ended)?;
+            guard.stop_reading();
             if state.writes.is_empty() {
                 return Ok(Committed { lsn: self.snapshot });
             }
             let writes = state.writes.take();
             let (reply, answer) = oneshot::channel();
-            let parts = by_shard(&shared, writes, self.port.preferred());
+            let parts = by_shard(&shared, (writes, &state.keyspaces), self.port.preferred());
             let request = CommitRequest {
                 snapshot: Some(guard),
                 durability: state.durability,
@@ -225,7 +240,7 @@ pub(super) async fn commit_blind<P: Port>(
     }
     let mut writes = WriteSet::default();
     writes.insert(keyspace, key, value)?;
-    let parts = by_shard(&shared, writes.take(), None);
+    let parts = by_shard(&shared, (writes.take(), std::slice::from_ref(keyspace)), None);
     let (reply, answer) = oneshot::channel();
     let record = encode(&shared, &parts)?;
     let durability = Durability::Sync;
@@ -238,12 +253,14 @@ pub(super) async fn commit_blind<P: Port>(
 /// takes part.
 fn by_shard(
     shared: &StoreShared,
-    writes: Vec<Write>,
+    (writes, keyspaces): (Vec<Write>, &[Keyspace]),
     preferred: Option<ShardId>,
 ) -> Vec<ShardWrites> {
     let mut parts: Vec<ShardWrites> = Vec::new();
     for write in writes {
-        let shard = shared.shard_of(write.tablet);
+        let keyspace = keyspaces.iter().find(|keyspace| keyspace.id() == write.tablet.keyspace);
+        let keyspace = keyspace.expect("INV-1: a write was routed by one of these keyspaces");
+        let shard = shared.owner(keyspace, write.tablet);
         match parts.iter_mut().find(|part| part.shard == shard) {
             Some(part) => part.writes.push(write),
             None => parts.push(ShardWrites { shard, writes: vec![write] }),
@@ -301,5 +318,11 @@ impl<P: Port> Snapshot<P> {
     #[must_use]
     pub fn scan(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> Scan<P> {
         self.inner.scan(keyspace, range)
+    }
+
+    /// As [`Snapshot::scan`], from the end of the range to its beginning.
+    #[must_use]
+    pub fn scan_reverse(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> Scan<P> {
+        self.inner.scan_reverse(keyspace, range)
     }
 }

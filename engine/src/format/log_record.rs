@@ -43,14 +43,14 @@ const _: () = assert!(
 );
 
 // The rules below name these bounds.
-const _: () = assert!(RECORD_BYTES_MAX == 4 << 20 && VALUE_BYTES_MAX == 1 << 20);
+const _: () = assert!(RECORD_BYTES_MAX == 17 << 20 && VALUE_BYTES_MAX == 16 << 20);
 const _: () = assert!(KEY_BYTES_MAX == 1024 && KEYSPACE_NAME_BYTES_MAX == 255);
 const _: () = assert!(PREFIX_BYTES_MAX == 1024 && TABLETS_PER_KEYSPACE_MAX == 1024);
 
 disk_struct! {
     /// Begins each record; the body follows.
     pub(super) struct RecordHeader [8] {
-        | 0 | 4 | length: le::U32   | "of the whole record, multiple of 8, 8 bytes to 4 MiB" |
+        | 0 | 4 | length: le::U32   | "of the whole record, multiple of 8, 8 bytes to 17 MiB" |
         | 4 | 1 | kind: u8          | "1 pad, 2 commit, 3 keyspace create, 4 keyspace drop" |
         | 5 | 1 | flags: u8         | "zero; bit 0 is kept for an idempotency token" |
         | 6 | 2 | reserved: le::U16 | "zero" |
@@ -74,7 +74,7 @@ disk_struct! {
         | 4 | 2 | key_len: le::U16   | "1 to 1024" |
         | 6 | 1 | op: u8             | "1 put, 2 tombstone (the key is deleted)" |
         | 7 | 1 | reserved: u8       | "zero" |
-        | 8 | 4 | value_len: le::U32 | "at most 1 MiB; 0 for a tombstone" |
+        | 8 | 4 | value_len: le::U32 | "at most 16 MiB; 0 for a tombstone" |
     }
 }
 

@@ -37,8 +37,6 @@ pub const BLOCK_SIZE_BYTES: usize = 4096;
 pub const BLOCK_HEADER_BYTES: usize = 64;
 /// What a log block carries of the log's stream: LSNs count these bytes only.
 pub const BLOCK_PAYLOAD_BYTES: usize = BLOCK_SIZE_BYTES - BLOCK_HEADER_BYTES;
-/// Page of the tree files.
-pub const PAGE_SIZE_BYTES: u32 = 4096;
 
 const _: () = assert!(BLOCK_PAYLOAD_BYTES == 4032 && BLOCK_PAYLOAD_BYTES.is_multiple_of(8));
 

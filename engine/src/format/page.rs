@@ -230,3 +230,10 @@ impl PageHeaderBytes {
         })
     }
 }
+
+/// The checksum that a sealed page carries: what a reference to it must expect.
+#[must_use]
+pub fn sealed_crc(page: &[u8]) -> u32 {
+    let (header, _) = PageHeaderBytes::ref_from_prefix(page).expect("INV-6: a page has its header");
+    header.crc32c.get()
+}

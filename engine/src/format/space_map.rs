@@ -314,6 +314,34 @@ impl SpaceMapDecoder {
     }
 }
 
+/// One page of a map without the pages before it: for tools that describe pages.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SpaceMapPage {
+    /// Place of the page in its map.
+    pub index: u32,
+    pub next: Option<PageRef>,
+    pub entries: Vec<SpaceMapEntry>,
+}
+
+/// Reads a page whose header says that it is one of a space map; `None` if the count in the
+/// header does not fit into the page.
+#[must_use]
+pub fn peek_map_page(page: &[u8], header: &PageHeader) -> Option<SpaceMapPage> {
+    let count = usize::from(header.count);
+    let entries = page.get(ENTRIES_OFFSET..ENTRIES_OFFSET + count * ENTRY_BYTES)?;
+    let (head, _) = SpaceMapHeadBytes::ref_from_prefix(&page[PAGE_HEADER_BYTES..]).ok()?;
+    let next = PageRef { addr: PageAddr::new(head.next_addr.get()), crc: head.next_crc.get() };
+    let entries = entries.chunks_exact(ENTRY_BYTES).filter_map(|bytes| {
+        let entry = SpaceMapEntryBytes::ref_from_bytes(bytes).ok()?;
+        Some(SpaceMapEntry { extent: entry.extent.get(), live: entry.live.get() })
+    });
+    Some(SpaceMapPage {
+        index: head.index.get(),
+        next: (next.addr.as_u64() != 0).then_some(next),
+        entries: entries.collect(),
+    })
+}
+
 fn field(page: PageAddr, field: &'static str, expected: String, found: u64) -> SpaceMapError {
     SpaceMapError::Field { page, field, expected, found }
 }

@@ -6,7 +6,8 @@ use thiserror::Error;
 use zerocopy::{FromBytes, IntoBytes, byteorder::little_endian as le};
 
 use super::checksum::crc32c_with_field_zeroed;
-use super::{BLOCK_SIZE_BYTES, FORMAT_VERSION, IncarnationLink, PAGE_SIZE_BYTES, disk_struct};
+use super::page::is_page_size;
+use super::{BLOCK_SIZE_BYTES, FORMAT_VERSION, IncarnationLink, disk_struct};
 use crate::ids::{Incarnation, Lsn, StoreId};
 use crate::limits::{LINKS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::options::DurabilityMethod;
@@ -19,8 +20,11 @@ pub const SUPERBLOCK_MAGIC: [u8; 8] = *b"SOMBRASB";
 pub const SUPERBLOCK_COPY_BYTES: usize = 1 << 20;
 /// Longest name of a device.
 pub const DEVICE_IDENTITY_BYTES_MAX: usize = 64;
-/// Required features that this build knows. None yet.
-pub const REQUIRED_FEATURES_KNOWN: u64 = 0;
+/// Required feature: the store has a data file, into which its log is merged. A build that does
+/// not know it would take what is left of the log for the whole store.
+pub const FEATURE_DATA_FILE: u64 = 1;
+/// Required features that this build knows.
+pub const REQUIRED_FEATURES_KNOWN: u64 = FEATURE_DATA_FILE;
 
 const HEAD_BYTES: usize = size_of::<SuperblockBytes>();
 const LINK_BYTES: usize = size_of::<LinkBytes>();
@@ -43,18 +47,20 @@ disk_struct! {
             "CRC-32C over `used_bytes` from offset 0, this field zeroed" |
         |  16 |  4 | used_bytes: le::U32        |
             "256 + 24 × `link_count`; what follows to the end of the block is unused" |
-        |  20 |  4 | page_size: le::U32         | "4096" |
+        |  20 |  4 | page_size: le::U32         |
+            "size of the data file's pages: 4096, 8192, 16384 or 32768" |
         |  24 | 16 | store_id: [u8; 16]         |
             "drawn when the store is made; every file of the store carries it" |
         |  40 |  8 | generation: le::U64        |
             "grows by one with each rewrite; the highest valid copy counts" |
         |  48 |  8 | required_features: le::U64 |
-            "bit set; an unknown bit refuses the store; none is defined" |
+            "bit set; an unknown bit refuses the store; bit 0: there is a data file" |
         |  56 |  8 | optional_features: le::U64 |
             "bit set; unknown bits are ignored; none is defined" |
         |  64 |  8 | segment_bytes: le::U64     |
             "size of each log segment, multiple of 4096, 1 MiB to 1 GiB" |
-        |  72 |  8 | root_table_addr: le::U64   | "block number of the root table, 0 = none yet" |
+        |  72 |  8 | root_table_addr: le::U64   |
+            "4096-byte block of the data file at which the root table begins: 0" |
         |  80 |  4 | durability_method: le::U32 |
             "1 durable write (RWF_DSYNC), 2 write + flush on the ring, 3 write + flush off the "
             "ring, 4 plain write to a write-through device" |
@@ -105,6 +111,8 @@ pub struct Superblock {
     pub required_features: u64,
     pub optional_features: u64,
     pub segment_bytes: u64,
+    /// Size of the data file's pages.
+    pub page_size_bytes: u32,
     pub root_table_addr: u64,
     pub durability_method: DurabilityMethod,
     /// At most [`DEVICE_IDENTITY_BYTES_MAX`] bytes, without NUL.
@@ -136,8 +144,8 @@ pub enum SuperblockError {
          open it with the version that wrote it"
     )]
     UnknownFeatures { known: u64, found: u64 },
-    #[error("page size {found}, this build reads {expected}")]
-    PageSize { expected: u32, found: u32 },
+    #[error("page size {found}, possible are 4096, 8192, 16384 and 32768")]
+    PageSize { found: u32 },
     #[error(
         "segment size {found}, possible are multiples of 4096 from {SEGMENT_BYTES_MIN} to \
          {SEGMENT_BYTES_MAX}"
@@ -182,7 +190,7 @@ impl Superblock {
             format_version: FORMAT_VERSION.into(),
             crc32c: 0.into(),
             used_bytes: u32::try_from(used_bytes).expect("a copy has at most 1 MiB").into(),
-            page_size: PAGE_SIZE_BYTES.into(),
+            page_size: self.page_size_bytes.into(),
             store_id: *self.store_id.as_bytes(),
             generation: self.generation.into(),
             required_features: self.required_features.into(),
@@ -233,6 +241,7 @@ impl Superblock {
 
     fn assert_encodable(&self) {
         assert!(is_segment_size(self.segment_bytes), "segment size {}", self.segment_bytes);
+        assert!(is_page_size(self.page_size_bytes), "page size {}", self.page_size_bytes);
         assert!(self.required_features & !REQUIRED_FEATURES_KNOWN == 0, "unknown feature bit");
         let identity = self.device_identity.as_bytes();
         assert!(identity.len() <= DEVICE_IDENTITY_BYTES_MAX, "the device's name is too long");
@@ -322,9 +331,9 @@ impl LinkBytes {
 
 impl SuperblockBytes {
     fn to_superblock(&self, links: Vec<IncarnationLink>) -> Result<Superblock, SuperblockError> {
-        let (expected, found) = (PAGE_SIZE_BYTES, self.page_size.get());
-        if found != expected {
-            return Err(SuperblockError::PageSize { expected, found });
+        let page_size_bytes = self.page_size.get();
+        if !is_page_size(page_size_bytes) {
+            return Err(SuperblockError::PageSize { found: page_size_bytes });
         }
         let segment_bytes = self.segment_bytes.get();
         if !is_segment_size(segment_bytes) {
@@ -339,6 +348,7 @@ impl SuperblockBytes {
             required_features: self.required_features.get(),
             optional_features: self.optional_features.get(),
             segment_bytes,
+            page_size_bytes,
             root_table_addr: self.root_table_addr.get(),
             durability_method,
             device_identity: decode_identity(&self.device_identity)?,

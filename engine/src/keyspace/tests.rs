@@ -7,7 +7,12 @@ use super::*;
 
 fn keyspace(routing: Routing) -> Keyspace {
     routing.validate().expect("a valid routing");
-    Keyspace::new(KeyspaceDef { id: KeyspaceId::new(3), name: "k".to_owned(), routing })
+    Keyspace::new(KeyspaceDef {
+        id: KeyspaceId::new(3),
+        name: "k".to_owned(),
+        routing,
+        created_lsn: Lsn::ZERO,
+    })
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -128,7 +133,7 @@ fn hash_spreads_rising_keys_over_all_tablets_and_shards() {
     for number in 0..16_000_u64 {
         let tablet = keyspace.place(&number.to_be_bytes()).tablet;
         per_tablet[tablet.index as usize] += 1;
-        per_shard[shard_of(tablet, 4).index()] += 1;
+        per_shard[keyspace.owner(tablet, 4).index()] += 1;
     }
     // 1,000 expected, standard deviation 31.
     assert!(per_tablet.iter().all(|count| (800..1200).contains(count)), "{per_tablet:?}");
@@ -145,7 +150,7 @@ fn tablets_go_round_the_shards_so_that_every_shard_owns_its_part() {
     let keyspace = keyspace(Routing::hash_tablets(8, 16));
     for shards in 1..9 {
         let mut owned = vec![0; shards];
-        keyspace.tablets().for_each(|tablet| owned[shard_of(tablet, shards).index()] += 1);
+        keyspace.tablets().for_each(|tablet| owned[keyspace.owner(tablet, shards).index()] += 1);
         let most = 16_usize.div_ceil(shards);
         assert!(owned.iter().all(|&count| (most - 1..=most).contains(&count)), "{owned:?}");
     }
@@ -159,10 +164,31 @@ fn router_never_gives_an_id_again_after_a_drop() {
         let id = router.next_id();
         assert!(seen.insert(id));
         let (name, routing) = (format!("k{}", id.as_u32()), Routing::range());
-        router.insert(Keyspace::new(KeyspaceDef { id, name: name.clone(), routing }));
+        router.insert(Keyspace::new(KeyspaceDef {
+            id,
+            name: name.clone(),
+            routing,
+            created_lsn: Lsn::ZERO,
+        }));
         assert_eq!(router.by_name(&name).map(Keyspace::id), Some(id));
         router.remove(id);
         assert!(router.get(id).is_none() && router.by_name(&name).is_none());
     }
     assert_eq!(router.len(), 0);
+}
+
+#[test]
+fn sampled_boundaries_split_keys_like_the_sample_evenly_whatever_its_order() {
+    // Dense at the low end: even steps of the key space would be far off.
+    let key = |number: u64| (number * number).to_be_bytes();
+    let sample = (0..10_000).map(|number| key((number * 7_919) % 10_000).to_vec());
+    let keyspace = keyspace(Routing::range_sampled(sample, 8));
+    assert_eq!(keyspace.tablet_count(), 8);
+    assert_eq!(keyspace.routing().validate(), Ok(()));
+    let mut held = [0_u32; 8];
+    (0..10_000).for_each(|n| held[keyspace.place(&key(n)).tablet.index as usize] += 1);
+    assert!(held.iter().all(|&keys| (1_200..1_300).contains(&keys)), "{held:?}");
+    let of_few = Routing::range_sampled(["b", "a", "b", "", "b"], 8);
+    assert_eq!(of_few, Routing::range_split(["a", "b"]));
+    assert_eq!(Routing::range_sampled(Vec::<Vec<u8>>::new(), 8), Routing::range());
 }

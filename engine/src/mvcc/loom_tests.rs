@@ -8,7 +8,7 @@ use sombra_runtime::ShardId;
 use sombra_runtime::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::oracle::Oracle;
-use super::registry::SnapshotRegistry;
+use super::registry::{SnapshotKind, SnapshotRegistry};
 use crate::ids::Lsn;
 use crate::wal::watermarks::{NONE_OPEN, Tail};
 
@@ -148,31 +148,31 @@ fn loom_a_waiter_for_visible_is_seen_by_the_raiser_or_sees_the_raise() {
     });
 }
 
-/// Versions at 1 and 2 of one key; `visible` goes from 1 to 2 while a reader begins. The pruner
-/// drops version 1 once it finds `visible` at 2 and no snapshot below.
+/// Versions at 8 and 16 of one key; `visible` goes from 8 to 16 while a reader begins. The pruner
+/// drops version 8 once it finds `visible` at 16 and no snapshot below.
 fn reader_against_pruner(omit: Omit) {
     model(3, move || {
         let registry = SnapshotRegistry::new(1);
-        let visible = Arc::new(AtomicU64::new(1));
+        let visible = Arc::new(AtomicU64::new(8));
         let dropped = Arc::new(AtomicBool::new(false));
         let (slots, mark, drops) =
             (Arc::clone(&registry), Arc::clone(&visible), Arc::clone(&dropped));
         let pruner = thread::spawn(move || {
-            mark.fetch_max(2, Ordering::SeqCst);
+            mark.fetch_max(16, Ordering::SeqCst);
             let seen = mark.load(Ordering::SeqCst);
-            let is_read = slots.active().iter().any(|lsn| lsn.as_u64() < 2);
-            if seen >= 2 && !is_read {
+            let is_read = slots.active().iter().any(|lsn| lsn.as_u64() < 16);
+            if seen >= 16 && !is_read {
                 drops.store(true, Ordering::Release);
             }
         });
         let load = || Lsn::new(visible.load(Ordering::SeqCst));
         let guard = match omit {
             Omit::SecondLook => registry.acquire_without_second_look(load),
-            _ => registry.acquire(load, 0),
+            _ => registry.acquire(load, 0, SnapshotKind::ReadOnly),
         };
         let guard = guard.expect("the slot is free");
         pruner.join().unwrap();
-        let is_there = guard.lsn().as_u64() >= 2 || !dropped.load(Ordering::Acquire);
+        let is_there = guard.lsn().as_u64() >= 16 || !dropped.load(Ordering::Acquire);
         assert!(is_there, "a version was pruned under its reader");
     });
 }

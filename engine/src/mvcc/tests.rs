@@ -4,7 +4,7 @@ use std::rc::Rc;
 use sombra_runtime::ShardId;
 
 use super::oracle::Oracle;
-use super::registry::SnapshotRegistry;
+use super::registry::{SnapshotKind, SnapshotRegistry};
 use super::states::Reserved;
 use crate::ids::Lsn;
 use crate::options::Durability;
@@ -71,17 +71,17 @@ fn registry_publishes_again_when_visible_rises_under_it() {
     let loads = Cell::new(0_u64);
     let rising = || {
         loads.set(loads.get() + 1);
-        Lsn::new(loads.get().min(3) * 10)
+        Lsn::new(loads.get().min(3) * 16)
     };
-    let guard = registry.acquire(rising, 0).expect("a slot is free");
-    assert_eq!(guard.lsn(), Lsn::new(30), "the newest, not the first that was loaded");
-    assert_eq!(registry.active(), [Lsn::new(30)], "and that is what a pruner finds");
+    let guard = registry.acquire(rising, 0, SnapshotKind::ReadOnly).expect("a slot is free");
+    assert_eq!(guard.lsn(), Lsn::new(48), "the newest, not the first that was loaded");
+    assert_eq!(registry.active(), [Lsn::new(48)], "and that is what a pruner finds");
 }
 
 #[test]
 fn registry_gives_all_slots_refuses_one_more_and_takes_them_back() {
     let registry = SnapshotRegistry::new(3);
-    let acquire = |lsn: u64| registry.acquire(|| Lsn::new(lsn), lsn * 100);
+    let acquire = |n: u64| registry.acquire(|| Lsn::new(8 * n), n * 100, SnapshotKind::ReadWrite);
     let mut guards: Vec<_> = (1..=3).filter_map(acquire).collect();
     assert_eq!(guards.len(), 3);
     assert!(acquire(4).is_none());
@@ -91,10 +91,28 @@ fn registry_gives_all_slots_refuses_one_more_and_takes_them_back() {
     let again = acquire(5).expect("a slot came back");
     let mut active = registry.active();
     active.sort_unstable();
-    assert_eq!(active, [2, 3, 5].map(Lsn::new));
+    assert_eq!(active, [16, 24, 40].map(Lsn::new));
     drop((guards, again));
     assert!(registry.active().is_empty());
     assert_eq!(registry.census(), (0, None));
+}
+
+#[test]
+fn registry_tells_an_ended_snapshot_and_no_longer_counts_it() {
+    let registry = SnapshotRegistry::new(2);
+    let kind = SnapshotKind::ReadWrite;
+    let old = registry.acquire(|| Lsn::new(8), 1, kind).expect("a slot is free");
+    let young = registry.acquire(|| Lsn::new(16), 2, kind).expect("a slot is free");
+    let found = registry.active_snapshots();
+    let oldest = found.iter().min_by_key(|snapshot| snapshot.lsn).expect("two are active");
+    assert_eq!((oldest.lsn, oldest.kind), (Lsn::new(8), kind));
+    assert!(registry.end(oldest) && !registry.end(oldest), "it ends once");
+    assert!(old.is_ended() && !young.is_ended());
+    assert_eq!(registry.active(), [Lsn::new(16)]);
+    drop(old);
+    let next = registry.acquire(|| Lsn::new(24), 3, kind).expect("the owner freed the slot");
+    assert!(!registry.end(oldest), "whoever has the slot now is another snapshot");
+    assert!(!next.is_ended());
 }
 
 #[test]

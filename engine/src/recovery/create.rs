@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sombra_runtime::{Create, DiskInfo, FlushVia, IoClass, OpenHow, Shard, WriteMode};
 
-use super::{SUPERBLOCK_FILE, WAL_DIR, io_error};
+use super::{DATA_FILE, SUPERBLOCK_FILE, WAL_DIR, io_error};
 use crate::error::OpenError;
 use crate::format::superblock::{
     DEVICE_IDENTITY_BYTES_MAX, SUPERBLOCK_COPY_BYTES, Superblock, SuperblockCopy,
@@ -45,7 +45,16 @@ pub(super) async fn ensure_superblock(
     }
     let entries = shard.list_dir(dir).await.map_err(io_error(dir, "list"))?;
     let is_ours = |name: &str| {
-        matches!(name, "LOCK" | "metrics" | "wal" | "superblock.preparing" | "probe.tmp")
+        matches!(
+            name,
+            "LOCK"
+                | "metrics"
+                | "wal"
+                | "pages.sombra"
+                | "pages.preparing"
+                | "superblock.preparing"
+                | "probe.tmp"
+        )
     };
     if let Some(foreign) = entries.iter().find(|entry| !is_ours(&entry.name)) {
         let found = format!("a directory that holds {:?}", foreign.name);
@@ -59,6 +68,10 @@ pub(super) async fn ensure_superblock(
     };
     if segments > 0 {
         let found = format!("a log of {segments} files without its superblock");
+        return Err(OpenError::Missing { path: dir.to_owned(), found });
+    }
+    if entries.iter().any(|entry| entry.name == DATA_FILE) {
+        let found = format!("a data file, {DATA_FILE:?}, without its superblock");
         return Err(OpenError::Missing { path: dir.to_owned(), found });
     }
     if options.open_mode == OpenMode::MustExist {
@@ -79,7 +92,7 @@ async fn write_first(shard: &Shard, dir: &Path, options: &Options) -> Result<(),
         Some(method) => method,
         None => method::choose(shard, dir).await.map_err(io_error(dir, "measure the device"))?,
     };
-    let how = OpenHow { read: true, write: true, create: Create::Yes, direct: false };
+    let how = OpenHow { create: Create::Yes, ..OpenHow::buffered_rw() };
     let plain = shard.open(&preparing, how).await.map_err(describe("create"))?;
     let len_bytes = 2 * SUPERBLOCK_COPY_BYTES as u64;
     shard.write_zeroes(&plain, 0, len_bytes).await.map_err(describe("write"))?;
@@ -96,6 +109,7 @@ async fn write_first(shard: &Shard, dir: &Path, options: &Options) -> Result<(),
         required_features: 0,
         optional_features: 0,
         segment_bytes: options.segment_bytes,
+        page_size_bytes: options.page_size_bytes,
         root_table_addr: 0,
         durability_method: method,
         device_identity: device_identity(&disk),

@@ -4,26 +4,32 @@
 //! is replayed (it hands records to a [`ReplaySink`]), and never writes into an old log tail.
 
 mod create;
+mod data_file;
 mod replay;
 mod report;
 mod segment_files;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sombra_runtime::{DmaFile, FileLock, FlushVia, IoClass, OpenHow, Shard, WriteCache, WriteMode};
 
 use crate::error::OpenError;
 use crate::format::segment::{payload_bytes_per_segment, segment_start};
 use crate::format::superblock::{
-    PickedSuperblock, SUPERBLOCK_COPY_BYTES, Superblock, SuperblockCopy, pick,
+    FEATURE_DATA_FILE, PickedSuperblock, SUPERBLOCK_COPY_BYTES, Superblock, SuperblockCopy, pick,
 };
 use crate::format::{BLOCK_SIZE_BYTES, IncarnationLink};
 use crate::ids::{Incarnation, Lsn};
 use crate::limits;
 use crate::options::{DurabilityMethod, Options};
+use crate::volume::{RootTable, Volume};
 use crate::wal::segments::{self, SegmentIdentity};
 
-pub(crate) use replay::{LogEnd, ReplaySink, replay};
+pub(crate) use data_file::{DATA_FILE, DataFile, LoadedTablet};
+use replay::first_needed_link;
+pub(crate) use replay::{LogEnd, ReplaySink, RootMarks, replay};
 pub use report::OpenReport;
 pub(crate) use segment_files::SegmentFiles;
 
@@ -38,7 +44,10 @@ pub(crate) struct Opened {
     pub(crate) lock: FileLock,
     pub(crate) identity: SegmentIdentity,
     pub(crate) first_segment: (u64, DmaFile),
-    pub(crate) used_bytes: u64,
+    /// Segment files of older openings that are still needed, with their lengths.
+    pub(crate) older_segments: BTreeMap<u64, u64>,
+    pub(crate) volume: Arc<Volume>,
+    pub(crate) roots: Arc<RootTable>,
     /// First LSN of this incarnation.
     pub(crate) start: Lsn,
     pub(crate) method: DurabilityMethod,
@@ -61,8 +70,12 @@ pub(crate) async fn open(
     let created = create::ensure_superblock(shard, dir, options).await?;
     let superblock_file = open_file(shard, &dir.join(SUPERBLOCK_FILE)).await?;
     let picked = read_superblock(shard, dir, &superblock_file).await?;
+    let config = data_file::config(dir, &picked.superblock, options);
+    let mut data = data_file::load(shard, &picked.superblock, config.clone()).await?;
+    let marks = data.as_ref().map_or(RootMarks::NONE, |data| data.marks);
+    sink.begin(picked.superblock.page_size_bytes, data.as_mut());
     let mut files = SegmentFiles::look(shard, &dir.join(WAL_DIR), &picked.superblock).await?;
-    let replayed = replay(shard, &picked.superblock, &files, sink).await?;
+    let replayed = replay(shard, &picked.superblock, (&files, marks), sink).await?;
     let links = picked.superblock.links.len();
     if links >= limits::LINKS_MAX {
         let path = dir.to_owned();
@@ -72,10 +85,16 @@ pub(crate) async fn open(
             found: links,
         });
     }
-    // What is served from now on must outlive a power loss that follows the kill (T11).
+    // What is served from now on must outlive a power loss that follows the kill (T11). The data
+    // file was flushed before its root table was read.
     files.flush_tail(shard, &replayed).await?;
     let mut superblock = picked.superblock.clone();
     let method = choose_method(shard, dir, options, &superblock_file, &mut superblock).await?;
+    let data = match data {
+        Some(data) => data,
+        None => data_file::create(shard, config, options.device.as_deref()).await?,
+    };
+    superblock.required_features |= FEATURE_DATA_FILE;
     let link = next_link(&superblock, &files, &replayed);
     let identity = SegmentIdentity {
         wal_dir: dir.join(WAL_DIR),
@@ -84,22 +103,62 @@ pub(crate) async fn open(
         segment_bytes: superblock.segment_bytes,
     };
     let first_segment = begin_segment(shard, &identity, &mut files, link, &replayed).await?;
-    add_link(&mut superblock, link, &replayed);
+    add_link(&mut superblock, link, (&replayed, marks.floor));
     write_superblock(shard, dir, &superblock_file, &picked, superblock.clone()).await?;
     // Both copies name the link: what lies behind the old tail is never read again.
-    let used_bytes = files.reclaim(shard, &superblock.links, first_segment.0).await?;
+    let kept = (superblock.links.as_slice(), marks.floor);
+    let older_segments = files.reclaim(shard, kept, first_segment.0).await?;
     let took = shard.now().saturating_since(begun);
     let mut report = OpenReport::new(created, &picked, &superblock, &replayed);
     (report.durability_method, report.took) = (method, took);
+    (report.replayed_from, report.notes) = (marks.start, data.notes);
     Ok(Opened {
         lock,
         identity,
         first_segment,
-        used_bytes: used_bytes + superblock.segment_bytes,
+        older_segments,
+        volume: data.volume,
+        roots: data.table,
         start: link.new_start,
         method,
         report,
     })
+}
+
+/// What the data file holds, for those who only look.
+pub(crate) async fn look_at_data(
+    shard: &Shard,
+    dir: &Path,
+    superblock: &Superblock,
+    options: &Options,
+) -> Result<Option<DataFile>, OpenError> {
+    let config = data_file::config(dir, superblock, options);
+    data_file::load(shard, superblock, config).await
+}
+
+/// Opens the data file of a closed store and believes nothing in it; `None` without one.
+pub(crate) async fn open_volume(
+    shard: &Shard,
+    dir: &Path,
+    superblock: &Superblock,
+) -> Result<Option<Volume>, OpenError> {
+    if superblock.required_features & FEATURE_DATA_FILE == 0 {
+        return Ok(None);
+    }
+    let config = data_file::config(dir, superblock, &Options::default());
+    Ok(Some(Volume::open(shard, config).await?))
+}
+
+/// Replays the log of a closed store into `sink`, for those who only look.
+pub(crate) async fn replay_log(
+    shard: &Shard,
+    dir: &Path,
+    superblock: &Superblock,
+    marks: RootMarks,
+    sink: &mut impl ReplaySink,
+) -> Result<LogEnd, OpenError> {
+    let files = SegmentFiles::look(shard, &dir.join(WAL_DIR), superblock).await?;
+    replay(shard, superblock, (&files, marks), sink).await
 }
 
 /// Takes the lock before anything of the store is read.
@@ -220,11 +279,14 @@ fn next_link(superblock: &Superblock, files: &SegmentFiles, replayed: &LogEnd) -
     }
 }
 
-/// Adds the link; it takes the place of the last one when that incarnation wrote nothing.
-fn add_link(superblock: &mut Superblock, link: IncarnationLink, replayed: &LogEnd) {
+/// Adds the link; it takes the place of the last one when that incarnation wrote nothing. Links
+/// below the one that holds the floor are not needed any more.
+fn add_link(superblock: &mut Superblock, link: IncarnationLink, (replayed, floor): (&LogEnd, Lsn)) {
     if replayed.is_last_empty(superblock) {
         superblock.links.pop();
     }
+    let first_needed = first_needed_link(&superblock.links, floor);
+    superblock.links.drain(..first_needed.min(superblock.links.len()));
     superblock.links.push(link);
 }
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use sombra_runtime::Shard;
 
-use super::SegmentFiles;
 use super::io_error;
 use super::segment_files::SegmentFile;
+use super::{DataFile, SegmentFiles};
 use crate::error::OpenError;
 use crate::format::log_block::{BlockPlace, LogBlock, verify_block, verify_block_of_store};
 use crate::format::log_record::{self, RECORD_HEADER_BYTES, Record, RecordError, RecordKind};
@@ -19,6 +19,9 @@ use crate::wal::scan::SegmentScan;
 
 /// Takes what is replayed, in LSN order.
 pub(crate) trait ReplaySink {
+    /// Takes what the root table says, if there is one, before any record. Whoever only looks at
+    /// records needs nothing of it.
+    fn begin(&mut self, _page_size_bytes: u32, _data: Option<&mut DataFile>) {}
     /// Takes one record; called between two `settle`s for a chunk of the log.
     fn record(&mut self, lsn: Lsn, record: Record<'_>) -> Result<(), OpenError>;
     /// Passes on what was taken; may wait for those who apply it.
@@ -71,20 +74,39 @@ impl LogEnd {
     }
 }
 
-/// Replays the whole log into `sink`.
+/// What the root table says of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RootMarks {
+    /// Every tree holds what was committed at or below this: replay begins here. The end of a
+    /// record, or the start of the log.
+    pub(crate) start: Lsn,
+    /// Newest commit that some tree holds: it was durable, so the log reaches up to it.
+    pub(crate) newest: Lsn,
+    /// No replay will begin below this, whichever copy of a root is lost.
+    pub(crate) floor: Lsn,
+}
+
+impl RootMarks {
+    /// No roots: all of the log is needed.
+    pub(crate) const NONE: RootMarks =
+        RootMarks { start: Lsn::ZERO, newest: Lsn::ZERO, floor: Lsn::ZERO };
+}
+
+/// Replays the log from the roots' start into `sink`.
 ///
 /// # Errors
 /// Damage of acknowledged data, records that make no sense, I/O, or what the sink says.
 pub(crate) async fn replay(
     shard: &Shard,
     superblock: &Superblock,
-    files: &SegmentFiles,
+    (files, marks): (&SegmentFiles, RootMarks),
     sink: &mut impl ReplaySink,
 ) -> Result<LogEnd, OpenError> {
     let mut reader = LogReader {
         shard,
         superblock,
         files,
+        marks,
         log: LogEnd {
             end: Lsn::ZERO,
             newest_stamp: Lsn::ZERO,
@@ -96,17 +118,25 @@ pub(crate) async fn replay(
         },
     };
     let links = &superblock.links;
-    for (index, link) in links.iter().enumerate() {
+    for (index, link) in links.iter().enumerate().skip(first_needed_link(links, marks.start)) {
         let limit = links.get(index + 1).map(|next| next.previous_end);
         reader.replay_incarnation(link, limit, sink).await?;
     }
+    // What the sink began with must get where it belongs even if there was no chunk to read.
+    sink.settle().await?;
     Ok(reader.log)
+}
+
+/// Index of the link whose incarnation holds `start`: links below are not needed any more.
+pub(super) fn first_needed_link(links: &[IncarnationLink], start: Lsn) -> usize {
+    links.iter().rposition(|link| link.new_start <= start).unwrap_or(0)
 }
 
 struct LogReader<'a> {
     shard: &'a Shard,
     superblock: &'a Superblock,
     files: &'a SegmentFiles,
+    marks: RootMarks,
     log: LogEnd,
 }
 
@@ -124,8 +154,14 @@ impl LogReader<'_> {
         limit: Option<Lsn>,
         sink: &mut impl ReplaySink,
     ) -> Result<(), OpenError> {
-        let mut assembler = Assembler::new(link.new_start, limit);
-        let mut next = link.new_start;
+        let start = link.new_start.max(self.marks.start);
+        if limit.is_some_and(|limit| start >= limit) {
+            // The trees hold all of it; an opening that wrote nothing may have moved the start
+            // into the gap behind it.
+            return Ok(());
+        }
+        let mut assembler = Assembler::new(start, limit);
+        let mut next = start;
         let stop = loop {
             if assembler.is_complete() {
                 break None;
@@ -150,6 +186,7 @@ impl LogReader<'_> {
                 format!("valid blocks up to LSN {limit}"),
             )),
             None => {
+                self.refuse_lost_commits(&stop)?;
                 self.refuse_lost_start(link, &stop)?;
                 self.look_behind(link, &stop).await
             }
@@ -171,8 +208,8 @@ impl LogReader<'_> {
         self.superblock.segment_bytes / BLOCK_SIZE_BYTES as u64
     }
 
-    /// Replays one segment from its first block. `None`: all of it was valid, or the incarnation
-    /// is complete.
+    /// Replays one segment from the block that holds `start`. `None`: all of it was valid, or the
+    /// incarnation is complete.
     async fn replay_segment(
         &mut self,
         link: &IncarnationLink,
@@ -197,8 +234,10 @@ impl LogReader<'_> {
             Ok(_) => {}
         }
         let file = segment.open(self.shard).await?;
-        let mut scan = SegmentScan::new(self.shard, file, 1..self.blocks_per_segment());
-        let mut first_lsn = start;
+        let place = locate(start, self.superblock.segment_bytes);
+        let blocks = place.block_in_segment..self.blocks_per_segment();
+        let mut scan = SegmentScan::new(self.shard, file, blocks);
+        let mut first_lsn = Lsn::new(start.as_u64() - place.offset_in_payload);
         loop {
             let chunk = scan.next().await.map_err(io_error(&segment.path, "read"))?;
             let Some(chunk) = chunk else { break };
@@ -213,7 +252,10 @@ impl LogReader<'_> {
                         return Ok(stop(first_lsn, error.to_string()));
                     }
                 };
-                self.take_block(&valid, assembler, sink, &segment.path)?;
+                // Only the first block of a replay may begin below its start.
+                let skip = assembler.next.as_u64().saturating_sub(first_lsn.as_u64());
+                let skip = if first_lsn < start { skip as usize } else { 0 };
+                self.take_block(&valid, skip, (assembler, sink), &segment.path)?;
                 if assembler.is_complete() {
                     sink.settle().await?;
                     return Ok(None);
@@ -229,13 +271,13 @@ impl LogReader<'_> {
     fn take_block(
         &mut self,
         block: &LogBlock<'_>,
-        assembler: &mut Assembler,
-        sink: &mut impl ReplaySink,
+        skip: usize,
+        (assembler, sink): (&mut Assembler, &mut impl ReplaySink),
         path: &std::path::Path,
     ) -> Result<(), OpenError> {
         self.log.newest_stamp = self.log.newest_stamp.max(block.header.durable);
         let records = &mut self.log.records;
-        assembler.take(block, |lsn, bytes| {
+        assembler.take(&block.payload[skip.min(block.payload.len())..], |lsn, bytes| {
             let refuse = |source| OpenError::Record { path: path.to_owned(), lsn, source };
             let record = log_record::decode_record(bytes).map_err(refuse)?;
             *records += 1;
@@ -272,10 +314,27 @@ impl LogReader<'_> {
         Ok(())
     }
 
+    /// A tree holds only what was durable in the log, so a log that ends before a tree's newest
+    /// commit has lost acknowledged commits of others.
+    fn refuse_lost_commits(&self, stop: &Stop) -> Result<(), OpenError> {
+        let place = locate(stop.at, self.superblock.segment_bytes);
+        let block_start = stop.at.as_u64() - place.offset_in_payload;
+        let newest = self.marks.newest;
+        if newest.as_u64() <= block_start || self.log.end >= newest {
+            return Ok(());
+        }
+        let expected = format!("valid blocks up to LSN {newest}, which a tree holds");
+        Err(self.damaged(stop, "the log ends before what is merged into the trees", expected))
+    }
+
     /// A link is written after its segment. Where that is gone or has no header, something was
     /// lost, unless an opening crashed while it took the still empty segment under a new number:
     /// then a higher file tells of it.
     fn refuse_lost_start(&self, link: &IncarnationLink, stop: &Stop) -> Result<(), OpenError> {
+        if link.new_start < self.marks.start {
+            // Its start may have been truncated away.
+            return Ok(());
+        }
         let number = locate(link.new_start, self.superblock.segment_bytes).segment_number;
         let is_own = |segment: &SegmentFile| {
             segment.header.as_ref().is_ok_and(|header| header.incarnation == link.incarnation)
@@ -384,10 +443,9 @@ impl Assembler {
     /// are passed over: a pad is not a commit, but the position after it is an end.
     fn take(
         &mut self,
-        block: &LogBlock<'_>,
+        mut payload: &[u8],
         mut visit: impl FnMut(Lsn, &[u8]) -> Result<(), OpenError>,
     ) -> Result<(), OpenError> {
-        let mut payload = block.payload;
         while !payload.is_empty() && !self.is_complete() {
             if self.partial_len == 0 {
                 match log_record::peek(payload) {

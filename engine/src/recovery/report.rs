@@ -19,6 +19,10 @@ pub struct OpenReport {
     pub segment_bytes: u64,
     /// The method in use: the caller's, or the one that the superblock keeps.
     pub durability_method: DurabilityMethod,
+    /// Where replay began: the trees hold every commit at or below it.
+    pub replayed_from: Lsn,
+    /// Damage that another copy made good, or that some tablet must live with.
+    pub notes: Vec<String>,
     /// Records replayed, keyspace changes included, pads not.
     pub replayed_records: u64,
     /// End of the last valid record.
@@ -55,6 +59,8 @@ impl OpenReport {
             incarnation: newest.incarnation,
             segment_bytes: superblock.segment_bytes,
             durability_method: superblock.durability_method,
+            replayed_from: Lsn::ZERO,
+            notes: Vec::new(),
             replayed_records: log.records,
             replayed_to: log.end,
             newest_stamp: log.newest_stamp,
@@ -73,10 +79,11 @@ impl fmt::Display for OpenReport {
         if let Some(repaired) = &self.superblock_repaired {
             writeln!(f, "superblock repaired: {repaired}")?;
         }
+        self.notes.iter().try_for_each(|note| writeln!(f, "damaged: {note}"))?;
         writeln!(
             f,
-            "replayed {} records up to LSN {} ({} log bytes read, {:?})",
-            self.replayed_records, self.replayed_to, self.read_bytes, self.took
+            "replayed {} records from LSN {} up to {} ({} log bytes read, {:?})",
+            self.replayed_records, self.replayed_from, self.replayed_to, self.read_bytes, self.took
         )?;
         write!(
             f,

@@ -110,25 +110,26 @@ impl SegmentFiles {
     }
 
     /// Removes the files that no incarnation needs, and cuts the dead tail off the others.
-    /// Returns the bytes that remain. Called when both superblock copies hold `links`.
+    /// Returns the files that remain, with their lengths. Called when both superblock copies
+    /// hold `links`; no replay will begin below `floor`.
     pub(super) async fn reclaim(
         &self,
         shard: &Shard,
-        links: &[IncarnationLink],
+        (links, floor): (&[IncarnationLink], Lsn),
         first_segment: u64,
-    ) -> Result<u64, OpenError> {
+    ) -> Result<BTreeMap<u64, u64>, OpenError> {
         for path in &self.preparing {
             // The fresh segment may have been prepared under the same name.
             if shard.path_exists(path).await.map_err(io_error(path, "look"))? {
                 shard.unlink(path).await.map_err(io_error(path, "remove"))?;
             }
         }
-        let mut remaining_bytes = 0;
+        let mut remaining = BTreeMap::new();
         for (&number, file) in &self.by_number {
             if number == first_segment {
                 continue;
             }
-            let needed_bytes = needed_bytes(number, file, links);
+            let needed_bytes = needed_bytes((number, file), links, floor);
             if needed_bytes == 0 {
                 shard.unlink(&file.path).await.map_err(io_error(&file.path, "remove"))?;
             } else if needed_bytes < file.len_bytes {
@@ -136,15 +137,17 @@ impl SegmentFiles {
                 let cut = shard.set_len(&handle, needed_bytes).await;
                 cut.map_err(io_error(&file.path, "cut"))?;
             }
-            remaining_bytes += needed_bytes.min(file.len_bytes);
+            if needed_bytes > 0 {
+                remaining.insert(number, needed_bytes.min(file.len_bytes));
+            }
         }
-        Ok(remaining_bytes)
+        Ok(remaining)
     }
 }
 
 /// How much of a segment's file replay may still read: up to the block that holds the end of
 /// the incarnation it belongs to.
-fn needed_bytes(number: u64, file: &SegmentFile, links: &[IncarnationLink]) -> u64 {
+fn needed_bytes((number, file): (u64, &SegmentFile), links: &[IncarnationLink], floor: Lsn) -> u64 {
     let Ok(header) = &file.header else { return 0 };
     let own = links.iter().position(|link| link.incarnation == header.incarnation);
     let Some(next) = own.and_then(|index| links.get(index + 1)) else {
@@ -153,7 +156,7 @@ fn needed_bytes(number: u64, file: &SegmentFile, links: &[IncarnationLink]) -> u
     };
     let start = segment_start(number, header.segment_bytes);
     let end = segment_start(number + 1, header.segment_bytes);
-    if next.previous_end <= start {
+    if next.previous_end <= start || end <= floor {
         return 0;
     }
     if next.previous_end >= end {

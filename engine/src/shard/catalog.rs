@@ -9,12 +9,17 @@ use sombra_runtime::sync::MailboxReceiver;
 use sombra_runtime::{ShardId, TaskClass};
 
 use super::request::CatalogReply;
-use super::{CatalogChange, Request, ShardState};
+use super::{CatalogChange, Job, Request, ShardState};
 use crate::error::{CommitError, KeyspaceError};
 use crate::format::log_record::{CreateKeyspace, encode_create_keyspace, encode_drop_keyspace};
-use crate::keyspace::{Keyspace, KeyspaceDef};
+use crate::format::root_table::{CatalogRow, RootRow};
+use crate::ids::{KeyspaceId, Lsn, TabletId};
+use crate::keyspace::{Keyspace, KeyspaceDef, Router};
 use crate::limits;
+use crate::merge::{Catalog, first_rows};
+use crate::mvcc::states::Reserved;
 use crate::options::{Durability, Routing};
+use crate::volume::SlotGeneration;
 
 /// A change that waits for its turn.
 pub(crate) type CatalogRequest = (CatalogChange, CatalogReply);
@@ -36,6 +41,8 @@ pub(super) fn start(state: &Rc<ShardState>, mut changes: MailboxReceiver<Catalog
                 CatalogChange::Create { name, routing } => create(&on_shard, name, routing).await,
                 CatalogChange::Drop { keyspace } => remove(&on_shard, keyspace).await,
             };
+            on_shard.catalog_is_busy.set(false);
+            on_shard.shared.want_catalog();
             // A client that went away does not want the answer.
             let _ = reply.send(outcome);
         }
@@ -55,46 +62,74 @@ async fn create(
         return Err(KeyspaceError::TooMany { expected: limits::KEYSPACES_MAX });
     }
     let (wall_ms, id) = (state.shard.wall_clock_ms(), router.next_id());
+    refuse_if_table_full(state, &router, (id, &name, &routing))?;
     let mut record = Vec::new();
     let logged = CreateKeyspace { wall_ms, keyspace: id, name: &name, routing: routing.clone() };
     encode_create_keyspace(&mut record, &logged);
-    let keyspace = Keyspace::new(KeyspaceDef { id, name, routing });
-    log_change(state, &record, Some(&keyspace)).await?;
+    let reserved = reserve(state, &record).await?;
+    let created_lsn = reserved.1.lsn();
+    let keyspace = Keyspace::new(KeyspaceDef { id, name, routing, created_lsn });
+    let keyspace = keyspace.at_opening(state.shared.report.incarnation);
+    set_tablets(state, &keyspace, true).await?;
+    settle(state, reserved).await?;
     router.insert(keyspace.clone());
     state.shared.replace_router(router);
     Ok(keyspace)
 }
 
+/// Every keyspace must find room in the root table, or the log could never let go of it.
+fn refuse_if_table_full(
+    state: &ShardState,
+    router: &Router,
+    (id, name, routing): (KeyspaceId, &str, &Routing),
+) -> Result<(), KeyspaceError> {
+    let (name, routing) = (name.to_owned(), routing.clone());
+    let created_lsn = state.core.store.oracle.visible();
+    let new = Keyspace::new(KeyspaceDef { id, name, routing, created_lsn });
+    let roots = &state.core.store.roots;
+    let keyspaces = router.iter().chain([&new]);
+    let is_missing = |row: &RootRow| roots.row(row.key()).is_none();
+    // The catalog's own row, which the first publication adds.
+    let catalog = RootRow::Catalog(CatalogRow { last_keyspace: id, catalog_lsn: created_lsn });
+    let rows = keyspaces.flat_map(first_rows).chain([catalog]).filter(is_missing).collect();
+    match roots.has_room_for(rows) {
+        true => Ok(()),
+        false => Err(KeyspaceError::TableFull { tablets: new.tablet_count() }),
+    }
+}
+
 async fn remove(state: &Rc<ShardState>, keyspace: Keyspace) -> Result<Keyspace, KeyspaceError> {
     let mut router = (*state.shared.router()).clone();
-    if router.get(keyspace.id()).is_none() {
+    // The router's own: the caller's handle may know another opening's placement.
+    let Some(keyspace) = router.get(keyspace.id()).cloned() else {
         return Err(KeyspaceError::Dropped { name: keyspace.name().to_owned() });
-    }
+    };
     let mut record = Vec::new();
     encode_drop_keyspace(&mut record, state.shard.wall_clock_ms(), keyspace.id());
-    log_change(state, &record, None).await?;
+    let reserved = reserve(state, &record).await?;
+    settle(state, reserved).await?;
     router.remove(keyspace.id());
     state.shared.replace_router(router);
     set_tablets(state, &keyspace, false).await?;
     Ok(keyspace)
 }
 
-/// Logs a change and returns when it is durable and visible. The change is open until the
-/// tablets it makes exist on all shards.
-async fn log_change(
+/// Logs a change, which is open from here on until [`settle`]. While it waits for room in the
+/// log the catalog is settled: that the root table follows may be what makes the room.
+async fn reserve(state: &Rc<ShardState>, record: &[u8]) -> Result<(u64, Reserved), CommitError> {
+    let (charge, _) = state.core.charge_when_room(&[], record).await?;
+    state.catalog_is_busy.set(true);
+    Ok(state.core.reserve(charge, record, Durability::Sync))
+}
+
+/// Closes a change whose tablets exist on all shards; returns when it is durable and visible.
+async fn settle(
     state: &Rc<ShardState>,
-    record: &[u8],
-    makes: Option<&Keyspace>,
+    (start, reserved): (u64, Reserved),
 ) -> Result<(), CommitError> {
-    let core = &state.core;
-    let (charge, _) = core.charge_when_room(&[], record).await?;
-    let (start, reserved) = core.reserve(charge, record, Durability::Sync);
-    if let Some(keyspace) = makes {
-        set_tablets(state, keyspace, true).await?;
-    }
-    core.mark_applied(start);
-    core.after_reservation();
-    core.wait_visible(reserved.lsn()).await
+    state.core.mark_applied(start);
+    state.core.after_reservation();
+    state.core.wait_visible(reserved.lsn()).await
 }
 
 async fn set_tablets(
@@ -118,4 +153,46 @@ async fn set_tablets(
         }
     }
     Ok(())
+}
+
+/// The keyspaces as the publisher on this shard sees them.
+pub(super) struct ShardCatalog(pub(super) Rc<ShardState>);
+
+impl Catalog for ShardCatalog {
+    fn keyspaces(&self) -> Vec<(Keyspace, Lsn)> {
+        let router = self.0.shared.router();
+        router.iter().map(|keyspace| (keyspace.clone(), keyspace.created_lsn())).collect()
+    }
+
+    fn last_id(&self) -> KeyspaceId {
+        self.0.shared.router().last_id()
+    }
+
+    fn settled(&self) -> Option<Lsn> {
+        let store = &self.0.core.store;
+        let visible = store.oracle.visible();
+        let is_settled = !self.0.catalog_is_busy.get() && store.log.durable() >= visible;
+        is_settled.then_some(visible)
+    }
+
+    fn unpublished(&self, tablets: Vec<(TabletId, SlotGeneration)>) {
+        if tablets.is_empty() {
+            return;
+        }
+        let state = Rc::clone(&self.0);
+        let spec = state.core.spec("forget dropped tablets", TaskClass::Maintenance);
+        self.0.shard.spawn(spec, async move {
+            for index in 0..state.shared.shard_count() {
+                let tablets = tablets.clone();
+                let job: Job = Box::new(move |state| state.core.note_unpublished(&tablets));
+                let to = ShardId::new(index as u16);
+                if to == state.id() {
+                    job(&state);
+                } else if state.send(to, Request::Run(job)).await.is_err() {
+                    // A shard that is gone gives nothing back; the next opening does.
+                    break;
+                }
+            }
+        });
+    }
 }

@@ -9,7 +9,7 @@ mod request;
 mod services;
 mod shared;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,18 +17,19 @@ use std::task::Poll;
 
 use futures_channel::oneshot;
 use sombra_runtime::sync::atomic::Ordering;
-use sombra_runtime::sync::{MailboxReceiver, MeshPort, Signal};
+use sombra_runtime::sync::{MailboxReceiver, MailboxSender, MeshPort, Signal};
 use sombra_runtime::{Shard, ShardId, TaskClass};
 
 use crate::commit::{Carrier, CommitMessage, CommitRequest, Core, commit_across};
 use crate::ids::{Lsn, TabletId};
 use crate::keyspace::Keyspace;
 use crate::limits;
-use crate::window::RangePage;
+use crate::merge::{Merger, PublishRequest};
+use crate::tablet::{Found, PageStore, RangeRequest, Reader, TreeState};
 
 pub(crate) use catalog::CatalogRequest;
 pub(crate) use replay::{ReplayFeed, ShardStart, start_replay};
-pub(crate) use request::{CatalogChange, Job, Request, ScanPage, TabletGone};
+pub(crate) use request::{CatalogChange, Job, Request, ScanPage, TabletReadError};
 pub(crate) use services::{settle_log, start_services};
 pub(crate) use shared::{StoreParts, StoreShared};
 
@@ -37,6 +38,9 @@ pub(crate) struct ShardState {
     pub(crate) shard: Shard,
     pub(crate) core: Rc<Core>,
     pub(crate) shared: Arc<StoreShared>,
+    pub(crate) pages: Rc<PageStore>,
+    /// A change of the set of keyspaces is on its way (shard 0 only).
+    catalog_is_busy: Cell<bool>,
     mesh: MeshPort<Request>,
     stops: RefCell<Vec<Rc<Signal>>>,
 }
@@ -46,9 +50,20 @@ impl ShardState {
         core: Rc<Core>,
         shared: Arc<StoreShared>,
         mesh: MeshPort<Request>,
-    ) -> Rc<ShardState> {
+    ) -> std::io::Result<Rc<ShardState>> {
         let shard = core.shard.clone();
-        Rc::new(ShardState { shard, core, shared, mesh, stops: RefCell::default() })
+        let cache_bytes = core.store.memory.cache_max_bytes() / shared.shard_count() as u64;
+        let volume = Arc::clone(&core.store.volume);
+        let pages = PageStore::new(shard.clone(), volume, (cache_bytes, core.panic_sink()))?;
+        Ok(Rc::new(ShardState {
+            shard,
+            core,
+            shared,
+            pages,
+            catalog_is_busy: Cell::new(false),
+            mesh,
+            stops: RefCell::default(),
+        }))
     }
 
     pub(crate) fn id(&self) -> ShardId {
@@ -81,8 +96,14 @@ impl ShardState {
         self.stops.borrow().iter().for_each(|stop| stop.raise());
     }
 
-    /// Starts the loops that take requests and settle commits.
-    pub(crate) fn start(self: &Rc<Self>, mut mailbox: MailboxReceiver<Request>) {
+    /// Starts the loops that take requests, settle commits and merge.
+    pub(crate) fn start(
+        self: &Rc<Self>,
+        mut mailbox: MailboxReceiver<Request>,
+        publisher: MailboxSender<PublishRequest>,
+    ) {
+        let merger = Merger::new(Rc::clone(&self.core), Rc::clone(&self.pages), publisher);
+        self.spawn_service("merge", TaskClass::Merge, merger.run());
         let state = Rc::clone(self);
         self.spawn_service("requests from outside", TaskClass::Foreground, async move {
             let mut taken = 0;
@@ -126,9 +147,32 @@ impl ShardState {
     pub(crate) fn take(self: &Rc<Self>, request: Request) {
         match request {
             Request::Get { tablet, key, snapshot, reply } => {
-                drop(reply.send(self.get(tablet, &key, snapshot)));
+                match self.get(tablet, &key, snapshot) {
+                    Ok(Found::Value(value)) => drop(reply.send(Ok(value))),
+                    Ok(Found::TooOld) => drop(reply.send(Err(TabletReadError::TooOld))),
+                    Ok(Found::Pending(pending)) => {
+                        let pages = self.pages.of(tablet);
+                        let spec = self.core.spec("get", TaskClass::Foreground);
+                        self.shard.spawn(spec, async move {
+                            let value = pending.finish(pages).await;
+                            drop(reply.send(value.map_err(TabletReadError::Page)));
+                        });
+                    }
+                    Err(error) => drop(reply.send(Err(error))),
+                }
             }
-            Request::Scan { page, reply } => drop(reply.send(self.scan(&page))),
+            Request::Scan { page, reply } => match self.reader(page.tablet, page.snapshot) {
+                Err(error) => drop(reply.send(Err(error))),
+                Ok(reader) => {
+                    let (from, to, direction) = (page.from, page.to, page.direction);
+                    let request = RangeRequest { from, to, direction };
+                    let rows = reader.range(self.pages.of(page.tablet), request);
+                    let spec = self.core.spec("scan", TaskClass::Foreground);
+                    self.shard.spawn(spec, async move {
+                        drop(reply.send(rows.await.map_err(TabletReadError::Page)));
+                    });
+                }
+            },
             Request::Commit(request) => self.commit(request),
             Request::Message(message) => self.core.take_message(message),
             Request::Catalog { change, reply } => catalog::submit(self, change, reply),
@@ -141,24 +185,27 @@ impl ShardState {
         }
     }
 
-    /// The value of a key at a snapshot.
+    /// The value of a key at a snapshot, or what has to be fetched for it.
     pub(crate) fn get(
         &self,
         tablet: TabletId,
         key: &[u8],
         snapshot: Lsn,
-    ) -> Result<Option<bytes::Bytes>, TabletGone> {
-        self.core.counters().reads.fetch_add(1, Ordering::Relaxed);
-        self.core.with_tablet(tablet, |tablet| tablet.get(key, snapshot)).ok_or(TabletGone)
+    ) -> Result<Found, TabletReadError> {
+        let counters = self.core.counters();
+        let reads = counters.reads.fetch_add(1, Ordering::Relaxed);
+        if reads.is_multiple_of(limits::READS_PER_CACHE_REPORT) {
+            counters.publish_cache(&self.pages.cache.counters(), self.pages.cache.resident_bytes());
+        }
+        let found = self.core.with_tablet(tablet, |tablet| tablet.get(key, snapshot, &self.pages));
+        found.ok_or(TabletReadError::Gone)
     }
 
-    /// One page of a scan.
-    pub(crate) fn scan(&self, page: &ScanPage) -> Result<RangePage, TabletGone> {
+    /// What a range read at a snapshot looks at.
+    fn reader(&self, tablet: TabletId, snapshot: Lsn) -> Result<Reader, TabletReadError> {
         self.core.counters().scans.fetch_add(1, Ordering::Relaxed);
-        let (from, to) =
-            (page.from.as_ref().map(AsRef::as_ref), page.to.as_ref().map(AsRef::as_ref));
-        let read = |tablet: &crate::tablet::Tablet| tablet.range(from, to, page.snapshot);
-        self.core.with_tablet(page.tablet, read).ok_or(TabletGone)
+        let reader = self.core.with_tablet(tablet, |tablet| tablet.reader(snapshot));
+        reader.ok_or(TabletReadError::Gone)?.ok_or(TabletReadError::TooOld)
     }
 
     /// Commits a request as its coordinator.
@@ -173,11 +220,15 @@ impl ShardState {
 
     fn set_tablets(&self, keyspace: &Keyspace, exist: bool) {
         for tablet in keyspace.tablets() {
-            if self.shared.shard_of(tablet) != self.id() {
+            if self.shared.owner(keyspace, tablet) != self.id() {
                 continue;
             }
             match exist {
-                true => self.core.add_tablet(tablet),
+                true => {
+                    let page_size = self.pages.volume.page_size_bytes() as u32;
+                    let tree = TreeState::empty(keyspace.created_lsn(), page_size);
+                    self.core.add_tablet(tablet, tree);
+                }
                 false => self.core.remove_tablet(tablet),
             }
         }

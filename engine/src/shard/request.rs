@@ -9,14 +9,27 @@ use futures_channel::oneshot;
 use super::ShardState;
 use crate::commit::{CommitMessage, CommitRequest};
 use crate::error::KeyspaceError;
-use crate::ids::{Lsn, TabletId};
+use crate::ids::{Direction, Lsn, TabletId};
 use crate::keyspace::Keyspace;
 use crate::options::Routing;
+use crate::tablet::PageReadError;
 use crate::window::RangePage;
 
-/// The tablet is not there (any more): its keyspace was dropped.
+/// Why a shard did not answer a read.
 #[derive(Debug)]
-pub(crate) struct TabletGone;
+pub(crate) enum TabletReadError {
+    /// The tablet is not there (any more): its keyspace was dropped.
+    Gone,
+    /// What the snapshot reads was given up.
+    TooOld,
+    Page(PageReadError),
+}
+
+impl From<PageReadError> for TabletReadError {
+    fn from(error: PageReadError) -> TabletReadError {
+        TabletReadError::Page(error)
+    }
+}
 
 /// One page of a scan of one tablet.
 #[derive(Debug)]
@@ -24,6 +37,7 @@ pub(crate) struct ScanPage {
     pub(crate) tablet: TabletId,
     pub(crate) from: Bound<Bytes>,
     pub(crate) to: Bound<Bytes>,
+    pub(crate) direction: Direction,
     pub(crate) snapshot: Lsn,
 }
 
@@ -45,11 +59,11 @@ pub(crate) enum Request {
         tablet: TabletId,
         key: Bytes,
         snapshot: Lsn,
-        reply: oneshot::Sender<Result<Option<Bytes>, TabletGone>>,
+        reply: oneshot::Sender<Result<Option<Bytes>, TabletReadError>>,
     },
     Scan {
         page: ScanPage,
-        reply: oneshot::Sender<Result<RangePage, TabletGone>>,
+        reply: oneshot::Sender<Result<RangePage, TabletReadError>>,
     },
     Commit(CommitRequest),
     Message(CommitMessage),

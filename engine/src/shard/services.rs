@@ -2,23 +2,31 @@
 //! metrics file.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sombra_runtime::TaskClass;
 use sombra_runtime::sync::MailboxReceiver;
 
 use super::ShardState;
-use super::catalog::{self, CatalogRequest};
+use super::catalog::{self, CatalogRequest, ShardCatalog};
 use crate::limits;
+use crate::merge::{PublishRequest, Publisher};
+use crate::volume::VolumeState;
 
 /// Starts the services of shard 0. `metrics_text` makes the content of the metrics file.
 pub(crate) fn start_services(
     state: &Rc<ShardState>,
     changes: MailboxReceiver<CatalogRequest>,
+    publications: MailboxReceiver<PublishRequest>,
     metrics_text: Option<Box<dyn Fn() -> String + Send>>,
 ) {
     catalog::start(state, changes);
     start_keeper(state);
+    start_volume_keeper(state);
+    start_publisher(state, publications);
+    start_merge_tick(state);
+    start_view_keeper(state);
     start_stamper(state);
     if let Some(metrics_text) = metrics_text {
         start_metrics(state, metrics_text);
@@ -33,6 +41,71 @@ fn start_keeper(state: &Rc<ShardState>) {
         let ring = store.log.ring();
         // Every shard may have commits that wait for the room.
         store.log.segments().keep(&on_shard.shard, ring, || store.wake_all()).await;
+    });
+}
+
+/// Grows the data file ahead of need.
+fn start_volume_keeper(state: &Rc<ShardState>) {
+    let on_shard = Rc::clone(state);
+    state.core.store.volume.want();
+    state.spawn_service("data file keeper", TaskClass::Maintenance, async move {
+        let store = &on_shard.core.store;
+        let changed = || {
+            if let VolumeState::Broken { reason } = store.volume.state() {
+                store.stop(&reason);
+            }
+            store.want_merges();
+            store.announce_room();
+        };
+        store.volume.keep(&on_shard.shard, changed).await;
+    });
+}
+
+fn start_publisher(state: &Rc<ShardState>, publications: MailboxReceiver<PublishRequest>) {
+    let publisher = Publisher {
+        shard: state.shard.clone(),
+        store: Arc::clone(&state.core.store),
+        catalog: ShardCatalog(Rc::clone(state)),
+    };
+    // What was dropped or made by the replayed log is not in the root table yet.
+    state.shared.want_catalog();
+    state.spawn_service("publisher", TaskClass::Merge, publisher.run(publications));
+}
+
+/// After commits, and while snapshots are open, lets the shards look for laggards and for
+/// snapshots that are too old; between merges gives the free tail of the data file back. An idle
+/// store has no timer running.
+fn start_merge_tick(state: &Rc<ShardState>) {
+    let on_shard = Rc::clone(state);
+    state.spawn_service("merge tick", TaskClass::Maintenance, async move {
+        let store = &on_shard.core.store;
+        let mut merges_seen = 0;
+        loop {
+            store.tick_wanted.wait().await;
+            on_shard.shard.sleep(Duration::from_millis(limits::MERGE_TICK_MS)).await;
+            store.want_merges();
+            let merges = store.merges_total();
+            let is_between = merges == merges_seen && !store.is_merging();
+            merges_seen = merges;
+            // A failure leaves the tail where it is; whoever needs the device hears of it.
+            let is_shorter = is_between
+                && store.volume.truncate_tail(&on_shard.shard).await.is_ok_and(|cut| cut > 0);
+            if !is_between || is_shorter || store.registry.census().0 > 0 {
+                store.tick_wanted.raise();
+            }
+        }
+    });
+}
+
+/// Lets the shards drop what only snapshots needed that are gone.
+fn start_view_keeper(state: &Rc<ShardState>) {
+    let on_shard = Rc::clone(state);
+    state.spawn_service("view keeper", TaskClass::Maintenance, async move {
+        let store = &on_shard.core.store;
+        loop {
+            store.registry.freed.wait().await;
+            store.want_merges();
+        }
     });
 }
 
@@ -84,8 +157,13 @@ pub(crate) async fn settle_log(state: &Rc<ShardState>) {
     }
     let segments = store.log.segments();
     segments.close();
+    store.volume.close();
     // No write of this opening may land after the next one has begun.
-    while segments.is_preparing() || store.log.is_flying() {
+    while segments.is_preparing()
+        || store.log.is_flying()
+        || store.volume.is_growing()
+        || store.is_merging()
+    {
         state.shard.sleep(Duration::from_micros(limits::DRAIN_POLL_US)).await;
     }
 }

@@ -13,7 +13,8 @@ use crate::error::{BeginError, CommitError, ReadError};
 use crate::ids::TabletId;
 use crate::keyspace::{Keyspace, Router};
 use crate::limits;
-use crate::mvcc::registry::SnapshotGuard;
+use crate::merge::PublishRequest;
+use crate::mvcc::registry::{SnapshotGuard, SnapshotKind};
 use crate::recovery::OpenReport;
 
 /// An open store as all its handles see it.
@@ -26,6 +27,7 @@ pub(crate) struct StoreShared {
     mailboxes: Box<[MailboxSender<Request>]>,
     /// Changes of the set of keyspaces, taken one by one on shard 0.
     pub(super) catalog: MailboxSender<CatalogRequest>,
+    pub(super) publisher: MailboxSender<PublishRequest>,
     /// Given back when everything else has stopped.
     lock: Mutex<Option<FileLock>>,
 }
@@ -39,19 +41,22 @@ pub(crate) struct StoreParts {
     pub(crate) router: Router,
     pub(crate) mailboxes: Vec<MailboxSender<Request>>,
     pub(crate) catalog: MailboxSender<CatalogRequest>,
+    pub(crate) publisher: MailboxSender<PublishRequest>,
     pub(crate) lock: FileLock,
 }
 
 impl StoreShared {
     pub(crate) fn new(parts: StoreParts) -> StoreShared {
+        let incarnation = parts.report.incarnation;
         StoreShared {
             runtime: parts.runtime,
             core: parts.core,
             dir: parts.dir,
             report: parts.report,
-            router: EpochCell::new(Arc::new(parts.router)),
+            router: EpochCell::new(Arc::new(parts.router.at_opening(incarnation))),
             mailboxes: parts.mailboxes.into(),
             catalog: parts.catalog,
+            publisher: parts.publisher,
             lock: Mutex::new(Some(parts.lock)),
         }
     }
@@ -68,8 +73,14 @@ impl StoreShared {
         self.router.replace(Arc::new(router));
     }
 
-    pub(crate) fn shard_of(&self, tablet: TabletId) -> ShardId {
-        crate::keyspace::shard_of(tablet, self.shard_count())
+    pub(crate) fn owner(&self, keyspace: &Keyspace, tablet: TabletId) -> ShardId {
+        let shard_count = self.shard_count();
+        if keyspace.opening() == self.report.incarnation {
+            return keyspace.owner(tablet, shard_count);
+        }
+        // A handle of another opening knows the tablets, not where they lie now.
+        let router = self.router();
+        router.get(keyspace.id()).unwrap_or(keyspace).owner(tablet, shard_count)
     }
 
     /// Sends a request from outside; waits for room on the way.
@@ -78,7 +89,7 @@ impl StoreShared {
     }
 
     /// Begins a snapshot at the newest visible state. Never waits.
-    pub(crate) fn begin(&self) -> Result<SnapshotGuard, BeginError> {
+    pub(crate) fn begin(&self, kind: SnapshotKind) -> Result<SnapshotGuard, BeginError> {
         if let Some(reason) = self.core.poison.reason() {
             return Err(BeginError::Poisoned { reason: reason.to_owned() });
         }
@@ -87,8 +98,23 @@ impl StoreShared {
         }
         let now: Moment = self.runtime.now();
         let expected = limits::SNAPSHOTS_MAX;
-        let guard = self.core.registry.acquire(|| self.core.oracle.visible(), now.as_nanos());
+        let visible = || self.core.oracle.visible();
+        let guard = self.core.registry.acquire(visible, now.as_nanos(), kind);
+        if kind == SnapshotKind::ReadWrite {
+            // Its keys are remembered while it lives: somebody has to look at its age.
+            self.core.tick_wanted.raise();
+        }
         guard.ok_or(BeginError::TooManySnapshots { expected })
+    }
+
+    pub(crate) fn publisher(&self) -> MailboxSender<PublishRequest> {
+        self.publisher.clone()
+    }
+
+    /// Lets the root table follow the set of keyspaces, and the log let go of its records.
+    pub(crate) fn want_catalog(&self) {
+        // A full queue is served soon, and the next tick asks again.
+        let _ = self.publisher.try_send(PublishRequest::Catalog);
     }
 
     /// Why a read got no answer.
@@ -124,6 +150,7 @@ impl StoreShared {
 
     /// Lets the next opener in.
     pub(crate) fn release_lock(&self) {
+        self.core.volume.release_device();
         if let Ok(mut lock) = self.lock.lock() {
             drop(lock.take());
         }

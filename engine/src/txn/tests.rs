@@ -6,13 +6,18 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::WriteError;
-use crate::ids::KeyspaceId;
+use crate::ids::{KeyspaceId, Lsn};
 use crate::keyspace::{Keyspace, KeyspaceDef};
 use crate::limits;
 use crate::options::Routing;
 
 fn keyspace(id: u32, routing: Routing) -> Keyspace {
-    Keyspace::new(KeyspaceDef { id: KeyspaceId::new(id), name: format!("k{id}"), routing })
+    Keyspace::new(KeyspaceDef {
+        id: KeyspaceId::new(id),
+        name: format!("k{id}"),
+        routing,
+        created_lsn: Lsn::ZERO,
+    })
 }
 
 fn put(writes: &mut WriteSet, keyspace: &Keyspace, key: &[u8]) -> Result<(), WriteError> {
@@ -44,7 +49,7 @@ fn write_set_names_the_limit_that_a_key_or_value_is_over() {
 fn write_set_refuses_what_no_log_record_holds_and_goes_on_without_it() {
     let keyspace = keyspace(1, Routing::range());
     let mut writes = WriteSet::default();
-    let value = Bytes::from(vec![0; limits::VALUE_BYTES_MAX]);
+    let value = Bytes::from(vec![0; 5 << 20]);
     let mut taken = 0_u32;
     let error = loop {
         let key = taken.to_be_bytes();
@@ -53,7 +58,7 @@ fn write_set_refuses_what_no_log_record_holds_and_goes_on_without_it() {
             Err(error) => break error,
         }
     };
-    assert_eq!(taken, 3, "three values of 1 MiB fit a record of 4 MiB with their keys");
+    assert_eq!(taken, 3, "three values of 5 MiB fit a record of 17 MiB with their keys");
     assert!(matches!(error, WriteError::TooLarge { unit: "bytes", .. }), "{error}");
     // A smaller write over an earlier one makes room again.
     put(&mut writes, &keyspace, &0_u32.to_be_bytes()).expect("smaller than before");

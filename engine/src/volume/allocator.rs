@@ -15,6 +15,7 @@ use crate::format::space_map::{
 use crate::ids::PageAddr;
 use crate::limits::RUN_SEARCH_EXTENTS_MAX;
 
+#[cfg(test)]
 pub(crate) use map::EncodedMap;
 
 /// Pages that follow each other.
@@ -38,6 +39,23 @@ struct ExtentPages {
 struct Cursor {
     extent: u32,
     place: u32,
+}
+
+/// The pages that one root reaches.
+#[derive(Debug)]
+pub(crate) struct LiveSet {
+    page_size_bytes: u32,
+    /// Bit i for page i of the extent; ascending.
+    extents: Vec<(u32, u64)>,
+}
+
+impl LiveSet {
+    /// Cost: O(log extents).
+    pub(crate) fn contains(&self, addr: PageAddr) -> bool {
+        let Some((extent, place)) = extent_of(addr, self.page_size_bytes) else { return false };
+        let at = self.extents.binary_search_by_key(&extent, |&(extent, _)| extent);
+        at.is_ok_and(|at| self.extents[at].1 >> place & 1 == 1)
+    }
 }
 
 /// The pages of one tablet, owned by its shard.
@@ -240,6 +258,27 @@ impl PageAllocator {
     /// Pages that must not be written, live or not.
     pub(crate) fn held_pages(&self) -> u64 {
         self.held_pages
+    }
+
+    /// What the root before this one reached, when `taken` is new since and `obsolete` reached
+    /// no longer. Cost: O(extents + pages).
+    pub(crate) fn live_before(&self, taken: &[PageRun], obsolete: &[PageRun]) -> LiveSet {
+        let live = self.extents.iter().map(|(&extent, pages)| (extent, pages.live));
+        let mut extents: Vec<(u32, u64)> = live.collect();
+        let mut change = |run: &PageRun, is_live: bool| {
+            for at in 0..u64::from(run.pages) {
+                let place = extent_of(run.addr.plus(at), self.page_size_bytes);
+                let (extent, place) = place.expect("INV-5: a page of the tablet's own extents");
+                let found = extents.binary_search_by_key(&extent, |&(extent, _)| extent);
+                let found = found.expect("INV-5: what is held keeps its extent");
+                let bits = &mut extents[found].1;
+                *bits = if is_live { *bits | 1 << place } else { *bits & !(1 << place) };
+            }
+        };
+        obsolete.iter().for_each(|run| change(run, true));
+        // Last, as a slice may give up what it has built itself.
+        taken.iter().for_each(|run| change(run, false));
+        LiveSet { page_size_bytes: self.page_size_bytes, extents }
     }
 
     pub(crate) fn is_live(&self, addr: PageAddr) -> bool {

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::error::{OpenError, ReadError};
 use crate::format::page::PageError;
 use crate::format::root_table::{RootCopy, RootPageError};
 use crate::format::space_map::SpaceMapError;
@@ -30,6 +31,9 @@ pub(crate) enum ReadPageError {
     Device { path: PathBuf, offset: u64, page: PageAddr, source: io::Error },
     #[error("{path} at byte {offset} (page {page}): {source}")]
     Damaged { path: PathBuf, offset: u64, page: PageAddr, source: PageError },
+    /// A whole page whose content contradicts itself.
+    #[error("{path} at byte {offset} (page {page}): expected a page of a tree, found {reason}")]
+    Node { path: PathBuf, offset: u64, page: PageAddr, reason: String },
     #[error("{path} at byte {offset} (page {page}): expected {expected} bytes, found {found}")]
     Short { path: PathBuf, offset: u64, page: PageAddr, expected: usize, found: usize },
     /// The reference itself is wrong: a damaged parent, or a file that was cut.
@@ -38,6 +42,39 @@ pub(crate) enum ReadPageError {
 }
 
 impl ReadPageError {
+    /// What a caller of the store decides by.
+    pub(crate) fn to_read_error(&self) -> ReadError {
+        let place = |path: &PathBuf, offset: u64, page: PageAddr| {
+            format!("{} at byte {offset} (page {page})", path.display())
+        };
+        match self {
+            ReadPageError::Device { path, offset, page, source } => {
+                let (place, reason) = (place(path, *offset, *page), source.to_string());
+                ReadError::Device { place, reason }
+            }
+            ReadPageError::Damaged { path, offset, page, source } => ReadError::Damaged {
+                place: place(path, *offset, *page),
+                expected: "the page that its reference names".to_owned(),
+                found: source.to_string(),
+            },
+            ReadPageError::Node { path, offset, page, reason } => ReadError::Damaged {
+                place: place(path, *offset, *page),
+                expected: "a page of a tree".to_owned(),
+                found: reason.clone(),
+            },
+            ReadPageError::Short { path, offset, page, expected, found } => ReadError::Damaged {
+                place: place(path, *offset, *page),
+                expected: format!("{expected} bytes"),
+                found: format!("{found} bytes"),
+            },
+            ReadPageError::Outside { path, page, first, end } => ReadError::Damaged {
+                place: path.display().to_string(),
+                expected: format!("a page from {first} to below {end}"),
+                found: format!("page {page}"),
+            },
+        }
+    }
+
     /// Whether the device refused, in contrast to bytes that are not the page.
     pub(crate) fn is_device(&self) -> bool {
         matches!(self, ReadPageError::Device { .. })
@@ -109,4 +146,16 @@ pub(crate) enum RootPublishError {
     /// Caller: poison the store (INV-7); which copy is on disk is unknown until it is reopened.
     #[error(transparent)]
     Write(#[from] WritePagesError),
+}
+
+impl From<OpenVolumeError> for OpenError {
+    fn from(error: OpenVolumeError) -> OpenError {
+        OpenError::DataFile { reason: error.to_string() }
+    }
+}
+
+impl From<RootLoadError> for OpenError {
+    fn from(error: RootLoadError) -> OpenError {
+        OpenError::DataFile { reason: error.to_string() }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use sombra_runtime::{
     Create, DmaBuf, DmaFile, FlushVia, IoBuf, IoClass, OpenHow, Shard, WriteMode,
@@ -9,7 +10,7 @@ use sombra_runtime::{
 
 use super::errors::{OpenVolumeError, ReadMapError, ReadPageError, WritePagesError};
 use super::growth::Space;
-use crate::format::page::{PageOwner, PageRef, is_page_size, verify_page};
+use crate::format::page::{PageError, PageOwner, is_page_size};
 use crate::format::root_table::{
     ROOT_COPY_BYTES, ROOT_EXTENTS, ROOT_PAGE_BYTES, RootCopy, RootPlace, TabletSpace,
 };
@@ -21,6 +22,7 @@ use crate::limits::EXTENT_BYTES;
 use crate::options::DurabilityMethod;
 
 /// Most bytes of one request; the runtime splits longer ones.
+#[cfg(test)]
 const REQUEST_BYTES: usize = 512 << 10;
 
 /// What a data file is, and how far it may grow.
@@ -43,6 +45,8 @@ pub(crate) struct Volume {
     pub(super) config: VolumeConfig,
     pub(super) file: DmaFile,
     pub(super) space: Space,
+    /// Keeps others away from a raw device until the store lets it go.
+    claim: Mutex<Option<DmaFile>>,
 }
 
 impl Volume {
@@ -73,16 +77,31 @@ impl Volume {
         config: VolumeConfig,
     ) -> Result<Volume, OpenVolumeError> {
         check_page_size(&config)?;
+        let mut config = config;
         let file = shard.open(&config.path, OpenHow::direct_rw()).await;
         let file = file.map_err(open_error(&config, "open"))?;
+        let disk = shard.disk_info(&file).await.map_err(open_error(&config, "look"))?;
         let len_bytes = match config.fixed_len_bytes {
             Some(len_bytes) => len_bytes,
             None => shard.file_len(&file).await.map_err(open_error(&config, "look"))?,
         };
+        let mut claim = None;
+        if disk.is_block_device {
+            config.fixed_len_bytes = Some(len_bytes);
+            let claimed = shard.open(&config.path, OpenHow::exclusive_read()).await;
+            claim = Some(claimed.map_err(open_error(&config, "claim"))?);
+        }
         // A crash while the file grew may have left a part of an extent behind the last one.
         let extents = extent_count(&config, len_bytes)?;
         let space = Space::new(&config, extents);
-        Ok(Volume { config, file, space })
+        Ok(Volume { config, file, space, claim: Mutex::new(claim) })
+    }
+
+    /// Lets the next opener have a raw device, though somebody may still hold the volume.
+    pub(crate) fn release_device(&self) {
+        if let Ok(mut claim) = self.claim.lock() {
+            drop(claim.take());
+        }
     }
 
     pub(crate) fn store_id(&self) -> StoreId {
@@ -98,22 +117,32 @@ impl Volume {
     }
 
     /// Reads one page and verifies it against its reference and owner (INV-6).
+    #[cfg(test)]
     pub(crate) async fn read_page(
         &self,
         shard: &Shard,
-        reference: PageRef,
+        reference: crate::format::page::PageRef,
         owner: &PageOwner,
         class: IoClass,
     ) -> Result<DmaBuf, ReadPageError> {
         let page = reference.addr;
         let buf = self.read_run(shard, page, 1, class).await?;
-        match verify_page(&buf, reference, None, owner) {
+        match crate::format::page::verify_page(&buf, reference, None, owner) {
             Ok(_) => Ok(buf),
-            Err(source) => {
-                let (path, offset) = self.place(page);
-                Err(ReadPageError::Damaged { path, offset, page, source })
-            }
+            Err(source) => Err(self.damaged(page, source)),
         }
+    }
+
+    /// The error of bytes that are not the page they should be.
+    pub(crate) fn damaged(&self, page: PageAddr, source: PageError) -> ReadPageError {
+        let (path, offset) = self.place(page);
+        ReadPageError::Damaged { path, offset, page, source }
+    }
+
+    /// The error of a whole page that makes no sense as a node.
+    pub(crate) fn broken_node(&self, page: PageAddr, reason: String) -> ReadPageError {
+        let (path, offset) = self.place(page);
+        ReadPageError::Node { path, offset, page, reason }
     }
 
     /// Reads pages that follow each other and believes nothing: the caller verifies the run
@@ -128,13 +157,32 @@ impl Volume {
         let first = self.page_number(ROOT_EXTENTS);
         let end = self.page_number(self.space.end());
         let fits = |from: u64| from >= first && u64::from(pages) <= end.saturating_sub(from);
-        let (path, page) = (self.config.path.clone(), addr);
         if pages == 0 || !fits(addr.as_u64()) {
+            let (path, page) = (self.config.path.clone(), addr);
+            return Err(ReadPageError::Outside { path, page, first, end });
+        }
+        let buf = shard.alloc_buffer(pages as usize * self.page_size_bytes());
+        self.read_into(shard, addr, buf, class).await
+    }
+
+    /// As [`Volume::read_run`], into a buffer of whole pages.
+    pub(crate) async fn read_into(
+        &self,
+        shard: &Shard,
+        addr: PageAddr,
+        buf: DmaBuf,
+        class: IoClass,
+    ) -> Result<DmaBuf, ReadPageError> {
+        let expected = buf.len();
+        let first = self.page_number(ROOT_EXTENTS);
+        let end = self.page_number(self.space.end());
+        let pages = (expected / self.page_size_bytes()) as u64;
+        let is_inside = addr.as_u64() >= first && pages <= end.saturating_sub(addr.as_u64());
+        let (path, page) = (self.config.path.clone(), addr);
+        if !is_inside {
             return Err(ReadPageError::Outside { path, page, first, end });
         }
         let offset = addr.offset_bytes(self.page_size_bytes());
-        let buf = shard.alloc_buffer(pages as usize * self.page_size_bytes());
-        let expected = buf.len();
         match shard.read_at(&self.file, class, offset, buf).await {
             Ok((buf, found)) if found == expected => Ok(buf),
             Ok((_, found)) => Err(ReadPageError::Short { path, offset, page, expected, found }),
@@ -196,6 +244,7 @@ impl Volume {
     ///
     /// # Errors
     /// As [`Volume::write_pages`].
+    #[cfg(test)]
     pub(crate) async fn write_page_list(
         &self,
         shard: &Shard,
@@ -242,7 +291,7 @@ impl Volume {
     }
 
     /// One copy of the root table, as far as the file has it.
-    pub(super) async fn read_root_copy(
+    pub(crate) async fn read_root_copy(
         &self,
         shard: &Shard,
         copy: RootCopy,
@@ -298,7 +347,7 @@ async fn zero_roots(
     path: &std::path::Path,
     create: Create,
 ) -> Result<(), OpenVolumeError> {
-    let how = OpenHow { read: true, write: true, create, direct: false };
+    let how = OpenHow { create, ..OpenHow::buffered_rw() };
     let file = shard.open(path, how).await.map_err(open_error(config, "create"))?;
     let len_bytes = u64::from(ROOT_EXTENTS) * EXTENT_BYTES;
     shard.write_zeroes(&file, 0, len_bytes).await.map_err(open_error(config, "write"))?;

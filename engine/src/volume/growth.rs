@@ -4,6 +4,7 @@
 //! while the file grows is a failure ([`VolumeState::Broken`]): the caller poisons the store.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sombra_runtime::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -49,8 +50,9 @@ pub(super) struct Space {
     /// Held by whoever changes the file's length.
     is_growing: AtomicBool,
     is_closing: AtomicBool,
-    step_extents: u32,
-    reserve_extents: u32,
+    /// Bounds of a step of growth and of the reserve; in between a quarter of the file.
+    step_extents: RangeInclusive<u32>,
+    reserve_extents: RangeInclusive<u32>,
     end_max: u32,
 }
 
@@ -77,6 +79,7 @@ impl Space {
         let step_bytes = (max_bytes / limits::GROWTH_STEPS_MIN)
             .clamp(limits::EXTENT_BYTES, limits::GROWTH_STEP_BYTES);
         let reserve_bytes = limits::DATA_RESERVE_BYTES.min(max_bytes / 8);
+        let bounds = |least: u64, most: u64| extents(least.min(most))..=extents(most);
         let mut free = FreeExtents::default();
         free.insert(ROOT_EXTENTS..end);
         Space {
@@ -88,8 +91,8 @@ impl Space {
             wanted: Signal::new(),
             is_growing: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
-            step_extents: extents(step_bytes),
-            reserve_extents: extents(reserve_bytes),
+            step_extents: bounds(limits::GROWTH_STEP_BYTES_MIN, step_bytes),
+            reserve_extents: bounds(limits::DATA_RESERVE_BYTES_MIN, reserve_bytes),
             end_max: extents(max_bytes),
         }
     }
@@ -113,9 +116,19 @@ impl Space {
         result
     }
 
+    /// By how much the file grows at once.
+    fn step_extents(&self) -> u32 {
+        (self.end() / 4).clamp(*self.step_extents.start(), *self.step_extents.end())
+    }
+
+    /// What commits leave for deletes and merges.
+    fn reserve_extents(&self) -> u32 {
+        (self.end() / 4).clamp(*self.reserve_extents.start(), *self.reserve_extents.end())
+    }
+
     /// Free extents below which the file grows.
     fn ahead_extents(&self) -> u32 {
-        self.step_extents + self.reserve_extents
+        self.step_extents() + self.reserve_extents()
     }
 
     fn is_short(&self) -> bool {
@@ -203,6 +216,11 @@ impl Volume {
         self.space.free_count.load(Ordering::Relaxed)
     }
 
+    /// What commits leave for deletes and merges, in bytes.
+    pub(crate) fn reserve_bytes(&self) -> u64 {
+        u64::from(self.space.reserve_extents()) * limits::EXTENT_BYTES
+    }
+
     pub(crate) fn len_bytes(&self) -> u64 {
         u64::from(self.space.end()) * limits::EXTENT_BYTES
     }
@@ -213,7 +231,7 @@ impl Volume {
 
     /// Whether fewer extents are free than merges and deletes may need.
     pub(crate) fn is_reserve_touched(&self) -> bool {
-        self.free_extents() < self.space.reserve_extents
+        self.free_extents() < self.space.reserve_extents()
     }
 
     /// Whether commits may go on: the reserve is whole, or the file has not failed to grow.
@@ -278,7 +296,7 @@ impl Volume {
         let (first, end) = self.space.change(|pool| {
             let spare = pool.free.count().saturating_sub(self.space.ahead_extents());
             let end = pool.end;
-            pool.end = pool.free.take_tail(end, spare.min(self.space.step_extents));
+            pool.end = pool.free.take_tail(end, spare.min(self.space.step_extents()));
             (pool.end, end)
         });
         let cut_bytes = u64::from(end - first) * limits::EXTENT_BYTES;
@@ -321,7 +339,7 @@ impl Volume {
             (pool.end, pool.missing)
         };
         let room = self.space.end_max.saturating_sub(end);
-        let count = self.space.step_extents.max(missing).min(room);
+        let count = self.space.step_extents().max(missing).min(room);
         let found = u64::from(end) * limits::EXTENT_BYTES;
         if count == 0 {
             let expected = self.config.fixed_len_bytes.unwrap_or(self.config.data_bytes_max);

@@ -19,15 +19,16 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sombra_runtime::Shard;
+use sombra_runtime::sync::atomic::{AtomicU64, Ordering};
 
 use super::errors::{RootLoadError, RootPublishError, WritePagesError};
 use super::file::Volume;
 use crate::format::root_table::{RootPage, RootPlace, RootRow, RowKey};
-use crate::ids::{Lsn, TabletId};
+use crate::ids::{KeyspaceId, Lsn, TabletId};
 use crate::limits::ROOT_SLOTS;
 use slot::{CopyState, Slot, has_room, keys};
 
-pub(crate) use load::{DamagedRoot, LoadedRoots, OlderRows};
+pub(crate) use load::LoadedRoots;
 
 /// A change of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,7 @@ struct Slots {
 #[derive(Debug)]
 pub(crate) struct RootTable {
     slots: Mutex<Slots>,
+    writes_total: AtomicU64,
 }
 
 /// The next content of each slot that changes.
@@ -102,7 +104,7 @@ impl RootTable {
     }
 
     fn from_slots(slots: Slots) -> RootTable {
-        RootTable { slots: Mutex::new(slots) }
+        RootTable { slots: Mutex::new(slots), writes_total: AtomicU64::new(0) }
     }
 
     /// Writes rows and makes them durable; they are in force when this returns. The caller has
@@ -173,6 +175,7 @@ impl RootTable {
     }
 
     /// Whether some slot's copies differ: whether advancing the twins would free anything.
+    #[cfg(test)]
     pub(crate) fn has_differing_twins(&self) -> bool {
         self.lock().slots.iter().any(Slot::differs)
     }
@@ -188,6 +191,11 @@ impl RootTable {
         self.lock().slots[slot as usize].durable_generation()
     }
 
+    /// Root pages made durable since the store was opened.
+    pub(crate) fn writes_total(&self) -> u64 {
+        self.writes_total.load(Ordering::Relaxed)
+    }
+
     /// The slot that holds the row.
     pub(crate) fn slot_of(&self, key: RowKey) -> Option<u32> {
         self.lock().places.get(&key).copied()
@@ -198,6 +206,37 @@ impl RootTable {
         let table = self.lock();
         let slot = table.places.get(&key)?;
         table.slots[*slot as usize].rows().iter().find(|row| row.key() == key).cloned()
+    }
+
+    /// Keyspace rows, and tablets with a row, whose keyspace `is_known` does not know.
+    pub(crate) fn rows_without(
+        &self,
+        is_known: impl Fn(KeyspaceId) -> bool,
+    ) -> (Vec<KeyspaceId>, Vec<TabletId>) {
+        let table = self.lock();
+        let mut unknown = (Vec::new(), Vec::new());
+        for key in table.places.keys() {
+            match *key {
+                RowKey::Keyspace(id) if !is_known(id) => unknown.0.push(id),
+                RowKey::Tablet(id) if !is_known(id.keyspace) => unknown.1.push(id),
+                RowKey::Catalog | RowKey::Keyspace(_) | RowKey::Tablet(_) => {}
+            }
+        }
+        // The map's own order is no order.
+        unknown.0.sort_unstable();
+        unknown.1.sort_unstable();
+        unknown
+    }
+
+    /// Tablets with a row whose keyspace has none.
+    pub(crate) fn orphans(&self) -> Vec<TabletId> {
+        let table = self.lock();
+        let tablets = table.places.keys().filter_map(|key| match *key {
+            RowKey::Tablet(id) => Some(id),
+            RowKey::Catalog | RowKey::Keyspace(_) => None,
+        });
+        let is_orphan = |id: &TabletId| !table.places.contains_key(&RowKey::Keyspace(id.keyspace));
+        tablets.filter(is_orphan).collect()
     }
 
     /// What the log may be truncated to, as far as the root table is concerned.
@@ -243,6 +282,7 @@ impl RootTable {
             return Ok(Vec::new());
         }
         volume.barrier(shard).await?;
+        self.writes_total.fetch_add(written.len() as u64, Ordering::Relaxed);
         let mut table = self.lock();
         let durable = written.into_iter().map(|(RootPlace { slot, copy }, page)| {
             let generation = page.generation;
@@ -250,6 +290,12 @@ impl RootTable {
             SlotGeneration { slot, generation }
         });
         Ok(durable.collect())
+    }
+
+    /// Whether these rows find room beside those in force, were they published now.
+    pub(crate) fn has_room_for(&self, rows: Vec<RootRow>) -> bool {
+        let changes: Vec<RowChange> = rows.into_iter().map(RowChange::Put).collect();
+        self.lock().plan(&changes).is_ok()
     }
 
     fn begin(&self) {

@@ -28,7 +28,7 @@ pub(crate) async fn choose(shard: &Shard, dir: &Path) -> io::Result<DurabilityMe
 
 async fn measure(shard: &Shard, path: &Path) -> io::Result<DurabilityMethod> {
     let len_bytes = (limits::METHOD_PROBE_WRITES * BLOCK_SIZE_BYTES) as u64;
-    let how = OpenHow { read: true, write: true, create: Create::Yes, direct: false };
+    let how = OpenHow { create: Create::Yes, ..OpenHow::buffered_rw() };
     let plain = shard.open(path, how).await?;
     shard.write_zeroes(&plain, 0, len_bytes).await?;
     shard.flush(&plain, FlushVia::Pool).await?;

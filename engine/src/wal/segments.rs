@@ -13,7 +13,7 @@ use crate::format::IncarnationLink;
 use crate::format::segment::{
     SegmentHeader, payload_bytes_per_segment, segment_file_name, segment_start,
 };
-use crate::ids::{Incarnation, StoreId};
+use crate::ids::{Incarnation, Lsn, StoreId};
 use crate::limits;
 
 /// Why the next segment is not there.
@@ -56,6 +56,11 @@ impl SegmentIdentity {
 pub(crate) struct Segments {
     identity: SegmentIdentity,
     files: EpochCell<BTreeMap<u64, DmaFile>>,
+    /// Every segment file on disk with its length, older openings' too. Only the keeper writes.
+    on_disk: EpochCell<BTreeMap<u64, u64>>,
+    /// No replay will begin below: segments that end here or earlier are taken again.
+    floor: AtomicU64,
+    recycled_total: AtomicU64,
     log_bytes_max: u64,
     used_bytes: AtomicU64,
     state: EpochCell<SpaceState>,
@@ -76,17 +81,23 @@ impl Drop for Preparing<'_> {
 }
 
 impl Segments {
-    /// Segments beginning with `first`, which is prepared; `used_bytes` is what all segment
-    /// files, older incarnations' included, take on disk.
+    /// Segments beginning with `first`, which is prepared; `older` are the segment files of
+    /// older incarnations with their lengths.
     pub(crate) fn new(
         identity: SegmentIdentity,
         first: (u64, DmaFile),
-        used_bytes: u64,
+        older: BTreeMap<u64, u64>,
         log_bytes_max: u64,
     ) -> Segments {
+        let mut on_disk = older;
+        on_disk.insert(first.0, identity.segment_bytes);
+        let used_bytes = on_disk.values().sum();
         Segments {
             identity,
             files: EpochCell::new(Arc::new(BTreeMap::from([first]))),
+            on_disk: EpochCell::new(Arc::new(on_disk)),
+            floor: AtomicU64::new(0),
+            recycled_total: AtomicU64::new(0),
             log_bytes_max,
             used_bytes: AtomicU64::new(used_bytes),
             state: EpochCell::new(Arc::new(SpaceState::Fine)),
@@ -122,6 +133,27 @@ impl Segments {
         self.files.load().len()
     }
 
+    /// Segments taken again since the store was opened.
+    pub(crate) fn recycled_total(&self) -> u64 {
+        self.recycled_total.load(Ordering::Relaxed)
+    }
+
+    /// Says that no replay will begin below `floor`: neither durable copy of any root needs it.
+    pub(crate) fn truncate(&self, floor: Lsn) {
+        self.floor.fetch_max(floor.as_u64(), Ordering::Relaxed);
+        self.wanted.raise();
+    }
+
+    /// Where the log was truncated to.
+    pub(crate) fn floor(&self) -> Lsn {
+        Lsn::new(self.floor.load(Ordering::Relaxed))
+    }
+
+    /// Bound of the log's space on disk.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.log_bytes_max
+    }
+
     /// Asks the keeper to look whether another segment is needed.
     pub(crate) fn want(&self) {
         self.wanted.raise();
@@ -139,7 +171,7 @@ impl Segments {
     }
 
     /// Runs for the life of the store on one shard: keeps one segment prepared beyond the one
-    /// being written. `changed` runs after every attempt.
+    /// being written. `changed` runs after every attempt that changed something.
     pub(crate) async fn keep(&self, shard: &Shard, ring: &LogRing, changed: impl Fn()) {
         loop {
             self.wanted.wait().await;
@@ -149,11 +181,25 @@ impl Segments {
                 let outcome = self.prepare_next(shard, ring).await;
                 drop(preparing);
                 let failed = outcome.is_err();
-                self.state.replace(Arc::new(outcome.err().unwrap_or(SpaceState::Fine)));
-                changed();
+                let state = outcome.err().unwrap_or(SpaceState::Fine);
+                // Who waits for room asks again when woken: nothing new is no reason to.
+                let is_news = !failed || state != *self.state.load();
+                self.state.replace(Arc::new(state));
+                if is_news {
+                    changed();
+                }
                 if failed {
                     break;
                 }
+            }
+            if !self.is_closing.load(Ordering::Relaxed) {
+                self.is_preparing.store(true, Ordering::Relaxed);
+                let preparing = Preparing(&self.is_preparing);
+                if self.remove_spare(shard).await {
+                    // What failed for the log's bound may now succeed, and nobody else asks.
+                    self.wanted.raise();
+                }
+                drop(preparing);
             }
         }
     }
@@ -176,25 +222,106 @@ impl Segments {
 
     async fn prepare_next(&self, shard: &Shard, ring: &LogRing) -> Result<(), SpaceState> {
         let segment_bytes = self.identity.segment_bytes;
+        let newest = self.retire(ring.durable());
+        let number = newest + 1;
+        let made = match self.spare_segments().last() {
+            Some(&spare) => self.reuse(shard, spare, number).await,
+            None => self.make(shard, number).await?,
+        };
+        let file = made.map_err(|error| SpaceState::DiskFull {
+            needed: segment_bytes,
+            reason: error.to_string(),
+        })?;
+        let mut files = (*self.files.load()).clone();
+        files.insert(number, file);
+        self.files.replace(Arc::new(files));
+        ring.set_space_end(segment_start(number + 1, segment_bytes).as_u64());
+        Ok(())
+    }
+
+    /// Closes what is written to its end: blocks below `durable` need no open file any more, and
+    /// only a closed segment can be taken again. Returns the number of the newest.
+    fn retire(&self, durable: u64) -> u64 {
+        let segment_bytes = self.identity.segment_bytes;
+        let mut files = (*self.files.load()).clone();
+        let newest = files.last_key_value().map(|(&number, _)| number).expect("INV-9: one exists");
+        let end = |number: u64| segment_start(number + 1, segment_bytes).as_u64();
+        files.retain(|&number, _| number == newest || end(number) > durable);
+        self.files.replace(Arc::new(files));
+        newest
+    }
+
+    /// Whole segments below the floor that nobody has open for writing, ascending.
+    fn spare_segments(&self) -> Vec<u64> {
+        let (segment_bytes, floor) = (self.identity.segment_bytes, self.floor());
+        let (files, on_disk) = (self.files.load(), self.on_disk.load());
+        let is_below = |number: u64| segment_start(number + 1, segment_bytes) <= floor;
+        let spare = on_disk.iter().filter(|&(&number, &len)| {
+            len == segment_bytes && is_below(number) && !files.contains_key(&number)
+        });
+        spare.map(|(&number, _)| number).collect()
+    }
+
+    async fn reuse(&self, shard: &Shard, spare: u64, number: u64) -> io::Result<DmaFile> {
+        let from = self.identity.path(spare);
+        let file = recycle(shard, &self.identity, &from, number, None).await;
+        // A failure may have come after the rename: the next attempt needs another file then.
+        if file.is_ok() || matches!(shard.path_exists(&from).await, Ok(false)) {
+            self.change_disk(|on_disk| {
+                on_disk.remove(&spare);
+                on_disk.insert(number, self.identity.segment_bytes);
+            });
+        }
+        let file = file?;
+        self.recycled_total.fetch_add(1, Ordering::Relaxed);
+        Ok(file)
+    }
+
+    async fn make(&self, shard: &Shard, number: u64) -> Result<io::Result<DmaFile>, SpaceState> {
+        let segment_bytes = self.identity.segment_bytes;
         let used_bytes = self.used_bytes();
         if used_bytes + segment_bytes > self.log_bytes_max {
             let (expected, found) = (self.log_bytes_max, used_bytes);
             return Err(SpaceState::LogFull { expected, found });
         }
-        let files = self.files.load();
-        let newest = files.last_key_value().map(|(&number, _)| number).expect("INV-9: one exists");
-        let file = create(shard, &self.identity, newest + 1, None).await.map_err(|error| {
-            SpaceState::DiskFull { needed: segment_bytes, reason: error.to_string() }
-        })?;
-        let mut files = (*files).clone();
-        // Blocks below `durable` are written; their segments need no open file any more.
-        let durable = ring.durable();
-        files.retain(|&number, _| segment_start(number + 1, segment_bytes).as_u64() > durable);
-        files.insert(newest + 1, file);
-        self.files.replace(Arc::new(files));
-        self.used_bytes.fetch_add(segment_bytes, Ordering::Relaxed);
-        ring.set_space_end(segment_start(newest + 2, segment_bytes).as_u64());
-        Ok(())
+        let file = create(shard, &self.identity, number, None).await;
+        if file.is_ok() {
+            self.change_disk(|on_disk| {
+                on_disk.insert(number, segment_bytes);
+            });
+        }
+        Ok(file)
+    }
+
+    /// Removes the files below the floor that are not kept for use. A failure leaves the file
+    /// for the next opening. Tells whether one was removed.
+    async fn remove_spare(&self, shard: &Shard) -> bool {
+        let mut is_removed = false;
+        let (segment_bytes, floor) = (self.identity.segment_bytes, self.floor());
+        let mut kept = self.spare_segments();
+        let kept = kept.split_off(kept.len().saturating_sub(limits::LOG_SPARE_SEGMENTS));
+        let (files, on_disk) = (self.files.load(), self.on_disk.load());
+        for &number in on_disk.keys() {
+            let is_below = segment_start(number + 1, segment_bytes) <= floor;
+            if !is_below || files.contains_key(&number) || kept.contains(&number) {
+                continue;
+            }
+            if shard.unlink(&self.identity.path(number)).await.is_err() {
+                break;
+            }
+            self.change_disk(|on_disk| {
+                on_disk.remove(&number);
+            });
+            is_removed = true;
+        }
+        is_removed
+    }
+
+    fn change_disk(&self, change: impl FnOnce(&mut BTreeMap<u64, u64>)) {
+        let mut on_disk = (*self.on_disk.load()).clone();
+        change(&mut on_disk);
+        self.used_bytes.store(on_disk.values().sum(), Ordering::Relaxed);
+        self.on_disk.replace(Arc::new(on_disk));
     }
 }
 
@@ -236,7 +363,7 @@ pub(crate) async fn recycle(
 }
 
 async fn write_zeroes(shard: &Shard, path: &Path, len_bytes: u64) -> io::Result<()> {
-    let how = OpenHow { read: true, write: true, create: Create::Yes, direct: false };
+    let how = OpenHow { create: Create::Yes, ..OpenHow::buffered_rw() };
     let file = shard.open(path, how).await?;
     let mut offset = 0;
     while offset < len_bytes {

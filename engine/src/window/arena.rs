@@ -85,6 +85,7 @@ impl Arena {
 
     /// Bytes taken from the allocator.
     #[must_use]
+    #[cfg(test)]
     pub(super) fn allocated_bytes(&self) -> usize {
         let chunks: usize = self.chunks.iter().map(Vec::capacity).sum();
         chunks + self.chunks.capacity() * size_of::<Vec<u8>>()

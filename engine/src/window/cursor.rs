@@ -6,10 +6,11 @@
 use std::ops::Bound;
 
 use super::block::KeyBlock;
-use super::keys::{Direction, KeyWalk};
+use super::keys::KeyWalk;
 use super::tree::Position;
 use super::versions::ValueRef;
 use super::{Lookup, Window, is_empty_range};
+use crate::ids::Direction;
 use crate::ids::Lsn;
 
 /// A key and its version; `value` is `None` for a tombstone.
@@ -109,6 +110,7 @@ impl WindowCursor {
     }
 
     /// Goes on at `key`, or at the next one in the cursor's direction. Going back is allowed.
+    #[cfg(test)]
     pub(crate) fn seek(&mut self, window: &Window, key: &[u8]) {
         self.start(window, Bound::Included(key));
     }

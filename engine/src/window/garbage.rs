@@ -55,6 +55,7 @@ impl GarbageQueue {
 
     /// Bytes taken from the allocator.
     #[must_use]
+    #[cfg(test)]
     pub(super) fn allocated_bytes(&self) -> usize {
         let entries: usize = self.chunks.iter().map(Vec::capacity).sum();
         entries * size_of::<(Lsn, Ref)>() + self.chunks.capacity() * size_of::<Vec<(Lsn, Ref)>>()

@@ -143,6 +143,7 @@ impl Buckets {
         front.overflow
     }
 
+    #[cfg(test)]
     fn allocated_bytes(&self) -> usize {
         self.fronts.allocated_bytes() + self.entries.allocated_bytes()
     }
@@ -237,6 +238,7 @@ impl HashIndex {
 
     /// Bytes taken from the allocator.
     #[must_use]
+    #[cfg(test)]
     pub(super) fn allocated_bytes(&self) -> usize {
         self.buckets.allocated_bytes()
             + self.overflow.allocated_bytes()

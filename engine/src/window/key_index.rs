@@ -3,10 +3,6 @@
 //! Knows keys and LSNs; conflict checks of older snapshots need nothing else. Must never know
 //! values.
 
-use std::ops::Bound;
-
-use bytes::Bytes;
-
 use super::Window;
 use super::hash::Tag;
 use super::keys::KeyTable;
@@ -15,6 +11,7 @@ use crate::ids::Lsn;
 /// Key → newest LSN of a window that is gone.
 pub(crate) struct KeyIndex {
     keys: KeyTable,
+    #[cfg(test)]
     newest_lsn: Lsn,
 }
 
@@ -22,7 +19,11 @@ impl Window {
     /// Drops all versions and keeps the keys. Cost: that of giving the versions' memory back.
     #[must_use]
     pub(crate) fn into_key_index(self) -> KeyIndex {
-        KeyIndex { keys: self.keys, newest_lsn: self.newest_lsn }
+        KeyIndex {
+            keys: self.keys,
+            #[cfg(test)]
+            newest_lsn: self.newest_lsn,
+        }
     }
 }
 
@@ -36,12 +37,13 @@ impl KeyIndex {
 
     /// A key of the range whose newest version is above `snapshot`: the first one.
     #[must_use]
+    #[cfg(test)]
     pub(crate) fn has_newer(
         &self,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
+        from: std::ops::Bound<&[u8]>,
+        to: std::ops::Bound<&[u8]>,
         snapshot: Lsn,
-    ) -> Option<(Bytes, Lsn)> {
+    ) -> Option<(bytes::Bytes, Lsn)> {
         if self.newest_lsn <= snapshot {
             return None;
         }
@@ -50,6 +52,7 @@ impl KeyIndex {
 
     /// Keys held.
     #[must_use]
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }

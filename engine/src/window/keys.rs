@@ -5,13 +5,11 @@
 
 use std::ops::Bound;
 
-use bytes::Bytes;
-
 use super::arena::{Arena, NONE, Ref, field};
 use super::hash::{HashIndex, Tag};
 use super::is_empty_range;
 use super::tree::{Position, Tree};
-use crate::ids::Lsn;
+use crate::ids::{Direction, Lsn};
 use crate::limits;
 
 /// A record: newest LSN (8), first version of the chain (4), length and queue mark (2), key.
@@ -73,25 +71,6 @@ impl KeyRecords {
         head[CHAIN_OFFSET..LEN_OFFSET].copy_from_slice(&NONE.to_le_bytes());
         head[LEN_OFFSET..].copy_from_slice(&(key.len() as u16).to_le_bytes());
         self.arena.push(&head, key)
-    }
-}
-
-/// Which way a range is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// Ascending keys.
-    Forward,
-    /// Descending keys.
-    Reverse,
-}
-
-impl Direction {
-    /// Where a walk of this direction begins and ends.
-    pub(super) fn ends<K>(self, (from, to): (Bound<K>, Bound<K>)) -> (Bound<K>, Bound<K>) {
-        match self {
-            Direction::Forward => (from, to),
-            Direction::Reverse => (to, from),
-        }
     }
 }
 
@@ -196,19 +175,21 @@ impl KeyTable {
 
     /// The first key of a range whose newest version is above `snapshot`.
     #[must_use]
+    #[cfg(test)]
     pub(super) fn first_newer(
         &self,
         range: (Bound<&[u8]>, Bound<&[u8]>),
         snapshot: Lsn,
-    ) -> Option<(Bytes, Lsn)> {
+    ) -> Option<(bytes::Bytes, Lsn)> {
         let mut keys = self.walk(range, Direction::Forward);
         let found = keys.find(|&at| self.records.newest_lsn(at) > snapshot)?;
-        let key = Bytes::copy_from_slice(self.records.key(found));
+        let key = bytes::Bytes::copy_from_slice(self.records.key(found));
         Some((key, self.records.newest_lsn(found)))
     }
 
     /// Bytes taken from the allocator.
     #[must_use]
+    #[cfg(test)]
     pub(super) fn allocated_bytes(&self) -> usize {
         self.records.arena.allocated_bytes()
             + self.hash.allocated_bytes()

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::Window;
 use super::cursor::WindowRow;
-use super::keys::Direction;
+use crate::ids::Direction;
 use crate::ids::Lsn;
 
 /// A key, the LSN of its newest version, and its value unless that is a tombstone.
@@ -16,6 +16,7 @@ pub(crate) type NewestVersion = (Bytes, Lsn, Option<Bytes>);
 
 impl Window {
     /// All keys ascending with their newest version, tombstones included.
+    #[cfg(test)]
     pub(crate) fn iter_newest(&self) -> impl Iterator<Item = WindowRow<'_>> {
         self.newest_after(None)
     }
@@ -40,6 +41,32 @@ impl Window {
             }
         }
         batch
+    }
+
+    /// Of the keys after `after`, up to `max_keys` of them, the versions that `snapshots`
+    /// (ascending) read, oldest first; and the last key looked at, `None` behind the end.
+    #[must_use]
+    pub(crate) fn versions_read(
+        &self,
+        after: Option<&[u8]>,
+        snapshots: &[Lsn],
+        max_keys: usize,
+    ) -> (Vec<NewestVersion>, Option<Bytes>) {
+        let (mut versions, mut last) = (Vec::new(), None);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let keys = self.keys.walk((from, Bound::Unbounded), Direction::Forward);
+        for at in self.fetched(keys).take(max_keys) {
+            let mut kept = None;
+            for row in snapshots.iter().filter_map(|&snapshot| self.row_at(at, snapshot)) {
+                if kept != Some(row.lsn) {
+                    kept = Some(row.lsn);
+                    let value = row.value.map(|value| value.to_bytes());
+                    versions.push((Bytes::copy_from_slice(row.key), row.lsn, value));
+                }
+            }
+            last = Some(at);
+        }
+        (versions, last.map(|at| Bytes::copy_from_slice(self.keys.records.key(at))))
     }
 
     fn newest_after<'a>(&'a self, after: Option<&'a [u8]>) -> impl Iterator<Item = WindowRow<'a>> {

@@ -58,6 +58,7 @@ impl<T, const SHIFT: u32> Slab<T, SHIFT> {
 
     /// Bytes taken from the allocator.
     #[must_use]
+    #[cfg(test)]
     pub(super) fn allocated_bytes(&self) -> usize {
         let items: usize = self.segments.iter().map(Vec::capacity).sum();
         items * size_of::<T>() + self.segments.capacity() * size_of::<Vec<T>>()

@@ -1,3 +1,4 @@
+use crate::ids::Direction;
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 

@@ -258,6 +258,7 @@ impl Tree {
 
     /// Bytes taken from the allocator.
     #[must_use]
+    #[cfg(test)]
     pub(super) fn allocated_bytes(&self) -> usize {
         self.leaves.allocated_bytes() + self.inners.allocated_bytes()
     }

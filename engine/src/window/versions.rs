@@ -34,6 +34,7 @@ pub(crate) enum ValueRef<'w> {
 
 impl ValueRef<'_> {
     #[must_use]
+    #[cfg(test)]
     pub(crate) fn as_slice(&self) -> &[u8] {
         match self {
             ValueRef::Inline(bytes) => bytes,
@@ -221,6 +222,7 @@ impl Versions {
 
     /// Bytes taken from the allocator, the contents of large values apart.
     #[must_use]
+    #[cfg(test)]
     pub(super) fn allocated_bytes(&self) -> usize {
         self.arena.allocated_bytes()
             + self.large.allocated_bytes()

@@ -53,7 +53,7 @@ fn full_disk_refuses_commits_with_the_reason_and_goes_on_when_there_is_room() {
     fs::create_dir(&mounts).unwrap();
     let test = "bad_input::child_fills_its_disk";
     let ext4 = make_image(&image).map(|()| format!("-o loop '{}'", image.display()));
-    for mount in [Ok("-t tmpfs -o size=12m none".to_owned()), ext4] {
+    for mount in [Ok("-t tmpfs -o size=24m none".to_owned()), ext4] {
         let wrapper = mount.and_then(|mount| child::mounted(&mount, &mounts));
         match wrapper {
             Ok(wrapper) => {
@@ -66,7 +66,7 @@ fn full_disk_refuses_commits_with_the_reason_and_goes_on_when_there_is_room() {
 }
 
 fn make_image(path: &Path) -> Result<(), String> {
-    fs::File::create(path).and_then(|file| file.set_len(16 << 20)).map_err(|e| e.to_string())?;
+    fs::File::create(path).and_then(|file| file.set_len(28 << 20)).map_err(|e| e.to_string())?;
     match Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(path).output() {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(child::text_of(&output)),
@@ -95,7 +95,7 @@ fn child_fills_its_disk() {
         assert!(stored < 200, "the disk is not full");
     };
     let CommitError::DiskFull { needed, reason } = &error else { panic!("{error}") };
-    assert_eq!(*needed, 1 << 20);
+    assert!((1 << 20..4 << 20).contains(needed), "{needed}");
     assert!(reason.contains("No space left"), "{reason}");
     assert!(stored > 0, "the segment that was there took commits");
     for number in 0..stored {
@@ -265,7 +265,7 @@ fn keys_and_values_over_their_limits_are_refused_by_number_and_the_transaction_g
     let (expected, found) = (limits::VALUE_BYTES_MAX, long_value.len());
     let error = WriteError::ValueLength { expected, found };
     assert_eq!(transaction.put(&keyspace, "k", long_value), Err(error.clone()));
-    assert!(error.to_string().contains("1048576"), "{error}");
+    assert!(error.to_string().contains("16777216"), "{error}");
     transaction.put(&keyspace, &long_key[1..], vec![b'v'; limits::VALUE_BYTES_MAX]).unwrap();
     transaction.commit().unwrap();
     for name in ["", &"n".repeat(limits::KEYSPACE_NAME_BYTES_MAX + 1)] {

@@ -1,8 +1,9 @@
-//! The store through its public API, on real drivers in a real directory.
+//! The store through its public API, on real drivers in a real directory, and on simulated ones.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod child;
+mod device;
 mod disk;
 mod support;
 
@@ -14,6 +15,8 @@ mod log_damage;
 mod log_end;
 mod log_write_failure;
 mod metrics;
+mod model;
 mod reopening;
 mod store;
 mod superblock;
+mod trees;

@@ -1,8 +1,7 @@
 //! Open, commit, close, reopen.
 
 use sombra::{
-    CommitError, Db, Durability, Isolation, KeyRange, KeyspaceError, OpenError, OpenMode, Options,
-    Routing,
+    CommitError, Db, Isolation, KeyRange, KeyspaceError, OpenError, OpenMode, Options, Routing,
 };
 use sombra_runtime::DriverChoice;
 
@@ -217,63 +216,49 @@ fn open_mode_and_options_are_checked_before_anything_is_made() {
 }
 
 #[test]
-fn memory_full_refuses_commits_and_reads_go_on() {
+fn commit_over_the_windows_share_is_refused_and_smaller_ones_and_reads_go_on() {
     let dir = TestDir::new();
     let runtime = runtime(DriverChoice::Threads, 2);
     let tight = Options { memory_bytes: 16 << 20, ..options() };
     let db = runtime.block_on(Db::open(&runtime, dir.store(), tight)).unwrap();
-    runtime.block_on(async {
-        let keyspace = db.create_keyspace("k", Routing::hash(8)).await.unwrap();
-        let mut stored = 0_u32;
-        let refused = loop {
-            let transaction = db.begin(Isolation::Snapshot).unwrap();
-            transaction.durability(Durability::Async);
-            let value = vec![7; 100_000];
-            transaction.put(&keyspace, stored.to_be_bytes(), value).unwrap();
-            match transaction.commit().await {
-                Ok(_) => stored += 1,
-                Err(error) => break error,
-            }
-        };
-        assert!(matches!(refused, CommitError::MemoryFull { .. }), "{refused}");
-        assert!(stored > 100);
-        for key in 0..stored {
-            assert!(db.get(&keyspace, key.to_be_bytes()).await.unwrap().is_some());
+    let keyspace = db.blocking().create_keyspace("k", Routing::hash(8)).unwrap();
+    let put_many = |count: u32| {
+        let transaction = db.blocking().begin(Isolation::Snapshot).unwrap();
+        for key in 0..count {
+            transaction.put(&keyspace, key.to_be_bytes(), vec![7; 100_000]).unwrap();
         }
-        // Overwriting frees old versions: deletes make room again.
-        for key in 0..stored / 2 {
-            db.delete(&keyspace, key.to_be_bytes()).await.unwrap();
-        }
-        db.put(&keyspace, "again", vec![7; 100_000]).await.unwrap();
-        db.close().await.unwrap();
-    });
+        transaction.commit()
+    };
+    let refused = put_many(90).expect_err("9 MB of 8 MiB");
+    let CommitError::MemoryFull { expected, found } = refused else { panic!("{refused}") };
+    assert!(expected <= 8 << 20 && found > 9_000_000, "{expected} {found}");
+    for _ in 0..150 {
+        // Ten times the windows' share altogether: merging makes the room.
+        put_many(6).unwrap();
+    }
+    assert!(db.blocking().get(&keyspace, 0_u32.to_be_bytes()).unwrap().is_some());
+    assert_eq!(db.blocking().get(&keyspace, 89_u32.to_be_bytes()).unwrap(), None);
+    db.blocking().close().unwrap();
     runtime.shutdown();
 }
 
 #[test]
-fn log_full_refuses_commits_and_reads_go_on() {
+fn log_at_its_bound_is_truncated_by_merging_and_commits_go_on() {
     let dir = TestDir::new();
     let runtime = runtime(DriverChoice::Threads, 2);
-    let tight = Options { log_bytes_max: 3 << 20, ..options() };
+    let log_bytes_max = 3 << 20;
+    let tight = Options { log_bytes_max, ..options() };
     let db = runtime.block_on(Db::open(&runtime, dir.store(), tight.clone())).unwrap();
     let keyspace = db.blocking().create_keyspace("k", Routing::range()).unwrap();
-    let mut stored = 0_u32;
-    let refused = loop {
-        match db.blocking().put(&keyspace, stored.to_be_bytes(), vec![1; 10_000]) {
-            Ok(_) => stored += 1,
-            Err(error) => break error,
-        }
-    };
-    assert!(matches!(refused, CommitError::LogFull { .. }), "{refused}");
-    assert!(stored > 150, "{stored}");
-    assert!(db.blocking().get(&keyspace, 0_u32.to_be_bytes()).unwrap().is_some());
+    for key in 0..2_000_u32 {
+        db.blocking().put(&keyspace, key.to_be_bytes(), vec![1; 10_000]).unwrap();
+    }
+    assert!(db.metrics().value("sombra_wal_disk_bytes") <= log_bytes_max as f64);
     db.blocking().close().unwrap();
-    let wide = Options { log_bytes_max: 8 << 20, ..options() };
-    let db = runtime.block_on(Db::open(&runtime, dir.store(), wide)).unwrap();
-    for key in 0..stored {
+    let db = runtime.block_on(Db::open(&runtime, dir.store(), tight)).unwrap();
+    for key in 0..2_000_u32 {
         assert!(db.blocking().get(&keyspace, key.to_be_bytes()).unwrap().is_some());
     }
-    db.blocking().put(&keyspace, "more", "room").unwrap();
     db.blocking().close().unwrap();
     runtime.shutdown();
 }

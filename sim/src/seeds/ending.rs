@@ -20,6 +20,7 @@ impl Run {
         (tally, clients): (&Arc<Tally>, u64),
     ) -> Result<(), Failed> {
         self.healthy(&opened.db, ending)?;
+        self.count_trees(&opened.db);
         let segments = segments_on_disk(&opened.db);
         self.report.segments += segments.saturating_sub(self.segments);
         self.segments = segments;
@@ -46,6 +47,7 @@ impl Run {
                 return Ok(());
             }
         }
+        self.count_crash(&opened.db);
         self.fold_world(&world);
         match ending {
             Ending::PowerCut => world.power_cut(),
@@ -61,6 +63,25 @@ impl Run {
         self.disk.set_options(|disk| disk.flush_suppressed = false);
         drop(opened);
         Ok(())
+    }
+
+    fn count_trees(&mut self, db: &Db) {
+        let metrics = db.metrics();
+        let trees = &mut self.report.trees;
+        trees.merges += metrics.value("sombra_merges_total") as u64;
+        trees.root_writes += metrics.value("sombra_root_writes_total") as u64;
+        trees.recycled += metrics.value("sombra_wal_recycled_segments_total") as u64;
+        trees.snapshots_ended += metrics.value("sombra_snapshots_ended_total") as u64;
+    }
+
+    /// Notes what the store was at when it was cut off.
+    fn count_crash(&mut self, db: &Db) {
+        let metrics = db.metrics();
+        let is = |name: &str| u64::from(metrics.value(name) > 0.0);
+        let trees = &mut self.report.trees;
+        trees.crashes_in_merge += is("sombra_merges_running");
+        trees.crashes_in_publication += is("sombra_root_publications_running");
+        trees.crashes_in_switch += is("sombra_wal_segment_preparing");
     }
 
     /// Lets the store go, with a close or by dropping its last handle.

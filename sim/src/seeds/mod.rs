@@ -1,8 +1,10 @@
 //! Whole runs in a simulated world: one seed, several crashes, one verdict.
 
+mod checking;
 mod ending;
 mod opening;
 mod range;
+mod rot;
 mod run;
 mod swarm;
 
@@ -16,6 +18,7 @@ use crate::workload::TallyReport;
 use run::Run;
 
 pub use range::RangeReport;
+pub use swarm::Load;
 
 /// What a caller chooses beside the seed.
 #[derive(Clone, Debug)]
@@ -24,13 +27,53 @@ pub struct SeedOptions {
     /// and does nothing. Were it so all along, the store would mostly notice the damage and
     /// refuse to open, and no commit could be seen missing.
     pub flush_suppressed: bool,
+    /// What to strain, if not what the seed draws.
+    pub load: Option<Load>,
     /// The run goes on until its clients have done this much.
     pub operations_min: u64,
 }
 
 impl Default for SeedOptions {
     fn default() -> SeedOptions {
-        SeedOptions { flush_suppressed: false, operations_min: limits::OPERATIONS_MIN }
+        SeedOptions { flush_suppressed: false, load: None, operations_min: limits::OPERATIONS_MIN }
+    }
+}
+
+/// What merges, root publications and log truncations there were.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct TreesReport {
+    pub merges: u64,
+    pub root_writes: u64,
+    pub recycled: u64,
+    pub snapshots_ended: u64,
+    /// Crashes while a merge ran, while roots were being published, while a segment was being
+    /// made or taken again.
+    pub crashes_in_merge: u64,
+    pub crashes_in_publication: u64,
+    pub crashes_in_switch: u64,
+    /// Offline checks, and the tablets with a tree that they walked.
+    pub checks: u64,
+    pub trees_checked: u64,
+    /// Newest root copies and data pages that rotted, and reads that then failed.
+    pub rotten_roots: u64,
+    pub rotten_pages: u64,
+    pub damaged_reads: u64,
+}
+
+impl std::ops::AddAssign for TreesReport {
+    fn add_assign(&mut self, other: TreesReport) {
+        self.merges += other.merges;
+        self.root_writes += other.root_writes;
+        self.recycled += other.recycled;
+        self.snapshots_ended += other.snapshots_ended;
+        self.crashes_in_merge += other.crashes_in_merge;
+        self.crashes_in_publication += other.crashes_in_publication;
+        self.crashes_in_switch += other.crashes_in_switch;
+        self.checks += other.checks;
+        self.trees_checked += other.trees_checked;
+        self.rotten_roots += other.rotten_roots;
+        self.rotten_pages += other.rotten_pages;
+        self.damaged_reads += other.damaged_reads;
     }
 }
 
@@ -53,6 +96,8 @@ pub struct SeedReport {
     pub reads_judged: u64,
     /// Log segments that were begun.
     pub segments: u64,
+    /// What the trees and the log did, and where they were when they were cut off.
+    pub trees: TreesReport,
     pub lost: u64,
     pub half_applied: u64,
     /// What happened, an episode a line.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sombra::{Db, OpenError, Options};
 use sombra_runtime::Runtime;
 
-use crate::model::{Recorder, Shared};
+use crate::model::{Observation, Recorder, Shared};
 use crate::workload::{Space, observe, prepare_spaces};
 
 /// Where the store of a simulated world lies.
@@ -20,8 +20,9 @@ pub(super) struct Opened {
 /// How far an opening has come.
 #[derive(Default)]
 pub(super) struct Progress {
-    /// The model has been compared; what it shows is settled even if the rest is cut off.
-    pub(super) settled: bool,
+    /// What the store showed once the model has been compared; it is settled even if the rest is
+    /// cut off.
+    pub(super) settled: Option<Observation>,
     pub(super) outcome: Option<Result<Opened, Refusal>>,
 }
 
@@ -64,7 +65,7 @@ impl Opening {
         let db = opened.map_err(|error| refuse(&error))?;
         let observation = observe(&db, self.keys).await.map_err(Refusal::Wrong)?;
         self.history.with(|history| history.settle(&observation, self.clean));
-        lock(&self.progress).settled = true;
+        lock(&self.progress).settled = Some(observation);
         let recorder: Arc<dyn Recorder> = Arc::new(self.history.clone());
         match prepare_spaces(&db, &recorder).await {
             Ok(spaces) => Ok(Opened { db, spaces }),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::SeedReport;
+use super::{SeedReport, TreesReport};
 use crate::limits;
 use crate::workload::TallyReport;
 
@@ -21,6 +21,10 @@ pub struct RangeReport {
     pub reopens: u64,
     pub reads_judged: u64,
     pub segments: u64,
+    pub trees: TreesReport,
+    /// Seeds with a merge, and seeds in which a segment was taken again.
+    pub with_merge: u64,
+    pub with_recycle: u64,
     pub lost: u64,
     pub half_applied: u64,
     /// Seeds in which a bound was reached.
@@ -45,6 +49,9 @@ impl RangeReport {
         self.reopens += report.reopens;
         self.reads_judged += report.reads_judged;
         self.segments += report.segments;
+        self.trees += report.trees;
+        self.with_merge += u64::from(report.trees.merges > 0);
+        self.with_recycle += u64::from(report.trees.recycled > 0);
         self.lost += report.lost;
         self.half_applied += report.half_applied;
         let work = report.work;
@@ -77,6 +84,38 @@ impl RangeReport {
     }
 }
 
+impl RangeReport {
+    fn write_trees(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let trees = self.trees;
+        let percent = |count: u64| 100.0 * count as f64 / self.seeds.max(1) as f64;
+        let (with_merge, roots) = (percent(self.with_merge), trees.root_writes);
+        writeln!(
+            f,
+            "merges         {:>12}  in {with_merge:.0} % of seeds, root writes {roots}",
+            trees.merges
+        )?;
+        let (with_recycle, ended) = (percent(self.with_recycle), trees.snapshots_ended);
+        writeln!(
+            f,
+            "recycled       {:>12}  in {with_recycle:.0} % of seeds, snapshots ended {ended}",
+            trees.recycled
+        )?;
+        let (publication, switch) = (trees.crashes_in_publication, trees.crashes_in_switch);
+        writeln!(
+            f,
+            "crash in merge {:>12}  in a publication {publication}, in a segment switch {switch}",
+            trees.crashes_in_merge
+        )?;
+        writeln!(f, "checks         {:>12}  trees walked {}", trees.checks, trees.trees_checked)?;
+        let (pages, failed) = (trees.rotten_pages, trees.damaged_reads);
+        writeln!(
+            f,
+            "rotten roots   {:>12}  rotten pages {pages}, reads refused for it {failed}",
+            trees.rotten_roots
+        )
+    }
+}
+
 impl fmt::Display for RangeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (seed, failure) in &self.failures {
@@ -99,6 +138,7 @@ impl fmt::Display for RangeReport {
         )?;
         writeln!(f, "reopens judged {:>12}  reads judged {}", self.reopens, self.reads_judged)?;
         writeln!(f, "segments begun {:>12}  scans {}", self.segments, work.scans)?;
+        self.write_trees(f)?;
         let full = (work.memory_full, work.log_full, work.disk_full);
         writeln!(f, "at a bound     {:>12}  memory, log, disk: {full:?}", self.bounded)?;
         writeln!(f, "replayed       {:>12}  diverged {}", self.replayed, self.diverged.len())?;

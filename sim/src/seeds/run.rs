@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sombra::Options;
+use sombra::{Db, Options};
 use sombra_runtime::ShardId;
 use sombra_runtime::sim::{
     DiskOp, RunEnd, SimDisk, SimDiskOptions, SimLatency, SimOptions, SimWorld,
@@ -12,7 +12,7 @@ use super::opening::{Opened, Opening, Refusal, SharedProgress, lock};
 use super::swarm::{Ending, Swarm};
 use super::{SeedOptions, SeedReport};
 use crate::limits;
-use crate::model::{Recorder, Shared};
+use crate::model::{Observation, Recorder, Shared};
 use crate::random::{Random, mix};
 use crate::workload::{Client, ClientOptions, Session, Tally};
 
@@ -34,6 +34,10 @@ pub(super) struct Run {
     pub(super) clean: bool,
     /// Log segments that the last opening left on disk.
     pub(super) segments: u64,
+    /// An operation failed during the last opening, which may have succeeded all the same.
+    pub(super) opened_with_fault: bool,
+    /// What the last opening that was compared showed.
+    pub(super) shown: Observation,
     /// Steps that the last opening took, to aim crashes at the next.
     pub(super) open_steps: u64,
 }
@@ -44,7 +48,7 @@ pub(super) type Failed = String;
 impl Run {
     pub(super) fn new(seed: u64, options: &SeedOptions) -> Run {
         let random = Random::new(seed);
-        let swarm = Swarm::draw(&mut random.fork(1));
+        let swarm = Swarm::draw(&mut random.fork(1), options.load);
         let disk = SimDisk::new(disk_options(&mut random.fork(2), &swarm));
         Run {
             random: random.fork(3),
@@ -58,11 +62,14 @@ impl Run {
             life: 0,
             clean: false,
             segments: 0,
+            shown: Observation::default(),
+            opened_with_fault: false,
             open_steps: 2_000,
         }
     }
 
     pub(super) fn finish(mut self) -> SeedReport {
+        self.tell(self.swarm.describe());
         let outcome = self.episodes();
         let (violations, totals) =
             self.history.with(|history| (history.violations().to_vec(), history.totals()));
@@ -93,9 +100,14 @@ impl Run {
             let seen = |error: Failed| format!("episode {number}: {error}");
             self.episode().map_err(seen)?;
             self.sound().map_err(seen)?;
+            self.check().map_err(seen)?;
+            self.rot_roots().map_err(seen)?;
         }
-        self.last_look().map_err(|error| format!("last opening: {error}"))?;
-        self.sound().map_err(|error| format!("last opening: {error}"))
+        let seen = |error: Failed| format!("last opening: {error}");
+        self.last_look().map_err(seen)?;
+        self.sound().map_err(seen)?;
+        self.check().map_err(seen)?;
+        self.rot_pages()
     }
 
     /// Whether the model has found nothing wrong so far.
@@ -106,7 +118,7 @@ impl Run {
         })
     }
 
-    fn world(&mut self) -> (SimWorld, u64) {
+    pub(super) fn world(&mut self) -> (SimWorld, u64) {
         let least = if self.life == 0 { 2 } else { 1 };
         let shards = self.random.between(least, self.swarm.shards_max);
         self.report.shards_max = self.report.shards_max.max(shards);
@@ -132,7 +144,11 @@ impl Run {
             self.crash(world);
             return Ok(());
         };
-        let ending = self.swarm.ending(&mut self.random);
+        let mut ending = self.swarm.ending(&mut self.random);
+        if self.opened_with_fault {
+            // Its background work may have met the fault and stop the store any time.
+            ending = Ending::Fault;
+        }
         let tally = Arc::new(Tally::default());
         let clients = self.spawn_clients(&mut world, &opened, shards, &tally);
         let target = self.operations_min / u64::from(self.swarm.episodes);
@@ -143,6 +159,7 @@ impl Run {
         }
         let worked =
             self.work(&mut world, &tally, |now| now.ended == clients || now.operations >= target);
+        let worked = worked.map_err(|error| format!("{error}; {}", vitals(&opened.db)));
         let done = tally.report();
         let (work, kept) = (done.operations, done.acknowledged);
         self.tell(format!("{shards} shards, {work} operations, {kept} kept, {ending:?}"));
@@ -156,6 +173,7 @@ impl Run {
     fn open(&mut self, world: &mut SimWorld, steps: Option<u64>) -> Result<Option<Opened>, Failed> {
         let progress = SharedProgress::default();
         let faulty = steps.is_none() && self.random.percent(4);
+        self.opened_with_fault = faulty;
         if faulty {
             let on = *self.random.pick(&[DiskOp::Read, DiskOp::Write, DiskOp::Flush, DiskOp::Path]);
             self.disk.fail_next(on, self.random.scale(1, 60), EIO);
@@ -172,8 +190,8 @@ impl Run {
         let begun = world.steps();
         let steps_max = steps.unwrap_or(limits::STEPS_OPEN_MAX);
         let end = world.run(steps_max, || lock(&progress).outcome.is_some());
-        let settled = lock(&progress).settled;
-        if settled {
+        if let Some(shown) = lock(&progress).settled.take() {
+            self.shown = shown;
             self.report.reopens += 1;
             self.clean = false;
         }
@@ -232,6 +250,7 @@ impl Run {
                 mix: self.swarm.mix.clone(),
                 random: self.random.fork(u64::from(self.life) << 16 | u64::from(client)),
                 life: self.life,
+                may_be_damaged: self.opened_with_fault,
                 client,
                 actions: u64::MAX,
                 keyspaces,
@@ -292,6 +311,10 @@ impl Run {
             let (mut world, _) = self.world();
             let opened = self.open(&mut world, None)?;
             if let Some(opened) = opened {
+                if self.opened_with_fault {
+                    self.crash(world);
+                    continue;
+                }
                 self.healthy(&opened.db, Ending::Close)?;
                 self.close(&mut world, opened, true)?;
                 self.fold_world(&world);
@@ -315,6 +338,25 @@ async fn drive(options: ClientOptions, shard: Option<ShardId>) {
             let _stopped = db.on_shard(shard, work).await;
         }
     }
+}
+
+/// What a store that hangs says of itself.
+fn vitals(db: &Db) -> String {
+    let metrics = db.metrics();
+    let names = [
+        "wal",
+        "log",
+        "merge",
+        "window",
+        "views",
+        "snapshot",
+        "data",
+        "commits_open",
+        "root",
+        "visible",
+    ];
+    let told = metrics.lines().iter().filter(|line| names.iter().any(|n| line.name.contains(n)));
+    told.map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn disk_options(random: &mut Random, swarm: &Swarm) -> SimDiskOptions {

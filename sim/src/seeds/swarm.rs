@@ -27,6 +27,7 @@ pub(super) enum Ending {
 /// One seed's drawing.
 #[derive(Clone, Debug)]
 pub(super) struct Swarm {
+    load: Load,
     pub(super) mix: Mix,
     pub(super) episodes: u32,
     pub(super) clients: u64,
@@ -38,17 +39,64 @@ pub(super) struct Swarm {
     pub(super) ending_weights: [(Ending, u64); 6],
     pub(super) options: Options,
     pub(super) disk_bytes: Option<u64>,
+    /// Crashes and closes after which newest root copies rot, and seeds that end with rotten
+    /// data pages.
+    pub(super) rot_percent: u64,
 }
 
+/// What a seed strains.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Load {
+    /// Nothing: all that is written fits the windows and the log.
+    Ample,
+    /// The log's bound: laggards are merged, segments recycled.
+    Log,
+    /// The windows' share of memory, and mostly the log too.
+    Memory,
+    /// The data file's bound: merges get stuck and unstuck.
+    Data,
+    /// The log's bound, by keyspaces that come, fill and go.
+    Churn,
+}
+
+impl std::str::FromStr for Load {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Load, String> {
+        let loads = [Load::Ample, Load::Log, Load::Memory, Load::Data, Load::Churn];
+        let named = |load: &Load| format!("{load:?}").eq_ignore_ascii_case(word);
+        let found = loads.into_iter().find(named);
+        found.ok_or_else(|| format!("`{word}` is none of {loads:?}"))
+    }
+}
+
+const LOADS: [Load; 16] = [
+    Load::Ample,
+    Load::Log,
+    Load::Log,
+    Load::Log,
+    Load::Memory,
+    Load::Memory,
+    Load::Memory,
+    Load::Memory,
+    Load::Log,
+    Load::Log,
+    Load::Log,
+    Load::Memory,
+    Load::Memory,
+    Load::Memory,
+    Load::Data,
+    Load::Churn,
+];
+
 impl Swarm {
-    pub(super) fn draw(random: &mut Random) -> Swarm {
+    /// Draws everything; `load` takes the place of the load that is drawn.
+    pub(super) fn draw(random: &mut Random, load: Option<Load>) -> Swarm {
         let mut mix = Mix::draw(random);
-        let options = draw_options(random);
-        if options.memory_bytes == limits::MEMORY_BYTES_TIGHT {
-            // Only many large values reach the smallest budget that opens.
-            (mix.keys, mix.large_percent) = (400, 60);
-            (mix.large_bytes_max, mix.delete_percent) = (u64::from(limits::VALUE_BYTES_MAX), 0);
-        }
+        let drawn = *random.pick(&LOADS);
+        let load = load.unwrap_or(drawn);
+        let options = draw_options(random, load);
+        shape(&mut mix, random, load);
         let mut weight = |often: u64, high: u64| match random.percent(often) {
             true => random.between(1, high),
             false => 0,
@@ -63,6 +111,7 @@ impl Swarm {
         ];
         let crash_in_open_percent = weight(70, 40);
         Swarm {
+            load,
             mix,
             episodes: random.between(3, 7) as u32,
             clients: random.between(4, limits::CLIENTS_MAX),
@@ -72,8 +121,21 @@ impl Swarm {
             crash_in_open_percent,
             ending_weights,
             options,
-            disk_bytes: random.percent(5).then(|| random.between(6, 12) << 20),
+            disk_bytes: random.percent(5).then(|| random.between(8, 24) << 20),
+            rot_percent: *random.pick(&[0, 0, 30, 60]),
         }
+    }
+
+    /// What a reader of a failing seed wants to know.
+    pub(super) fn describe(&self) -> String {
+        let Options { page_size_bytes, memory_bytes, log_bytes_max, data_bytes_max, .. } =
+            self.options;
+        let (memory, log) = (memory_bytes >> 20, log_bytes_max >> 20);
+        format!(
+            "load {:?}, pages of {page_size_bytes}, memory {memory} MiB, log {log} MiB, \
+             data {data_bytes_max}, {} keys of up to {} bytes, {} clients",
+            self.load, self.mix.keys, self.mix.small_bytes_max, self.clients
+        )
     }
 
     pub(super) fn ending(&self, random: &mut Random) -> Ending {
@@ -89,7 +151,7 @@ impl Swarm {
     }
 }
 
-fn draw_options(random: &mut Random) -> Options {
+fn draw_options(random: &mut Random, load: Load) -> Options {
     let methods = [
         None,
         Some(DurabilityMethod::Dsync),
@@ -97,20 +159,63 @@ fn draw_options(random: &mut Random) -> Options {
         Some(DurabilityMethod::RingFlush),
         Some(DurabilityMethod::PoolFlush),
     ];
-    let tight_memory = random.percent(4);
-    let tight_log = random.percent(12);
+    let tight = limits::MEMORY_BYTES_TIGHT;
+    let memory_bytes = match load {
+        Load::Ample => limits::MEMORY_BYTES_AMPLE,
+        Load::Log | Load::Churn => *random.pick(&[tight, limits::MEMORY_BYTES_AMPLE]),
+        Load::Memory | Load::Data => *random.pick(&[tight, tight, tight, 2 * tight, 4 * tight]),
+    };
+    // A budget above the smallest is felt by no seed: the log's bound then makes it merge.
+    let is_log_tight = load != Load::Ample && (memory_bytes > tight || random.percent(70));
+    let page_kib = *random.pick(&[4, 4, 8, 16, 32]);
     Options {
-        memory_bytes: match tight_memory {
-            true => limits::MEMORY_BYTES_TIGHT,
-            false => limits::MEMORY_BYTES_AMPLE,
+        memory_bytes,
+        page_size_bytes: page_kib << 10,
+        data_bytes_max: match load {
+            Load::Data => random.between(16, 24) << 20,
+            Load::Ample | Load::Log | Load::Memory | Load::Churn => u64::MAX,
         },
         segment_bytes: limits::SEGMENT_BYTES,
-        log_bytes_max: match tight_log {
-            true => random.between(2, 5) * limits::SEGMENT_BYTES,
+        log_bytes_max: match is_log_tight {
+            true => random.scale(3, 8) * limits::SEGMENT_BYTES,
             false => limits::LOG_BYTES_AMPLE,
         },
         open_mode: OpenMode::CreateIfMissing,
         durability_method: *random.pick(&methods),
         metrics_file: random.percent(20),
+        ..Options::default()
+    }
+}
+
+/// Makes the values large enough for the load to be felt within a seed's few operations.
+fn shape(mix: &mut Mix, random: &mut Random, load: Load) {
+    match load {
+        Load::Ample => {}
+        Load::Log => {
+            mix.keys = mix.keys.max(40);
+            mix.small_bytes_max = random.scale(2_500, 8_000);
+        }
+        Load::Churn => {
+            mix.keyspace_percent = random.between(40, 90);
+            mix.drop_percent = *random.pick(&[3, 10, 40]);
+            mix.relaxed_percent = *random.pick(&[0, 50, 100]);
+            (mix.read_percent, mix.hold_percent, mix.scan_percent) = (5, 1, 1);
+            mix.small_bytes_max = random.scale(3_000, 8_000);
+        }
+        Load::Memory | Load::Data => {
+            mix.keys = random.scale(150, 400) as u32;
+            mix.small_bytes_max = random.scale(3_000, 10_000);
+            mix.large_percent = mix.large_percent.max(random.between(2, 10));
+            mix.scan_percent = mix.scan_percent.min(2);
+        }
+    }
+    if load == Load::Data {
+        (mix.keys, mix.large_percent) = (400, random.between(5, 30));
+        mix.large_bytes_max = random.scale(12_000, u64::from(limits::VALUE_BYTES_MAX));
+        mix.delete_percent = random.between(10, 40);
+    } else if load == Load::Memory && random.percent(15) {
+        // Only many large values reach the bound itself.
+        (mix.keys, mix.large_percent, mix.delete_percent) = (400, random.between(20, 60), 5);
+        mix.large_bytes_max = u64::from(limits::VALUE_BYTES_MAX);
     }
 }

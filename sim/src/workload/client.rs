@@ -26,6 +26,8 @@ pub struct ClientOptions {
     pub life: u32,
     pub client: u16,
     pub actions: u64,
+    /// A read failed while the store opened, so what it needed then may count as damaged.
+    pub may_be_damaged: bool,
     /// Whether this client makes and drops keyspaces.
     pub keyspaces: bool,
     pub reuse_names: bool,
@@ -40,6 +42,8 @@ pub enum End {
     StoreStopped,
     /// Something that must not be; it is in the history.
     Broken,
+    /// A snapshot held up too much and was ended; the client goes on with another.
+    TooOld,
 }
 
 /// One client at work.
@@ -73,8 +77,13 @@ impl Client {
     /// Works until its actions are done, the tally says stop, or the store does.
     pub async fn run(mut self) {
         for _ in 0..self.options.actions {
-            if self.options.tally.stopped() || self.action().await.is_err() {
+            if self.options.tally.stopped() {
                 break;
+            }
+            match self.action().await {
+                Ok(()) => {}
+                Err(End::TooOld) => Tally::add(&self.options.tally.too_old),
+                Err(End::StoreStopped | End::Broken) => break,
             }
             if self.random.percent(10) {
                 yield_once().await;
@@ -130,6 +139,7 @@ impl Client {
     pub(super) fn read_end(&self, error: &ReadError) -> End {
         match error {
             ReadError::Poisoned { .. } | ReadError::Closed => End::StoreStopped,
+            ReadError::SnapshotTooOld { .. } => End::TooOld,
             other => self.broken(format!("read: {other}")),
         }
     }

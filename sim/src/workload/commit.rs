@@ -123,6 +123,13 @@ impl Client {
                 Tally::add(&tally.conflicts);
                 (Event::Refused { id }, Ok(()))
             }
+            CommitError::Damaged { .. } if self.options.may_be_damaged => {
+                (Event::Refused { id }, Ok(()))
+            }
+            CommitError::SnapshotTooOld { .. } => {
+                Tally::add(&tally.too_old);
+                (Event::Refused { id }, Ok(()))
+            }
             CommitError::MemoryFull { .. } => {
                 Tally::add(&tally.memory_full);
                 (Event::Refused { id }, Ok(()))

@@ -86,9 +86,12 @@ impl Client {
         Tally::add(&self.options.tally.keyspaces);
         match self.temporary.take() {
             None => self.create_temporary().await,
-            Some(space) if self.random.percent(60) => {
-                let also = self.options.spaces.clone();
-                let answer = self.transaction(&[vec![space.clone()], also].concat()).await;
+            Some(space) if !self.random.percent(self.options.mix.drop_percent) => {
+                let mut spaces = vec![space.clone()];
+                if self.random.percent(50) {
+                    spaces.extend(self.options.spaces.iter().cloned());
+                }
+                let answer = self.transaction(&spaces).await;
                 self.temporary = Some(space);
                 answer
             }

@@ -33,22 +33,25 @@ pub struct Mix {
     pub abandon_percent: u64,
     /// Actions of a client that makes keyspaces which make, fill or drop one.
     pub keyspace_percent: u64,
+    /// Those of them, once there is a keyspace, that drop it.
+    pub drop_percent: u64,
 }
 
 impl Mix {
-    /// A steady load without special cases, for the kill test.
+    /// A steady load without special cases, for the kill test: values large enough to keep a
+    /// store with a small budget merging.
     #[must_use]
     pub fn steady() -> Mix {
         Mix {
-            keys: 300,
+            keys: 500,
             hot_percent: 5,
             spread_percent: 70,
             writes_max: 6,
             delete_percent: 12,
             relaxed_percent: 15,
             large_percent: 3,
-            small_bytes_max: 900,
-            large_bytes_max: 12 << 10,
+            small_bytes_max: 5_000,
+            large_bytes_max: 40 << 10,
             read_percent: 5,
             scan_percent: 0,
             hold_percent: 0,
@@ -56,6 +59,7 @@ impl Mix {
             rollback_percent: 2,
             abandon_percent: 0,
             keyspace_percent: 1,
+            drop_percent: 40,
         }
     }
 
@@ -88,6 +92,7 @@ impl Mix {
             rollback_percent,
             abandon_percent,
             keyspace_percent,
+            drop_percent: 40,
         }
     }
 

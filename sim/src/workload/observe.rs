@@ -2,23 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use sombra::Db;
+use sombra::{Db, ReadError};
 
 use super::commit::found_in;
 use super::session::{Session, View};
+use crate::limits;
 use crate::model::{Found, Observation, key_bytes, key_index};
 
-/// Everything that `db` shows now. Keys `0..keys` of each keyspace are also read one by one.
+/// Why a look at the store came to nothing.
+enum Failed {
+    /// The store needed what the snapshot held: another may last.
+    TooOld,
+    Wrong(String),
+}
+
+/// Everything that `db` shows now, while nobody writes. Keys `0..keys` of each keyspace are also
+/// read one by one.
 ///
 /// # Errors
 /// What the store refused, or where its scan and its gets disagree.
 pub async fn observe(db: &Db, keys: u32) -> Result<Observation, String> {
+    for _ in 0..limits::OBSERVATIONS_TRIED_MAX {
+        match observe_once(db, keys).await {
+            Ok(observation) => return Ok(observation),
+            Err(Failed::TooOld) => {}
+            Err(Failed::Wrong(reason)) => return Err(reason),
+        }
+    }
+    Err("after reopening every snapshot was ended before it was read".to_owned())
+}
+
+async fn observe_once(db: &Db, keys: u32) -> Result<Observation, Failed> {
     let session = Session::Handle(db.clone());
-    let view = session.snapshot().map_err(|error| format!("snapshot after reopening: {error}"))?;
+    let view = session.snapshot();
+    let view = view.map_err(|e| Failed::Wrong(format!("snapshot after reopening: {e}")))?;
     let mut spaces = BTreeMap::new();
     for keyspace in db.keyspaces() {
-        let shown = observe_space(&view, &keyspace, keys).await;
-        let shown = shown.map_err(|error| format!("{:?}: {error}", keyspace.name()))?;
+        let shown = observe_space(&view, &keyspace, keys).await?;
         spaces.insert(keyspace.name().to_owned(), shown);
     }
     Ok(Observation { spaces })
@@ -28,23 +48,29 @@ async fn observe_space(
     view: &View,
     keyspace: &sombra::Keyspace,
     keys: u32,
-) -> Result<BTreeMap<u32, Found>, String> {
-    let rows = view.rows(keyspace, sombra::KeyRange::all()).await;
+) -> Result<BTreeMap<u32, Found>, Failed> {
+    let name = keyspace.name();
+    let wrong = |what: String| Failed::Wrong(format!("{name:?}: {what}"));
+    let refused = |by: &str, error: ReadError| match error {
+        ReadError::SnapshotTooOld { .. } => Failed::TooOld,
+        error => wrong(format!("{by} after reopening: {error}")),
+    };
+    let rows = view.rows(keyspace, sombra::KeyRange::all(), false).await;
     let mut shown = BTreeMap::new();
-    for (key, value) in rows.map_err(|error| format!("scan after reopening: {error}"))? {
+    for (key, value) in rows.map_err(|error| refused("scan", error))? {
         let Some(index) = key_index(&key) else {
-            return Err(format!("foreign key {}", key.escape_ascii()));
+            return Err(wrong(format!("foreign key {}", key.escape_ascii())));
         };
         if shown.insert(index, found_in(Some(&value))).is_some() {
-            return Err(format!("the scan shows key {index} twice"));
+            return Err(wrong(format!("the scan shows key {index} twice")));
         }
     }
     for index in 0..keys {
         let value = view.get(keyspace, &key_bytes(index)).await;
-        let value = value.map_err(|error| format!("get after reopening: {error}"))?;
+        let value = value.map_err(|error| refused("get", error))?;
         let (got, scanned) = (found_in(value.as_ref()), shown.get(&index));
         if got != scanned.copied().unwrap_or(Found::Absent) {
-            return Err(format!("key {index}: get shows {got:?}, scan shows {scanned:?}"));
+            return Err(wrong(format!("key {index}: get shows {got:?}, scan shows {scanned:?}")));
         }
     }
     Ok(shown)

@@ -126,8 +126,13 @@ impl Client {
         within: &dyn Fn(&[u8]) -> bool,
     ) -> Result<(), End> {
         Tally::add(&self.options.tally.scans);
-        let rows = view.rows(&space.keyspace, range).await;
-        let rows = rows.map_err(|error| self.read_end(&error))?;
+        let chance = view.lsn().as_u64() / 8 + u64::from(self.options.client);
+        let is_reverse = chance.is_multiple_of(3);
+        let rows = view.rows(&space.keyspace, range, is_reverse).await;
+        let mut rows = rows.map_err(|error| self.read_end(&error))?;
+        if is_reverse {
+            rows.reverse();
+        }
         if space.ordered && !rows.is_sorted_by(|first, second| first.0 < second.0) {
             return Err(self.broken("a scan handed out rows out of order".to_owned()));
         }

@@ -139,27 +139,18 @@ impl View {
         }
     }
 
-    /// Every row of `range`, as the scan hands them out.
+    /// Every row of `range`, as the scan hands them out; from the last one down on demand.
     pub(crate) async fn rows(
         &self,
         keyspace: &Keyspace,
         range: KeyRange,
+        is_reverse: bool,
     ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
-        let mut rows = Vec::new();
-        match self {
-            View::Handle(view) => {
-                let mut scan = view.scan(keyspace, range);
-                while let Some(row) = scan.next().await? {
-                    rows.push(row);
-                }
-            }
-            View::OnShard(view) => {
-                let mut scan = view.scan(keyspace, range);
-                while let Some(row) = scan.next().await? {
-                    rows.push(row);
-                }
-            }
+        match (self, is_reverse) {
+            (View::Handle(view), false) => view.scan(keyspace, range).collect().await,
+            (View::Handle(view), true) => view.scan_reverse(keyspace, range).collect().await,
+            (View::OnShard(view), false) => view.scan(keyspace, range).collect().await,
+            (View::OnShard(view), true) => view.scan_reverse(keyspace, range).collect().await,
         }
-        Ok(rows)
     }
 }

@@ -13,6 +13,7 @@ pub struct Tally {
     pub(crate) disk_full: AtomicU64,
     pub(crate) transactions: AtomicU64,
     pub(crate) cross_shard: AtomicU64,
+    pub(crate) too_old: AtomicU64,
     pub(crate) scans: AtomicU64,
     pub(crate) keyspaces: AtomicU64,
     pub(crate) ended: AtomicU64,
@@ -34,6 +35,8 @@ pub struct TallyReport {
     /// shards.
     pub transactions: u64,
     pub cross_shard: u64,
+    /// Snapshots that the store ended.
+    pub too_old: u64,
     pub scans: u64,
     pub keyspaces: u64,
     /// Clients that are done.
@@ -74,6 +77,7 @@ impl Tally {
             disk_full: self.disk_full.load(Relaxed),
             transactions: self.transactions.load(Relaxed),
             cross_shard: self.cross_shard.load(Relaxed),
+            too_old: self.too_old.load(Relaxed),
             scans: self.scans.load(Relaxed),
             keyspaces: self.keyspaces.load(Relaxed),
             ended: self.ended.load(Relaxed),
@@ -91,6 +95,7 @@ impl std::ops::AddAssign for TallyReport {
         self.disk_full += other.disk_full;
         self.transactions += other.transactions;
         self.cross_shard += other.cross_shard;
+        self.too_old += other.too_old;
         self.scans += other.scans;
         self.keyspaces += other.keyspaces;
         self.ended += other.ended;

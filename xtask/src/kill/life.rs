@@ -1,6 +1,6 @@
 //! One life of the writer, seen from the process that ends it.
 
-use super::{Driver, WRITERS};
+use super::{Driver, SEGMENT_SWITCH, WORKING, WRITERS};
 use crate::Failure;
 use sombra_sim::model::{Event, Observation};
 use sombra_sim::protocol::{self, Line};
@@ -28,6 +28,8 @@ pub(super) struct Life {
     pub(super) unanswered: u64,
     pub(super) transactions: u64,
     pub(super) cross_shard: u64,
+    pub(super) merges: u64,
+    pub(super) recycled: u64,
     pub(super) driver: Option<String>,
     /// Where the process was when it ended.
     pub(super) phase: String,
@@ -67,8 +69,8 @@ impl Life {
         if !killed && !well {
             return Err(format!("the writer gave up while {}: {:?}", life.phase, life.broken()));
         }
-        if life.phase == "working" && is_preparing_segment(&plan.store) {
-            "segment switch".clone_into(&mut life.phase);
+        if life.phase == WORKING && is_preparing_segment(&plan.store) {
+            SEGMENT_SWITCH.clone_into(&mut life.phase);
         }
         Ok(life)
     }
@@ -108,6 +110,8 @@ impl Life {
                 let mut numbers = note.split(' ').map(|word| word.parse().unwrap_or(0));
                 self.transactions = numbers.next().unwrap_or(0);
                 self.cross_shard = numbers.next().unwrap_or(0);
+                self.merges = numbers.next().unwrap_or(0);
+                self.recycled = numbers.next().unwrap_or(0);
             }
             _ => {
                 self.created |= name == "creation";

@@ -1,7 +1,7 @@
 //! What all rounds together came to.
 
 use super::life::Life;
-use super::{ACKNOWLEDGED_MIN, Pending};
+use super::{ACKNOWLEDGED_MIN, MERGE, PUBLICATION, Pending, SEGMENT_SWITCH};
 use sombra_sim::model::{History, Violation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,6 +15,9 @@ pub(super) struct Totals {
     doubtful: u64,
     transactions: u64,
     cross_shard: u64,
+    merges: u64,
+    recycled: u64,
+    checks: u64,
     lost: u64,
     half_applied: u64,
     by_phase: BTreeMap<String, u64>,
@@ -46,11 +49,18 @@ impl Totals {
         }
     }
 
+    /// The checker found nothing wrong with what a kill left.
+    pub(super) fn checked(&mut self) {
+        self.checks += 1;
+    }
+
     pub(super) fn end_of_life(&mut self, life: &Life, planned: bool) {
         self.acknowledged += life.acknowledged;
         self.doubtful += life.unanswered;
         self.transactions += life.transactions;
         self.cross_shard += life.cross_shard;
+        self.merges += life.merges;
+        self.recycled += life.recycled;
         self.drivers.extend(life.driver.clone());
         self.openings_ms.extend(life.opening.map(|took| took.as_millis() as u64));
         if planned && life.killed {
@@ -77,9 +87,12 @@ impl fmt::Display for Totals {
         for (phase, count) in &self.by_phase {
             writeln!(f, "  {phase:<16} {count:>6}  {:.0} %", of_kills(*count))?;
         }
-        let sore = ["recovery", "segment switch"];
+        let sore = ["recovery", MERGE, PUBLICATION, SEGMENT_SWITCH];
         let sore = sore.iter().filter_map(|phase| self.by_phase.get(*phase)).sum();
-        writeln!(f, "in a recovery or a segment switch: {:.0} %", of_kills(sore))?;
+        let sore = of_kills(sore);
+        writeln!(f, "in a recovery, merge, publication or segment switch: {sore:.0} %")?;
+        writeln!(f, "merges         {:>10}  segments taken again {}", self.merges, self.recycled)?;
+        writeln!(f, "checked        {:>10}  after a kill, before the next opening", self.checks)?;
         writeln!(f, "lost           {:>10}", self.lost)?;
         write!(f, "half applied   {:>10}", self.half_applied)
     }

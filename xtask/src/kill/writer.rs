@@ -1,8 +1,8 @@
 //! The process that is killed: opens the store, shows what it found, then writes until it dies.
 
-use super::Driver;
+use super::{Driver, MERGE, PUBLICATION, SEGMENT_SWITCH, WORKING};
 use crate::Failure;
-use sombra::{Db, Options};
+use sombra::{Db, Metrics, Options};
 use sombra_runtime::{DriverChoice, Runtime, RuntimeOptions, ShardId};
 use sombra_sim::model::{Event, Recorder};
 use sombra_sim::protocol::{self, Line};
@@ -17,6 +17,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// Segments that the log may take.
+const LOG_SEGMENTS: u64 = 8;
+/// How old what the writer last said of its work may be.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 #[derive(clap::Args)]
 pub(crate) struct WriterArguments {
@@ -72,7 +77,14 @@ pub(crate) fn run(arguments: &WriterArguments) -> Result<(), Failure> {
     pipe.phase("driver", &driver);
     let exists = arguments.store.join("superblock").exists();
     pipe.phase(if exists { "recovery" } else { "creation" }, "");
-    let options = Options { segment_bytes: 1 << 20, log_bytes_max: 2 << 30, ..Options::default() };
+    // The smallest budgets: merging, publishing and taking segments again is then what the
+    // store does most of the time.
+    let options = Options {
+        memory_bytes: sombra::limits::MEMORY_BYTES_MIN,
+        segment_bytes: sombra::limits::SEGMENT_BYTES_MIN,
+        log_bytes_max: LOG_SEGMENTS * sombra::limits::SEGMENT_BYTES_MIN,
+        ..Options::default()
+    };
     let opened = runtime.block_on(Db::open(&runtime, &arguments.store, options));
     let db = opened.map_err(|error| format!("open: {error}"))?;
     pipe.phase("comparing", &db.open_report().to_string());
@@ -83,7 +95,7 @@ pub(crate) fn run(arguments: &WriterArguments) -> Result<(), Failure> {
     let recorder: Arc<dyn Recorder> = pipe.clone();
     let spaces = runtime.block_on(prepare_spaces(&db, &recorder));
     let spaces = spaces.map_err(|error| format!("keyspaces: {error}"))?;
-    pipe.phase("working", "");
+    pipe.phase(WORKING, "");
     work(arguments, &runtime, &db, (&pipe, spaces))
 }
 
@@ -128,6 +140,7 @@ fn work(
                 life: arguments.life,
                 client,
                 actions: u64::MAX,
+                may_be_damaged: false,
                 keyspaces: client == 0,
                 reuse_names: false,
                 leftover: None,
@@ -137,13 +150,36 @@ fn work(
             start_writer(runtime.clone(), options, shard)
         })
         .collect();
+    let mut told = WORKING;
     while !writers.iter().any(JoinHandle::is_finished) {
-        let now = tally.report();
-        pipe.phase("counts", &format!("{} {}", now.transactions, now.cross_shard));
-        std::thread::sleep(Duration::from_millis(2));
+        let (now, metrics) = (tally.report(), db.metrics());
+        let doing = doing(&metrics);
+        if doing != told {
+            pipe.phase(doing, "");
+            told = doing;
+        }
+        let merges = metrics.value("sombra_merges_total");
+        let recycled = metrics.value("sombra_wal_recycled_segments_total");
+        let (transactions, cross_shard) = (now.transactions, now.cross_shard);
+        pipe.phase("counts", &format!("{transactions} {cross_shard} {merges} {recycled}"));
+        std::thread::sleep(LOOK_EVERY);
     }
     let reason = db.poison_reason().unwrap_or_else(|| "for no reason it tells".to_owned());
     Err(format!("a writer ended: the store stopped {reason}"))
+}
+
+/// What the store is at, by its own gauges; the rarest counts.
+fn doing(metrics: &Metrics) -> &'static str {
+    let is = |name: &str| metrics.value(name) > 0.0;
+    if is("sombra_root_publications_running") {
+        PUBLICATION
+    } else if is("sombra_wal_segment_preparing") {
+        SEGMENT_SWITCH
+    } else if is("sombra_merges_running") {
+        MERGE
+    } else {
+        WORKING
+    }
 }
 
 fn start_writer(

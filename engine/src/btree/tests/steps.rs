@@ -1,5 +1,6 @@
 //! What steps ask for, and how they go on.
 
+use crate::ids::Direction;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 

@@ -1,5 +1,6 @@
 //! An in-memory store of pages, and a tree in it beside the map that it must equal.
 
+use crate::ids::Direction;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

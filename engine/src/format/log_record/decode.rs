@@ -63,7 +63,7 @@ impl<'a> Body<'a> {
         let head: &OpHead = self.head("head of a write")?;
         let (key_len, value_len) = (usize::from(head.key_len.get()), head.value_len.get() as usize);
         check((1..=KEY_BYTES_MAX).contains(&key_len), "key length", "1 to 1024", key_len)?;
-        check(value_len <= VALUE_BYTES_MAX, "value length", "at most 1 MiB", value_len)?;
+        check(value_len <= VALUE_BYTES_MAX, "value length", "at most 16 MiB", value_len)?;
         check(head.reserved == 0, "reserved field of a write", "0", head.reserved.into())?;
         let key = self.take("key", key_len)?;
         let value = self.take("value", value_len)?;

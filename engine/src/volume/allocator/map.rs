@@ -31,7 +31,10 @@ impl PageAllocator {
         let replaced = std::mem::take(&mut self.map_pages);
         replaced.iter().for_each(|&page| self.obsolete(page, 1));
         let Some(addrs) = self.alloc_map_pages() else {
-            self.map_pages = self.revive(replaced);
+            let runs: Vec<_> =
+                replaced.iter().map(|&addr| super::PageRun { addr, pages: 1 }).collect();
+            self.revive(&runs);
+            self.map_pages = replaced;
             return None;
         };
         let identity = SpaceMapIdentity { owner, page_size_bytes: self.page_size_bytes };
@@ -73,15 +76,28 @@ impl PageAllocator {
         Some(addrs)
     }
 
-    /// Pages that became obsolete a moment ago are live again.
-    fn revive(&mut self, pages: Vec<PageAddr>) -> Vec<PageAddr> {
-        for &page in &pages {
-            let run = super::PageRun { addr: page, pages: 1 };
+    /// Pages that became obsolete a moment ago are live again: the root that did not need them
+    /// will not be.
+    pub(crate) fn revive(&mut self, runs: &[super::PageRun]) {
+        for &run in runs {
             self.for_each_part(run, |this, extent, bits| {
                 this.change(extent, |pages| pages.live |= bits);
             });
         }
-        pages
+    }
+
+    /// Everything that the root being built reaches.
+    pub(crate) fn live_runs(&self) -> Vec<super::PageRun> {
+        let mut runs = Vec::new();
+        for SpaceMapEntry { extent, live } in self.live_entries() {
+            super::push_runs(&mut runs, extent, live, self.page_size_bytes);
+        }
+        runs
+    }
+
+    /// Every extent of the tablet, ascending: its number, its live pages, its held pages.
+    pub(crate) fn extent_bits(&self) -> impl Iterator<Item = (u32, u64, u64)> {
+        self.extents.iter().map(|(&extent, pages)| (extent, pages.live, pages.held))
     }
 
     fn live_entries(&self) -> Vec<SpaceMapEntry> {

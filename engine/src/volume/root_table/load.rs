@@ -51,6 +51,7 @@ pub(crate) struct LoadedRoots {
     pub(crate) damaged: Vec<DamagedRoot>,
     /// Slots whose copies hold different sets of rows, or only one copy. They hold the log's
     /// floor at zero until [`RootTable::advance_twins`] has run.
+    #[cfg(test)]
     pub(crate) uneven: Vec<u32>,
 }
 
@@ -94,10 +95,18 @@ pub(super) async fn load(shard: &Shard, volume: &Volume) -> Result<LoadedRoots, 
         Some(OlderRows { until: SlotGeneration { slot, generation }, rows })
     });
     let older = older.collect();
+    #[cfg(test)]
     let uneven = numbered().filter(|(_, state)| state.is_uneven()).map(|(slot, _)| slot).collect();
     let rows = slots.iter().flat_map(|slot| slot.rows().iter().cloned()).collect();
     let table = RootTable::from_slots(Slots { slots, places, is_publishing: false });
-    Ok(LoadedRoots { table, rows, older, damaged, uneven })
+    Ok(LoadedRoots {
+        table,
+        rows,
+        older,
+        damaged,
+        #[cfg(test)]
+        uneven,
+    })
 }
 
 fn places(volume: &Volume, slots: &[Slot]) -> Result<BTreeMap<RowKey, u32>, RootLoadError> {

@@ -1,6 +1,7 @@
 //! Cursors over a window that changes under them.
 
 use super::*;
+use crate::ids::Direction;
 
 /// What a cursor shows from where it stands, with `looks` keys a turn.
 fn drain(

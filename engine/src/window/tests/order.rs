@@ -1,5 +1,6 @@
 //! The tree and the hash table against an ordered set.
 
+use crate::ids::Direction;
 use std::collections::BTreeSet;
 
 use super::*;

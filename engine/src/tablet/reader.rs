@@ -1,0 +1,128 @@
+//! A read of one tablet at one snapshot: windows newest first, then the tree below them.
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use sombra_runtime::IoClass;
+
+use super::pages::{PageReadError, PageStore, Resident, TabletPages};
+use super::{RootHandle, SharedWindow, Tablet};
+use crate::btree::{self, Step};
+use crate::ids::Lsn;
+use crate::window::Lookup;
+
+/// What a read looks at. While it lives, nothing that it needs is dropped or written over: the
+/// snapshot keeps the versions, the handles keep windows and pages.
+pub(crate) struct Reader {
+    /// Newest first.
+    pub(super) windows: SmallVec<[Rc<SharedWindow>; 2]>,
+    pub(super) root: Rc<RootHandle>,
+    pub(super) snapshot: Lsn,
+}
+
+/// What a point read found without waiting.
+pub(crate) enum Found {
+    Value(Option<Bytes>),
+    /// What the snapshot reads was given up.
+    TooOld,
+    /// A page has to be fetched first.
+    Pending(PendingGet),
+}
+
+/// A point read that waits for a page.
+pub(crate) struct PendingGet {
+    /// Keeps the pages of the root in place.
+    _root: Rc<RootHandle>,
+    lookup: btree::Lookup,
+    key: Bytes,
+}
+
+impl Reader {
+    pub(super) fn new(
+        windows: SmallVec<[Rc<SharedWindow>; 2]>,
+        root: Rc<RootHandle>,
+        snapshot: Lsn,
+    ) -> Reader {
+        Reader { windows, root, snapshot }
+    }
+}
+
+impl Tablet {
+    /// The value of `key` at `snapshot`, as far as memory tells. Cost of a hit in the cache: no
+    /// allocation but the value's, no system call.
+    pub(crate) fn get(&self, key: &[u8], snapshot: Lsn, pages: &PageStore) -> Found {
+        let root = if snapshot >= self.view_floor {
+            let frozen = self.frozen.iter().map(|frozen| &frozen.window);
+            let windows = std::iter::once(&self.active).chain(frozen);
+            match look_in(windows, key, snapshot) {
+                ControlFlow::Break(value) => return Found::Value(value),
+                ControlFlow::Continue(()) => self.tree.current(),
+            }
+        } else {
+            let covers = |view: &&super::View| (view.from..view.until).contains(&snapshot);
+            let Some(view) = self.views.iter().find(covers) else { return Found::TooOld };
+            match look_in(view.windows.iter(), key, snapshot) {
+                ControlFlow::Break(value) => return Found::Value(value),
+                ControlFlow::Continue(()) => &view.root,
+            }
+        };
+        let owner = pages.owner(self.id);
+        look_in_tree(root, key, &Resident { store: pages, owner })
+    }
+}
+
+fn look_in<'w>(
+    windows: impl Iterator<Item = &'w Rc<SharedWindow>>,
+    key: &[u8],
+    snapshot: Lsn,
+) -> ControlFlow<Option<Bytes>> {
+    for shared in windows {
+        match shared.with(|window| window.get(key, snapshot)) {
+            Lookup::Miss => {}
+            Lookup::Deleted => return ControlFlow::Break(None),
+            Lookup::Found(value) => return ControlFlow::Break(Some(value)),
+        }
+    }
+    ControlFlow::Continue(())
+}
+
+fn look_in_tree(handle: &Rc<RootHandle>, key: &[u8], pages: &Resident<'_>) -> Found {
+    let mut lookup = btree::Lookup::new(handle.root);
+    match lookup.step(pages, key) {
+        Step::Done(None) => Found::Value(None),
+        Step::Done(Some(btree::Value::Overflow(_))) | Step::NeedPage(_) => {
+            let lookup = btree::Lookup::new(handle.root);
+            let key = Bytes::copy_from_slice(key);
+            Found::Pending(PendingGet { _root: Rc::clone(handle), lookup, key })
+        }
+        Step::Done(Some(value)) => {
+            let bytes = value.as_slice().map(Bytes::copy_from_slice);
+            Found::Value(bytes)
+        }
+    }
+}
+
+impl PendingGet {
+    /// Fetches what is missing and finishes.
+    pub(crate) async fn finish(
+        mut self,
+        pages: TabletPages,
+    ) -> Result<Option<Bytes>, PageReadError> {
+        // The page fetched last stays in memory until the next step has seen it.
+        let mut held = None;
+        loop {
+            match self.lookup.step(&pages, &self.key) {
+                Step::NeedPage(page) => held = Some(pages.fetch(page, IoClass::Read).await?),
+                Step::Done(value) => {
+                    drop(held);
+                    return match value {
+                        None => Ok(None),
+                        Some(value) => pages.value(value).await.map(Some),
+                    };
+                }
+            }
+        }
+    }
+}
