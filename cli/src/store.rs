@@ -1,6 +1,6 @@
 //! Opening a store for one command.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -27,6 +27,9 @@ pub(crate) struct NewStoreArgs {
     /// Size of the new store's pages in bytes; a store that is there keeps its own.
     #[arg(long, value_name = "BYTES", value_parser = page_sizes())]
     page_size: Option<String>,
+    /// Raw block device that holds the new store's pages instead of a file; what is on it is lost.
+    #[arg(long, value_name = "PATH")]
+    device: Option<PathBuf>,
 }
 
 fn page_sizes() -> PossibleValuesParser {
@@ -36,7 +39,7 @@ fn page_sizes() -> PossibleValuesParser {
 impl NewStoreArgs {
     /// Whether anything was asked for.
     pub(crate) fn is_given(&self) -> bool {
-        self.page_size.is_some()
+        self.page_size.is_some() || self.device.is_some()
     }
 
     fn apply(&self, options: &mut Options) -> Outcome {
@@ -44,6 +47,7 @@ impl NewStoreArgs {
             let reason = |error| Failure::usage(format!("--page-size: {error}"));
             options.page_size_bytes = size.parse().map_err(reason)?;
         }
+        options.device.clone_from(&self.device);
         Ok(())
     }
 }
