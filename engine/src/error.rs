@@ -131,10 +131,13 @@ pub enum CommitError {
         key.escape_ascii()
     )]
     Conflict { keyspace: String, key: Vec<u8>, reason: ConflictReason },
-    /// Nothing happened. Caller: free memory (end old snapshots) or raise `memory_bytes`.
+    /// Nothing happened, and merging cannot make the room: the commit is larger than the windows'
+    /// share, the data file is full, or damage keeps windows from being merged. Caller: smaller
+    /// transactions, or raise `memory_bytes`; otherwise see to what stops the merging.
     #[error("memory: expected at most {expected} bytes in windows, found {found}")]
     MemoryFull { expected: u64, found: u64 },
-    /// Nothing happened. Caller: raise `log_bytes_max`.
+    /// Nothing happened, and merging cannot shorten the log: the data file is full, or a damaged
+    /// tablet needs the log. Caller: see to that; a higher `log_bytes_max` gains time.
     #[error("log: expected at most {expected} bytes of segments, found {found}")]
     LogFull { expected: u64, found: u64 },
     /// Nothing happened. Caller: free disk space, raise `data_bytes_max`, or delete; the store

@@ -231,5 +231,3 @@ pub const REBUILD_TURN_ENTRIES: usize = 4096;
 pub const REBUILD_TURN_NODES: usize = 256;
 /// Missing pages that a rebuild names at once.
 pub const REBUILD_NEED_PAGES_MAX: usize = 128;
-const _: () = assert!(2 * RECORD_BYTES_MAX <= LOG_RING_BLOCKS_MAX * 4032);
-const _: () = assert!(VALUE_BYTES_MAX + 2 * KEY_BYTES_MAX < RECORD_BYTES_MAX);

@@ -23,7 +23,7 @@ impl MemoryBudget {
         self.total_bytes / 100 * limits::MEMORY_CACHE_PERCENT
     }
 
-    /// What replay may fill: nothing else of the store takes memory yet.
+    /// What replay may fill: there are no commits yet that would need the rest.
     pub(crate) fn replay_max_bytes(&self) -> u64 {
         self.total_bytes
     }

@@ -135,7 +135,11 @@ impl Metrics {
         let used = core.memory.used_bytes() as f64;
         self.gauge("sombra_window_bytes", used, "Charged for versions in memory.");
         let max = core.memory.max_bytes() as f64;
-        self.gauge("sombra_window_bytes_max", max, "The bound: commits beyond it are refused.");
+        self.gauge(
+            "sombra_window_bytes_max",
+            max,
+            "The bound: commits beyond it wait for merging.",
+        );
         self.gauge("sombra_visible_lsn", core.oracle.visible().as_u64() as f64, "Newest snapshot.");
         let poisoned = f64::from(u8::from(core.poison.reason().is_some()));
         self.gauge("sombra_poisoned", poisoned, "1 when the store has stopped.");

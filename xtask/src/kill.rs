@@ -24,7 +24,7 @@ pub(crate) use writer::{WriterArguments, run as run_writer};
 const ACKNOWLEDGED_MIN: u64 = 200;
 /// Share of cross-shard transactions below which a round does not count.
 const CROSS_SHARD_PERCENT_MIN: u64 = 30;
-/// Lives of one store before it is made anew, so that its log stays within its bound.
+/// Lives of one store before it is made anew, so that each run sees several stores being made.
 const LIVES_PER_STORE: u32 = 12;
 /// Lives per counted round after which the machine is too slow for this test.
 const LIVES_PER_ROUND_MAX: u32 = 5;

@@ -166,6 +166,7 @@ impl Frames {
     }
 
     /// Evicts until the new budget holds or the rest is held by readers. Cost: what it evicts.
+    #[cfg(test)]
     pub(super) fn set_budget(&mut self, bytes: u64) {
         self.budget_bytes = bytes;
         while self.charged_bytes > bytes && self.evict().is_some() {}

@@ -7,8 +7,6 @@
 //! is found only under its address, its checksum and its owner together, so what an address held
 //! before it was given away again is never found.
 
-#![allow(dead_code, unused_imports, reason = "wired in by the next change")]
-
 mod flight;
 mod frames;
 mod ghosts;
@@ -21,6 +19,7 @@ use sombra_runtime::{DmaBuf, IoClass};
 
 use crate::format::page::{PageOwner, PageRef};
 
+#[cfg(test)]
 pub(crate) use flight::PageFetch;
 pub(crate) use page::Page;
 pub(crate) use page_cache::{CacheCounters, CacheParts, PageCache};

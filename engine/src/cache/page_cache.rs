@@ -208,6 +208,7 @@ impl<F: FetchPage> PageCache<F> {
     }
 
     /// Evicts at once what the new budget has no room for.
+    #[cfg(test)]
     pub(crate) fn set_budget(&self, bytes: u64) {
         self.0.frames.borrow_mut().set_budget(bytes);
     }

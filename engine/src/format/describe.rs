@@ -30,6 +30,8 @@ A store is a directory:
 |------|---------|
 | `superblock` | what the store is, in two copies |
 | `wal/NNNNNNNNNNNNNNNNNNNN.log` | segments of the log, by number in twenty digits |
+| `pages.sombra` | the data file: root table and pages; or a link to a raw block device |
+| `metrics` | what `sombra stat` shows, for people; no part of the store |
 | `LOCK` | empty; held exclusively while the store is open, before anything is read |
 ";
 
@@ -118,7 +120,9 @@ of 256 root pages of 4096 bytes, then copy B. A slot's writes go to its two copi
 with the next generation, each durable before the next begins; the valid copy of the higher
 generation counts. Generations of two valid copies differ by one: a copy further behind is a write
 that the device lost. A page of zeros was never written. Copy B is first written when copy A is
-durable, and rows count when both are: a damaged copy A beside a blank copy B held none.
+durable, and rows count when both are: a damaged copy A beside a blank copy B held none. A row
+lies in any slot that has room and stays in it for life; the same row in two slots is damage. Page
+n of the store begins at byte n times the page size, extent n at byte n times 262144.
 ",
         table: Some(RootPageBytes::TABLE),
     },
@@ -134,7 +138,10 @@ durable, and rows count when both are: a damaged copy A beside a blank copy B he
     },
     Section {
         title: "Row of a tablet",
-        text: "Its lower boundary follows.\n",
+        text: "\
+Its lower boundary follows. Hash routing needs none: tablet i of n begins with the hash i * 2^64 / n,
+rounded up. In a hash keyspace a tree's keys are the hash, 8 bytes big-endian, then the key.
+",
         table: Some(TabletRowBytes::TABLE),
     },
     Section {

@@ -42,7 +42,8 @@ struct Model {
     tree: TreeState,
     current: BTreeSet<PageAddr>,
     held: Vec<(Rc<RootHandle>, BTreeSet<PageAddr>)>,
-    generation: u64,
+    /// Pages of the root of each write of the root table.
+    written: Vec<BTreeSet<PageAddr>>,
     settled: u64,
 }
 
@@ -53,7 +54,8 @@ impl Model {
         let merge_lsn = Lsn::new(8);
         let parts = TreeParts { root: None, merge_lsn, allocator, space: None };
         let (current, held) = (BTreeSet::new(), Vec::new());
-        Model { tree: TreeState::new(parts), current, held, generation: 0, settled: 0 }
+        let written = vec![BTreeSet::new()];
+        Model { tree: TreeState::new(parts), current, held, written, settled: 0 }
     }
 
     fn replace(&mut self, added: usize, dropped: u64) {
@@ -70,9 +72,13 @@ impl Model {
         drop(allocator);
         self.current.extend(taken.iter().map(|run| run.addr));
         self.current.retain(|&page| obsolete.iter().all(|run| run.addr != page));
-        self.generation += 1;
-        let write = SlotGeneration { slot: 0, generation: self.generation };
+        self.written.push(self.current.clone());
+        let write = SlotGeneration { slot: 0, generation: self.generation() };
         self.tree.replace_root(None, ReplacedPages { taken, obsolete }, (None, write));
+    }
+
+    fn generation(&self) -> u64 {
+        self.written.len() as u64 - 1
     }
 
     /// Releases; everything released is out of every held root, and nothing stays without one.
@@ -81,11 +87,13 @@ impl Model {
         let released = self.tree.take_releasable(|write| write.generation <= settled);
         for run in released {
             assert!(!self.current.contains(&run.addr), "INV-5: {:?} is in force", run.addr);
+            let twin = &self.written[settled as usize];
+            assert!(!twin.contains(&run.addr), "INV-5: the twin needs {:?}", run.addr);
             let is_read = self.held.iter().any(|(_, pages)| pages.contains(&run.addr));
             assert!(!is_read, "INV-5: {:?} is still read", run.addr);
             self.tree.allocator.borrow_mut().release(run.addr, run.pages);
         }
-        if settled == self.generation {
+        if settled == self.generation() {
             let mut reached = self.current.clone();
             self.held.iter().for_each(|(_, pages)| reached.extend(pages));
             let held = self.tree.allocator.borrow().held_pages();
@@ -107,7 +115,7 @@ proptest! {
                 }
                 Change::LetGo(at) if at < model.held.len() => drop(model.held.remove(at)),
                 Change::LetGo(_) => {}
-                Change::Settle => model.settled = model.generation,
+                Change::Settle => model.settled = model.generation(),
             }
             model.release();
         }

@@ -177,7 +177,8 @@ fn draw_options(random: &mut Random, load: Load) -> Options {
         },
         segment_bytes: limits::SEGMENT_BYTES,
         log_bytes_max: match is_log_tight {
-            true => random.scale(3, 8) * limits::SEGMENT_BYTES,
+            true if load == Load::Log => random.between(2, 4) * limits::SEGMENT_BYTES,
+            true => random.scale(2, 8) * limits::SEGMENT_BYTES,
             false => limits::LOG_BYTES_AMPLE,
         },
         open_mode: OpenMode::CreateIfMissing,
