@@ -82,6 +82,8 @@ pub const MEMORY_BYTES_DEFAULT: u64 = 1 << 30;
 /// Shares of the memory budget in percent; the rest is for the log ring, merges and queues.
 pub const MEMORY_WINDOWS_PERCENT: u64 = 50;
 pub const MEMORY_CACHE_PERCENT: u64 = 40;
+/// Part of a control group's memory limit, in percent, that a store takes at most.
+pub const MEMORY_LIMIT_PERCENT: u64 = 75;
 /// Smallest memory budget that can be opened.
 pub const MEMORY_BYTES_MIN: u64 = 16 << 20;
 /// Bytes that the first version of a key costs in a window beside key and value.

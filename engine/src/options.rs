@@ -8,7 +8,8 @@ use crate::limits;
 /// How to open a store. Start from `Options::default()` and change what differs.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Memory of the whole store in bytes: windows (half of it), page cache, log ring, queues. A
+    /// Memory of the whole store in bytes: windows (half of it), page cache, log ring, queues; at
+    /// most three quarters of what the process's control groups allow. A
     /// commit that finds the windows full waits while they are being merged, and gets
     /// `MemoryFull` when they cannot be.
     pub memory_bytes: u64,

@@ -103,3 +103,5 @@ pub const POLL_SLICE_US: u64 = 500;
 
 /// Longer sleeps end here; nothing in a store waits for a century.
 pub const TASK_SLEEP_MAX: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
+/// A control group's memory limit from here on means that there is none.
+pub const MEMORY_LIMIT_NONE: u64 = 1 << 60;

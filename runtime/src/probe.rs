@@ -11,7 +11,7 @@ use nix::sys::statvfs::fstatvfs;
 
 use crate::buffer::DmaBuf;
 use crate::file::{DiskInfo, WriteCache};
-use crate::limits::BUFFER_ALIGN_BYTES;
+use crate::limits::{BUFFER_ALIGN_BYTES, MEMORY_LIMIT_NONE};
 use crate::sys;
 
 /// The alignment that direct I/O on an open file needs. Where the file system names none, a
@@ -90,4 +90,64 @@ pub(crate) fn explain_ring_error(error: &io::Error) -> String {
         _ => "the kernel refuses this io_uring",
     };
     format!("{error}: {hint}")
+}
+
+/// The least memory limit of the control groups that this process is in; `None` without any.
+/// Source: cgroups(7), `memory.max` of version 2, `memory.limit_in_bytes` of version 1.
+pub(crate) fn memory_limit_bytes() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    memory_limit_below(Path::new("/sys/fs/cgroup"), &groups)
+}
+
+fn memory_limit_below(mount: &Path, groups: &str) -> Option<u64> {
+    let limits = groups.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, group) = (fields.next()?, fields.next()?);
+        let (root, file) = match controllers {
+            "" => (mount.to_owned(), "memory.max"),
+            list if list.split(',').any(|name| name == "memory") => {
+                (mount.join("memory"), "memory.limit_in_bytes")
+            }
+            _ => return None,
+        };
+        least_limit(&root, group, file)
+    });
+    limits.min()
+}
+
+/// A group's limit is the least of its own and those of the groups around it.
+fn least_limit(root: &Path, group: &str, file: &str) -> Option<u64> {
+    let own = root.join(group.trim_start_matches('/'));
+    let limit = |dir: &Path| {
+        let text = fs::read_to_string(dir.join(file)).ok()?;
+        text.trim().parse::<u64>().ok().filter(|&bytes| bytes < MEMORY_LIMIT_NONE)
+    };
+    own.ancestors().take_while(|dir| dir.starts_with(root)).filter_map(limit).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_limit_is_the_least_of_the_group_and_those_around_it() {
+        let mount = std::env::temp_dir().join(format!("sombra-cgroup-{}", std::process::id()));
+        let inner = mount.join("pod/box");
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(mount.join("pod/memory.max"), "1000000\n").unwrap();
+        fs::write(inner.join("memory.max"), "max\n").unwrap();
+        let of = |groups: &str| memory_limit_below(&mount, groups);
+        assert_eq!(of("0::/pod/box\n"), Some(1_000_000), "the outer one counts");
+        fs::write(inner.join("memory.max"), "999\n").unwrap();
+        assert_eq!(of("0::/pod/box\n"), Some(999));
+        assert_eq!(of("0::/elsewhere\n"), None);
+        let old = mount.join("memory/pod");
+        fs::create_dir_all(&old).unwrap();
+        fs::write(old.join("memory.limit_in_bytes"), "5000\n").unwrap();
+        assert_eq!(of("3:cpu:/pod\n4:memory,hugetlb:/pod\n"), Some(5000));
+        fs::write(old.join("memory.limit_in_bytes"), "9223372036854771712\n").unwrap();
+        assert_eq!(of("4:memory:/pod\n"), None, "the old way to say unlimited");
+        assert_eq!(of("garbage\n"), None);
+        fs::remove_dir_all(&mount).unwrap();
+    }
 }

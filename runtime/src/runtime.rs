@@ -87,6 +87,7 @@ pub(crate) struct RuntimeInner {
     pool: Option<Pool>,
     short_io_bytes: usize,
     notes: Mutex<Vec<String>>,
+    memory_limit_bytes: OnceLock<Option<u64>>,
     next_file_number: AtomicU64,
     shard_threads: OnceLock<Vec<ThreadId>>,
     threads: Mutex<Vec<JoinHandle<ShutdownReport>>>,
@@ -118,6 +119,7 @@ impl Runtime {
             pool,
             short_io_bytes: short_io_bytes.unwrap_or(usize::MAX),
             notes: Mutex::new(Vec::new()),
+            memory_limit_bytes: OnceLock::new(),
             next_file_number: AtomicU64::new(0),
             shard_threads: OnceLock::new(),
             threads: Mutex::new(Vec::new()),
@@ -159,6 +161,13 @@ impl Runtime {
 
     pub fn driver_kind(&self) -> DriverKind {
         *self.0.kind.get().expect("the kind is set before a runtime is handed out")
+    }
+
+    /// The memory that the host's control groups allow this process; `None`: they set no limit.
+    pub fn memory_limit_bytes(&self) -> Option<u64> {
+        let is_simulated = self.driver_kind() == DriverKind::Sim;
+        let ask = || if is_simulated { None } else { crate::probe::memory_limit_bytes() };
+        *self.0.memory_limit_bytes.get_or_init(ask)
     }
 
     /// Why the driver is not the best one, or what it had to do without.

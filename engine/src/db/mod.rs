@@ -7,6 +7,8 @@ mod handle;
 mod open;
 mod port;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 pub use blocking::{BlockingDb, BlockingScan, BlockingTransaction};

@@ -17,7 +17,7 @@ use crate::limits;
 use crate::memory::MemoryBudget;
 use crate::merge::PublishRequest;
 use crate::metrics::Metrics;
-use crate::options::Options;
+use crate::options::{OptionError, Options};
 use crate::poison::Poison;
 use crate::recovery::{self, Opened};
 use crate::shard::{
@@ -73,8 +73,33 @@ struct Opening {
     runtime: Runtime,
     dir: PathBuf,
     options: Options,
+    memory_lowered: Option<String>,
     guard: PanicGuard,
     memory: Arc<MemoryBudget>,
+}
+
+/// Keeps the budget within what the control groups allow, with room for the rest of the process.
+/// Returns what is to be said about it.
+pub(super) fn lower_memory(
+    options: &mut Options,
+    limit: Option<u64>,
+) -> Result<Option<String>, OptionError> {
+    let Some(limit) = limit else { return Ok(None) };
+    let most = limit / 100 * limits::MEMORY_LIMIT_PERCENT;
+    let asked = options.memory_bytes;
+    if asked <= most {
+        return Ok(None);
+    }
+    if most < limits::MEMORY_BYTES_MIN {
+        let expected = format!(
+            "a control group that allows {} bytes for at least {} of memory_bytes",
+            limits::MEMORY_BYTES_MIN * 100 / limits::MEMORY_LIMIT_PERCENT,
+            limits::MEMORY_BYTES_MIN
+        );
+        return Err(OptionError { field: "memory_bytes", expected, found: limit.to_string() });
+    }
+    options.memory_bytes = most;
+    Ok(Some(format!("memory_bytes {asked} lowered to {most}: the control group allows {limit}")))
 }
 
 /// Opens or makes a store.
@@ -84,12 +109,15 @@ pub(super) async fn open(
     options: Options,
 ) -> Result<StoreHandle, OpenError> {
     options.validate()?;
+    let mut options = options;
+    let memory_lowered = lower_memory(&mut options, runtime.memory_limit_bytes())?;
     let (reply, answer) = oneshot::channel();
     let opening = Opening {
         runtime: runtime.clone(),
         dir: dir.to_owned(),
         memory: Arc::new(MemoryBudget::new(options.memory_bytes)),
         options,
+        memory_lowered,
         guard: PanicGuard::new(),
     };
     let poison = Arc::clone(&opening.guard.poison);
@@ -124,6 +152,8 @@ impl Opening {
     }
 
     async fn assemble(self, opened: Opened, feed: ReplayFeed) -> Result<StoreHandle, OpenError> {
+        let mut opened = opened;
+        opened.report.memory_lowered.clone_from(&self.memory_lowered);
         let shard_count = self.runtime.shard_count();
         let core = self.make_core(&opened, shard_count);
         let guard = &self.guard;

@@ -139,8 +139,9 @@ n of the store begins at byte n times the page size, extent n at byte n times 26
     Section {
         title: "Row of a tablet",
         text: "\
-Its lower boundary follows. Hash routing needs none: tablet i of n begins with the hash i * 2^64 / n,
-rounded up. In a hash keyspace a tree's keys are the hash, 8 bytes big-endian, then the key.
+Its lower boundary follows. Hash routing needs none: tablet i of n begins with the hash
+i * 2^64 / n, rounded up. In a hash keyspace a tree's keys are the hash, 8 bytes big-endian, then
+the key.
 ",
         table: Some(TabletRowBytes::TABLE),
     },

@@ -23,6 +23,8 @@ pub struct OpenReport {
     pub replayed_from: Lsn,
     /// Damage that another copy made good, or that some tablet must live with.
     pub notes: Vec<String>,
+    /// The memory budget that was asked for, and why it is smaller.
+    pub memory_lowered: Option<String>,
     /// Records replayed, keyspace changes included, pads not.
     pub replayed_records: u64,
     /// End of the last valid record.
@@ -61,6 +63,7 @@ impl OpenReport {
             durability_method: superblock.durability_method,
             replayed_from: Lsn::ZERO,
             notes: Vec::new(),
+            memory_lowered: None,
             replayed_records: log.records,
             replayed_to: log.end,
             newest_stamp: log.newest_stamp,
@@ -78,6 +81,9 @@ impl fmt::Display for OpenReport {
         writeln!(f, "{verb} store {}, opening {}", self.store_id, self.incarnation)?;
         if let Some(repaired) = &self.superblock_repaired {
             writeln!(f, "superblock repaired: {repaired}")?;
+        }
+        if let Some(lowered) = &self.memory_lowered {
+            writeln!(f, "{lowered}")?;
         }
         self.notes.iter().try_for_each(|note| writeln!(f, "damaged: {note}"))?;
         writeln!(
