@@ -9,6 +9,7 @@ use sombra_runtime::{
 };
 
 use super::errors::{OpenVolumeError, ReadMapError, ReadPageError, WritePagesError};
+use super::flushes::Flushes;
 use super::growth::Space;
 use crate::format::page::{PageError, PageOwner, is_page_size};
 use crate::format::root_table::{
@@ -45,6 +46,7 @@ pub(crate) struct Volume {
     pub(super) config: VolumeConfig,
     pub(super) file: DmaFile,
     pub(super) space: Space,
+    pub(super) flushes: Flushes,
     /// Keeps others away from a raw device until the store lets it go.
     claim: Mutex<Option<DmaFile>>,
 }
@@ -94,7 +96,8 @@ impl Volume {
         // A crash while the file grew may have left a part of an extent behind the last one.
         let extents = extent_count(&config, len_bytes)?;
         let space = Space::new(&config, extents);
-        Ok(Volume { config, file, space, claim: Mutex::new(claim) })
+        let (flushes, claim) = (Flushes::default(), Mutex::new(claim));
+        Ok(Volume { config, file, space, flushes, claim })
     }
 
     /// Lets the next opener have a raw device, though somebody may still hold the volume.
@@ -281,7 +284,8 @@ impl Volume {
             | DurabilityMethod::Dsync
             | DurabilityMethod::WriteThrough => FlushVia::Ring,
         };
-        shard.flush(&self.file, via).await.map_err(|source| WritePagesError {
+        let flushed = self.flushes.flush(shard, &self.file, via).await;
+        flushed.map_err(|source| WritePagesError {
             path: self.config.path.clone(),
             operation: "flush",
             offset: 0,

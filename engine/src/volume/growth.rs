@@ -368,7 +368,7 @@ impl Volume {
             shard.write_zeroes(&plain, offset + written, step).await?;
             written += step;
         }
-        shard.flush(&plain, FlushVia::Pool).await
+        self.flushes.flush(shard, &plain, FlushVia::Pool).await
     }
 }
 

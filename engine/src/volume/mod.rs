@@ -6,6 +6,7 @@
 mod allocator;
 mod errors;
 mod file;
+mod flushes;
 mod free_extents;
 mod growth;
 mod root_table;
