@@ -110,6 +110,9 @@ pub const WINDOW_BYTES_MAX: u64 = 64 << 20;
 /// Keys and bytes that a merge hands to the tree at once.
 pub const MERGE_BATCH_KEYS: usize = 1024;
 pub const MERGE_BATCH_BYTES: usize = 1 << 20;
+/// Merges of one tablet in a row for which the device fails to read a page, until the page counts
+/// as damaged.
+pub const MERGE_READ_FAILURES_MAX: u32 = 8;
 /// Bytes of new pages after which a merge publishes what it has.
 pub const MERGE_SLICE_BYTES: u64 = 16 << 20;
 /// A slice is at most this part of what windows may take, so that a small store gives back pages
@@ -167,6 +170,8 @@ pub const BOUNDARY_BYTES_MAX: usize = 8 + KEY_BYTES_MAX;
 pub const GROWTH_STEP_BYTES: u64 = 16 << 20;
 pub const GROWTH_STEP_BYTES_MIN: u64 = 1 << 20;
 pub const GROWTH_STEPS_MIN: u64 = 16;
+/// Interval at which a flush of the data file looks whether those beside it have ended.
+pub const FLUSH_POLL_US: u64 = 50;
 /// Bytes zero-written at a time while the data file grows.
 pub const GROWTH_ZERO_STEP_BYTES: u64 = 4 << 20;
 /// Space that only merges and deletes use once the data file cannot grow: a quarter of the file

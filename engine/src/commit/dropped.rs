@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::format::root_table::RowKey;
 use crate::ids::TabletId;
 use crate::tablet::Tablet;
 use crate::volume::{RootTable, SlotGeneration};
@@ -15,6 +16,8 @@ pub(crate) struct Dropped {
 
 impl Dropped {
     pub(crate) fn new(tablet: Tablet) -> Dropped {
+        let mut tablet = tablet;
+        tablet.forget_versions();
         Dropped { tablet, unpublished: None }
     }
 
@@ -28,7 +31,12 @@ impl Dropped {
 
     /// Whether neither durable copy of its row, nor a reader, nor a merge needs its pages.
     pub(crate) fn is_free(&self, roots: &RootTable) -> bool {
-        let is_gone = self.unpublished.is_some_and(|write| roots.is_in_both(write));
+        // A tablet that was never published has no row to wait for, and gets none.
+        let row = RowKey::Tablet(self.id());
+        let is_gone = match self.unpublished {
+            Some(write) => roots.is_in_both(write),
+            None => roots.row(row).is_none(),
+        };
         let tree = &self.tablet.tree;
         is_gone && Rc::strong_count(&tree.allocator) == 1 && !tree.is_read()
     }

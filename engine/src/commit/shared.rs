@@ -132,6 +132,8 @@ pub(crate) struct StoreCore {
     closing: AtomicBool,
     /// Raised after every log write: when the log then goes idle, one block stamps `durable`.
     pub(crate) stamp_wanted: Signal,
+    /// The root table could not follow the set of keyspaces yet: the next tick asks again.
+    pub(crate) catalog_late: AtomicBool,
     /// Raised by what a shard may have to merge or end for: see the merge tick.
     pub(crate) tick_wanted: Signal,
 }
@@ -198,6 +200,7 @@ impl StoreCore {
             wants_room: flags().collect(),
             closing: AtomicBool::new(false),
             stamp_wanted: Signal::new(),
+            catalog_late: AtomicBool::new(false),
             tick_wanted: Signal::new(),
             log,
         }
@@ -301,6 +304,11 @@ impl StoreCore {
         fence(Ordering::SeqCst);
         let waiting = self.wants_room.iter().enumerate();
         waiting.filter(|(_, w)| w.load(Ordering::SeqCst)).for_each(|(index, _)| self.wake(index));
+    }
+
+    /// Whether a commit waits for memory or space on some shard.
+    pub(crate) fn is_room_wanted(&self) -> bool {
+        self.wants_room.iter().any(|wanted| wanted.load(Ordering::SeqCst))
     }
 
     /// After `visible` rose: wakes the shards on which somebody waits for it.

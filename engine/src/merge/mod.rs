@@ -96,6 +96,12 @@ impl Merger {
             MergeStop::Read(reason) => {
                 tracing::warn!(reason, "a merge could not read a page");
                 self.core.store.tick_wanted.raise();
+                let noted = self.core.with_tablet_mut(id, |tablet| {
+                    (tablet.note_failed_read(&reason), tablet.window_bytes())
+                });
+                if let Some((true, bytes)) = noted {
+                    self.core.store.set_damaged(bytes);
+                }
                 true
             }
             MergeStop::Gone => false,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_channel::oneshot;
 use sombra_runtime::Shard;
 use sombra_runtime::sync::MailboxReceiver;
+use sombra_runtime::sync::atomic::Ordering;
 
 use crate::btree::TreeRoot;
 use crate::commit::{DataWork, StoreCore};
@@ -71,9 +72,9 @@ impl<C: Catalog> Publisher<C> {
     pub(crate) async fn run(self, mut requests: MailboxReceiver<PublishRequest>) {
         // A crash, or an older build, may have left copies that differ.
         let merging = self.store.begin_merging(DataWork::Publication);
-        let mut outcome = self.forget_orphans().await;
+        let mut outcome = self.settle().await;
         if outcome.is_ok() {
-            outcome = self.settle().await;
+            outcome = self.forget_orphans().await;
         }
         drop(merging);
         while outcome.is_ok() {
@@ -91,6 +92,10 @@ impl<C: Catalog> Publisher<C> {
         requests: &mut MailboxReceiver<PublishRequest>,
     ) -> Result<(), RootPublishError> {
         let _merging = self.store.begin_merging(DataWork::Publication);
+        if self.store.is_closing() {
+            // A closing store waits for what it sees, and nothing may begin behind its back.
+            return Ok(());
+        }
         let (mut waiting, mut is_catalog) = (Vec::new(), false);
         let mut next = Some(first);
         while let Some(request) = next {
@@ -166,7 +171,11 @@ impl<C: Catalog> Publisher<C> {
     /// a dropped keyspace before its tablets, and all of that in both copies before the log may
     /// let go of the records.
     async fn publish_catalog(&self) -> Result<(), RootPublishError> {
-        let Some(settled) = self.catalog.settled() else { return Ok(()) };
+        let Some(settled) = self.catalog.settled() else {
+            self.store.catalog_late.store(true, Ordering::SeqCst);
+            self.store.tick_wanted.raise();
+            return Ok(());
+        };
         let (keyspaces, last_keyspace) = (self.catalog.keyspaces(), self.catalog.last_id());
         let (roots, volume) = (&self.store.roots, &self.store.volume);
         let (mut tablets, mut added) = (Vec::new(), Vec::new());

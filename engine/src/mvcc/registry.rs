@@ -63,7 +63,7 @@ pub(crate) struct SnapshotRegistry {
 
 impl SnapshotRegistry {
     pub(crate) fn new(slot_count: usize) -> Arc<SnapshotRegistry> {
-        let free = || Slot { word: AtomicU64::new(FREE), begun_ns: AtomicU64::new(0) };
+        let free = || Slot { word: AtomicU64::new(FREE), begun_ns: AtomicU64::new(u64::MAX) };
         let slots = (0..slot_count).map(|_| Padded::new(free())).collect();
         Arc::new(SnapshotRegistry {
             slots,
@@ -217,7 +217,10 @@ impl SnapshotGuard {
 
 impl Drop for SnapshotGuard {
     fn drop(&mut self) {
-        self.registry.slots[self.index].word.store(FREE, Ordering::SeqCst);
+        let slot = &self.registry.slots[self.index];
+        // The next owner is young until it says when it began.
+        slot.begun_ns.store(u64::MAX, Ordering::Relaxed);
+        slot.word.store(FREE, Ordering::SeqCst);
         if self.lsn.as_u64() < self.registry.watched_below.load(Ordering::SeqCst) {
             self.registry.freed.raise();
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sombra_runtime::TaskClass;
 use sombra_runtime::sync::MailboxReceiver;
+use sombra_runtime::sync::atomic::Ordering;
 
 use super::ShardState;
 use super::catalog::{self, CatalogRequest, ShardCatalog};
@@ -84,13 +85,19 @@ fn start_merge_tick(state: &Rc<ShardState>) {
             store.tick_wanted.wait().await;
             on_shard.shard.sleep(Duration::from_millis(limits::MERGE_TICK_MS)).await;
             store.want_merges();
+            // A reader may have let go of a window without a word.
+            store.announce_room();
+            if store.catalog_late.swap(false, Ordering::SeqCst) {
+                on_shard.shared.want_catalog();
+            }
             let merges = store.merges_total();
             let is_between = merges == merges_seen && !store.is_merging();
             merges_seen = merges;
             // A failure leaves the tail where it is; whoever needs the device hears of it.
             let is_shorter = is_between
                 && store.volume.truncate_tail(&on_shard.shard).await.is_ok_and(|cut| cut > 0);
-            if !is_between || is_shorter || store.registry.census().0 > 0 {
+            let is_awaited = store.registry.census().0 > 0 || store.is_room_wanted();
+            if !is_between || is_shorter || is_awaited {
                 store.tick_wanted.raise();
             }
         }

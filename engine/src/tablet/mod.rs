@@ -20,6 +20,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::ids::{Lsn, TabletId};
+use crate::limits;
 use crate::memory::MemoryBudget;
 use crate::window::{KeyIndex, PruneView, Window};
 
@@ -95,14 +96,15 @@ impl MergedKeys {
         }
     }
 
-    /// Lets the versions go, when nobody else holds the window.
-    fn shrink(&mut self, memory: &Arc<MemoryBudget>) {
-        let MergedKeys::Window(shared) = &*self else { return };
+    /// Lets the versions go, when nobody else holds the window; tells whether it did.
+    fn shrink(&mut self, memory: &Arc<MemoryBudget>) -> bool {
+        let MergedKeys::Window(shared) = &*self else { return false };
         if Rc::strong_count(shared) > 1 {
-            return;
+            return false;
         }
         let index = Box::new(Rc::clone(shared).into_index());
         *self = MergedKeys::Index { index, memory: Arc::clone(memory) };
+        true
     }
 
     /// Bytes that nothing else accounts for.
@@ -147,6 +149,8 @@ pub(crate) struct Tablet {
     indexes: VecDeque<(Lsn, MergedKeys)>,
     /// Why nothing can be merged here any more.
     damage: Option<String>,
+    /// Merges in a row that the device failed to read a page for.
+    failed_reads: u32,
 }
 
 impl Tablet {
@@ -161,6 +165,7 @@ impl Tablet {
             views: Vec::new(),
             indexes: VecDeque::new(),
             damage: None,
+            failed_reads: 0,
         }
     }
 
@@ -267,6 +272,7 @@ impl Tablet {
     /// read-write transaction below it is active.
     pub(crate) fn end_merge(&mut self, is_index_needed: bool) {
         let frozen = self.frozen.take().expect("INV-4b: a merge ends once");
+        self.failed_reads = 0;
         if !is_index_needed {
             return;
         }
@@ -293,7 +299,12 @@ impl Tablet {
         while self.indexes.front().is_some_and(|&(upto, _)| upto <= lowest) {
             self.indexes.pop_front();
         }
-        self.views.len() + self.indexes.len() < before
+        let is_dropped = self.views.len() + self.indexes.len() < before;
+        // A window that only an index holds any more lets its versions go.
+        let memory = Arc::clone(&self.memory);
+        let shrunk =
+            self.indexes.iter_mut().filter_map(|(_, keys)| keys.shrink(&memory).then_some(()));
+        shrunk.count() > 0 || is_dropped
     }
 
     /// Only snapshots below it hold on to a view or a key index here.
@@ -325,8 +336,27 @@ impl Tablet {
         self.tree.raise_merge_lsn(lsn);
     }
 
+    /// Lets go of all that is in memory; whoever reads it still has it.
+    pub(crate) fn forget_versions(&mut self) {
+        self.active = SharedWindow::new(&self.memory);
+        self.frozen = None;
+        self.views.clear();
+        self.indexes.clear();
+    }
+
     pub(crate) fn damage(&self) -> Option<&str> {
         self.damage.as_deref()
+    }
+
+    /// Notes a merge that could not read a page. After several of them the page counts as
+    /// damaged: waiting commits must hear of it.
+    pub(crate) fn note_failed_read(&mut self, reason: &str) -> bool {
+        self.failed_reads += 1;
+        let is_final = self.failed_reads >= limits::MERGE_READ_FAILURES_MAX;
+        if is_final {
+            self.set_damage(reason.to_owned());
+        }
+        is_final
     }
 
     pub(crate) fn set_damage(&mut self, reason: String) {

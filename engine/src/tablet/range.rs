@@ -60,6 +60,7 @@ impl Reader {
                     let value = pages.value(row.value).await?;
                     read.push(Bytes::from(row.key), value);
                 }
+                Wanted::Turn => pages.store.shard.yield_now().await,
                 Wanted::Nothing => break,
             }
         }
@@ -73,6 +74,8 @@ enum Wanted {
     Page(PageRef),
     /// A value that lies outside its leaf.
     Value(Row<TreePage>),
+    /// Others' turn: many keys were looked at.
+    Turn,
     /// The page is complete.
     Nothing,
 }
@@ -127,10 +130,12 @@ impl RangeRead {
     fn step(&mut self, pages: &TabletPages) -> Wanted {
         loop {
             let is_full = self.page.rows.len() >= limits::SCAN_PAGE_ROWS_MAX
-                || self.page_bytes >= limits::SCAN_PAGE_BYTES_MAX
-                || self.looks == 0;
+                || self.page_bytes >= limits::SCAN_PAGE_BYTES_MAX;
             if is_full {
                 return Wanted::Nothing;
+            }
+            if self.looks == 0 {
+                return self.pause();
             }
             if matches!(self.side, TreeSide::Unknown) {
                 match self.tree.next(pages) {
@@ -142,13 +147,23 @@ impl RangeRead {
             match self.take_next() {
                 Taken::Row => {}
                 Taken::Overflow(row) => return Wanted::Value(row),
-                Taken::Pause => return Wanted::Nothing,
+                Taken::Pause => return self.pause(),
                 Taken::End => {
                     self.page.resume_after = None;
                     return Wanted::Nothing;
                 }
             }
         }
+    }
+
+    /// Ends the page, unless nothing was found yet that the next one could begin behind: an empty
+    /// page would say that the range has ended.
+    fn pause(&mut self) -> Wanted {
+        if self.page.resume_after.is_some() {
+            return Wanted::Nothing;
+        }
+        self.looks = limits::SCAN_PAGE_LOOKED_AT_MAX;
+        Wanted::Turn
     }
 
     /// Takes the first key of all sides; the newest window that has it decides.
@@ -207,7 +222,7 @@ impl RangeRead {
         let TreeSide::Row(row) = std::mem::replace(&mut self.side, TreeSide::Unknown) else {
             return Taken::End;
         };
-        self.looks -= 1;
+        self.looks = self.looks.saturating_sub(1);
         match row.value.as_slice() {
             Some(value) => {
                 let value = Bytes::copy_from_slice(value);

@@ -417,3 +417,54 @@ fn keyspaces_beyond_the_root_table_are_refused_and_fit_once_another_is_dropped()
     db.blocking().close().unwrap();
     runtime.shutdown();
 }
+
+#[test]
+fn scan_passes_over_many_keys_that_are_newer_than_its_snapshot() {
+    let dir = TestDir::new();
+    let runtime = runtime(DriverChoice::Threads, 2);
+    let db = open(&runtime, &dir, options());
+    for (name, routing) in [("range", Routing::range()), ("hash", Routing::hash_tablets(1, 1))] {
+        let keyspace = db.blocking().create_keyspace(name, routing).unwrap();
+        for key in ["a", "z"] {
+            db.blocking().put(&keyspace, key, "old").unwrap();
+        }
+        let reader = db.blocking().begin(Isolation::Snapshot).unwrap();
+        load((&db, &keyspace), 0..10_001, (0, 10));
+        let keys = |rows: Vec<(bytes::Bytes, bytes::Bytes)>| {
+            rows.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        let mut forward = keys(reader.scan(&keyspace, ..).map(Result::unwrap).collect());
+        forward.sort_unstable();
+        assert_eq!(forward, ["a", "z"], "{name}");
+        let snapshot = runtime.block_on(async { db.snapshot() }).unwrap();
+        assert_eq!(snapshot_rows(&runtime, &snapshot, &keyspace), 10_003, "{name}");
+    }
+    db.blocking().close().unwrap();
+    runtime.shutdown();
+}
+
+/// Rows counted forwards and backwards.
+fn snapshot_rows(runtime: &Runtime, snapshot: &sombra::Snapshot, keyspace: &Keyspace) -> usize {
+    let forward = runtime.block_on(snapshot.scan(keyspace, ..).collect()).unwrap();
+    let reverse = runtime.block_on(snapshot.scan_reverse(keyspace, ..).collect()).unwrap();
+    assert_eq!(forward.len(), reverse.len());
+    forward.len()
+}
+
+#[test]
+fn keyspace_that_is_dropped_at_once_gives_its_memory_back() {
+    let dir = TestDir::new();
+    let runtime = runtime(DriverChoice::Threads, 2);
+    let db = open(&runtime, &dir, tight());
+    for round in 0..8 {
+        let name = format!("k{round}");
+        let keyspace = db.blocking().create_keyspace(&name, Routing::hash_tablets(16, 4)).unwrap();
+        load((&db, &keyspace), 0..4_000, (round, 400));
+        db.blocking().drop_keyspace(&keyspace).unwrap();
+    }
+    let keyspace = db.blocking().create_keyspace("last", Routing::range()).unwrap();
+    load((&db, &keyspace), 0..100, (0, 400));
+    wait_for("windows are empty", || metric(&db, "sombra_window_bytes") < 500_000.0);
+    db.blocking().close().unwrap();
+    runtime.shutdown();
+}
