@@ -75,7 +75,9 @@ fn hundred_openings_without_a_write_leave_links_and_disk_as_they_were() {
     assert_eq!(last.incarnation.as_u64(), first.incarnation.as_u64() + 101, "none is used twice");
     assert_eq!(disk::superblock(&bench.store()).links.len(), links);
     assert_eq!(log_bytes(&bench.store()), bytes);
-    assert_eq!(last.replayed_records, first.replayed_records);
+    // The write; and the keyspace, until an opening that lives long enough makes it a root's row.
+    let replayed = (first.replayed_records, last.replayed_records);
+    assert!(replayed.1 >= 1 && replayed.1 <= replayed.0, "{replayed:?}");
     bench.end();
 }
 
@@ -90,7 +92,8 @@ fn hundred_openings_with_one_write_each_keep_the_log_small() {
     }
     let (keys, report) = bench.keys_and_close();
     assert_eq!(keys.len() as u64, ROUNDS);
-    assert_eq!(report.replayed_records, ROUNDS, "each write once; the keyspace is a root's row");
+    let once = ROUNDS..=ROUNDS + 1;
+    assert!(once.contains(&report.replayed_records), "each write once, the keyspace at most once");
     let links = disk::superblock(&bench.store()).links.len() as u64;
     assert_eq!(links, ROUNDS + 1, "one for each opening that wrote, one for the last");
     // Old openings keep a header, their records and at most a few stamps.
