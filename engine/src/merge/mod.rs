@@ -11,7 +11,7 @@ mod release;
 mod slice;
 mod writer;
 
-pub(crate) use publisher::{Catalog, PublishRequest, Publisher, first_rows};
+pub(crate) use publisher::{Catalog, PublishRequest, Publisher, missing_rows};
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -18,7 +18,7 @@ use crate::format::root_table::{
 use crate::ids::{KeyspaceId, Lsn, TabletId};
 use crate::keyspace::Keyspace;
 use crate::options::Routing;
-use crate::volume::{RootPublishError, RowChange, SlotGeneration};
+use crate::volume::{RootPublishError, RootTable, RowChange, SlotGeneration};
 
 /// A root that waits to be published.
 #[derive(Clone, Debug)]
@@ -48,8 +48,8 @@ pub(crate) struct Published {
 
 /// The set of keyspaces as the publisher sees it; changes are made on the same shard.
 pub(crate) trait Catalog {
-    /// Keyspaces that exist, with the LSN of their creation.
-    fn keyspaces(&self) -> Vec<(Keyspace, Lsn)>;
+    /// Keyspaces that exist.
+    fn keyspaces(&self) -> Vec<Keyspace>;
     /// The highest id ever given.
     fn last_id(&self) -> KeyspaceId;
     /// Every creation and drop at or below it is in `keyspaces`; `None` while one is on its way.
@@ -144,10 +144,10 @@ impl<C: Catalog> Publisher<C> {
 
     async fn publish_roots(&self, waiting: Vec<RootReply>) -> Result<(), RootPublishError> {
         let keyspaces = self.catalog.keyspaces();
-        let find = |id: KeyspaceId| keyspaces.iter().find(|(keyspace, _)| keyspace.id() == id);
+        let find = |id: KeyspaceId| keyspaces.iter().find(|keyspace| keyspace.id() == id);
         let mut changes = BTreeMap::new();
         for root in waiting.iter().flat_map(|(roots, _)| roots) {
-            if let Some((keyspace, _)) = find(root.tablet.keyspace) {
+            if let Some(keyspace) = find(root.tablet.keyspace) {
                 changes.insert(root.tablet, RowChange::Put(row_of(keyspace, root)));
             }
         }
@@ -178,18 +178,12 @@ impl<C: Catalog> Publisher<C> {
         };
         let (keyspaces, last_keyspace) = (self.catalog.keyspaces(), self.catalog.last_id());
         let (roots, volume) = (&self.store.roots, &self.store.volume);
-        let (mut tablets, mut added) = (Vec::new(), Vec::new());
-        for (keyspace, created_lsn) in &keyspaces {
-            if roots.row(RowKey::Keyspace(keyspace.id())).is_some() {
-                continue;
-            }
-            let missing = keyspace.tablets().filter(|&id| roots.row(RowKey::Tablet(id)).is_none());
-            tablets.extend(missing.map(|id| RowChange::Put(first_row(keyspace, id, *created_lsn))));
-            added.push(RowChange::Put(keyspace_row(keyspace, *created_lsn)));
-        }
+        let missing = missing_rows(roots, &keyspaces).into_iter().map(RowChange::Put);
+        let (tablets, added): (Vec<_>, Vec<_>) =
+            missing.partition(|change| matches!(change, RowChange::Put(RootRow::Tablet(_))));
         roots.publish(&self.shard, volume, &tablets).await?;
         roots.publish(&self.shard, volume, &added).await?;
-        let known = |id: KeyspaceId| keyspaces.iter().any(|(keyspace, _)| keyspace.id() == id);
+        let known = |id: KeyspaceId| keyspaces.iter().any(|keyspace| keyspace.id() == id);
         let (gone, orphans) = roots.rows_without(known);
         let gone: Vec<RowChange> =
             gone.into_iter().map(|id| RowChange::Remove(RowKey::Keyspace(id))).collect();
@@ -234,20 +228,29 @@ fn row_of(keyspace: &Keyspace, root: &TabletRoot) -> RootRow {
     })
 }
 
-/// All rows of a keyspace into which nothing was merged yet.
-pub(crate) fn first_rows(keyspace: &Keyspace) -> Vec<RootRow> {
-    let created_lsn = keyspace.created_lsn();
-    let tablets = keyspace.tablets().map(|id| first_row(keyspace, id, created_lsn));
-    tablets.chain([keyspace_row(keyspace, created_lsn)]).collect()
+/// The rows of keyspaces that the root table does not know yet, tablets into which nothing was
+/// merged before their keyspace.
+pub(crate) fn missing_rows<'k>(
+    roots: &RootTable,
+    keyspaces: impl IntoIterator<Item = &'k Keyspace>,
+) -> Vec<RootRow> {
+    let is_missing = |key: RowKey| roots.row(key).is_none();
+    let unknown = keyspaces.into_iter().filter(|k| is_missing(RowKey::Keyspace(k.id())));
+    let rows = unknown.flat_map(|keyspace| {
+        let tablets = keyspace.tablets().filter(|&id| is_missing(RowKey::Tablet(id)));
+        let first = tablets.map(|id| first_row(keyspace, id));
+        first.chain([keyspace_row(keyspace)])
+    });
+    rows.collect()
 }
 
 /// The row of a tablet into which nothing was merged yet.
-fn first_row(keyspace: &Keyspace, id: TabletId, created_lsn: Lsn) -> RootRow {
-    let (merge_lsn, tree_lsn) = (created_lsn, created_lsn);
+fn first_row(keyspace: &Keyspace, id: TabletId) -> RootRow {
+    let (merge_lsn, tree_lsn) = (keyspace.created_lsn(), keyspace.created_lsn());
     row_of(keyspace, &TabletRoot { tablet: id, merge_lsn, tree_lsn, root: None, space: None })
 }
 
-fn keyspace_row(keyspace: &Keyspace, created_lsn: Lsn) -> RootRow {
+fn keyspace_row(keyspace: &Keyspace) -> RootRow {
     RootRow::Keyspace(KeyspaceRow {
         id: keyspace.id(),
         name: keyspace.name().to_owned(),
@@ -256,6 +259,6 @@ fn keyspace_row(keyspace: &Keyspace, created_lsn: Lsn) -> RootRow {
             &Routing::Hash { prefix_len_bytes, .. } => RowRouting::Hash { prefix_len_bytes },
         },
         tablet_count: keyspace.tablet_count(),
-        created_lsn,
+        created_lsn: keyspace.created_lsn(),
     })
 }

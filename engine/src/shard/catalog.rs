@@ -16,7 +16,7 @@ use crate::format::root_table::{CatalogRow, RootRow};
 use crate::ids::{KeyspaceId, Lsn, TabletId};
 use crate::keyspace::{Keyspace, KeyspaceDef, Router};
 use crate::limits;
-use crate::merge::{Catalog, first_rows};
+use crate::merge::{Catalog, missing_rows};
 use crate::mvcc::states::Reserved;
 use crate::options::{Durability, Routing};
 use crate::volume::SlotGeneration;
@@ -87,11 +87,12 @@ fn refuse_if_table_full(
     let created_lsn = state.core.store.oracle.visible();
     let new = Keyspace::new(KeyspaceDef { id, name, routing, created_lsn });
     let roots = &state.core.store.roots;
-    let keyspaces = router.iter().chain([&new]);
-    let is_missing = |row: &RootRow| roots.row(row.key()).is_none();
+    let mut rows = missing_rows(roots, router.iter().chain([&new]));
     // The catalog's own row, which the first publication adds.
     let catalog = RootRow::Catalog(CatalogRow { last_keyspace: id, catalog_lsn: created_lsn });
-    let rows = keyspaces.flat_map(first_rows).chain([catalog]).filter(is_missing).collect();
+    if roots.row(catalog.key()).is_none() {
+        rows.push(catalog);
+    }
     match roots.has_room_for(rows) {
         true => Ok(()),
         false => Err(KeyspaceError::TableFull { tablets: new.tablet_count() }),
@@ -159,9 +160,8 @@ async fn set_tablets(
 pub(super) struct ShardCatalog(pub(super) Rc<ShardState>);
 
 impl Catalog for ShardCatalog {
-    fn keyspaces(&self) -> Vec<(Keyspace, Lsn)> {
-        let router = self.0.shared.router();
-        router.iter().map(|keyspace| (keyspace.clone(), keyspace.created_lsn())).collect()
+    fn keyspaces(&self) -> Vec<Keyspace> {
+        self.0.shared.router().iter().cloned().collect()
     }
 
     fn last_id(&self) -> KeyspaceId {
