@@ -223,36 +223,6 @@ impl Window {
         pruned
     }
 
-    /// Rows of a range at `snapshot` in `direction`, up to the page bounds of `limits`.
-    #[must_use]
-    #[cfg(test)]
-    pub(crate) fn range(
-        &self,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-        snapshot: Lsn,
-        direction: crate::ids::Direction,
-    ) -> RangePage {
-        let mut page = RangePage::default();
-        let mut page_bytes = 0;
-        let walk = self.keys.walk((from, to), direction);
-        for (index, at) in self.fetched(walk).enumerate() {
-            let row = self.row_at(at, snapshot);
-            if let Some(WindowRow { key, value: Some(value), .. }) = row {
-                page_bytes += key.len() + value.as_slice().len();
-                page.rows.push((Bytes::copy_from_slice(key), value.to_bytes()));
-            }
-            let full = page.rows.len() >= limits::SCAN_PAGE_ROWS_MAX
-                || page_bytes >= limits::SCAN_PAGE_BYTES_MAX
-                || index + 1 >= limits::SCAN_PAGE_LOOKED_AT_MAX;
-            if full {
-                page.resume_after = Some(Bytes::copy_from_slice(self.keys.records.key(at)));
-                break;
-            }
-        }
-        page
-    }
-
     /// A key of the range whose newest version is above `snapshot`: the first one. Cost: nothing
     /// when the window is older, else one cache line for each key up to the one that is found.
     #[must_use]

@@ -22,10 +22,6 @@ use crate::ids::{PageAddr, StoreId};
 use crate::limits::EXTENT_BYTES;
 use crate::options::DurabilityMethod;
 
-/// Most bytes of one request; the runtime splits longer ones.
-#[cfg(test)]
-const REQUEST_BYTES: usize = 512 << 10;
-
 /// What a data file is, and how far it may grow.
 #[derive(Clone, Debug)]
 pub(crate) struct VolumeConfig {
@@ -117,23 +113,6 @@ impl Volume {
 
     pub(crate) fn path(&self) -> &std::path::Path {
         &self.config.path
-    }
-
-    /// Reads one page and verifies it against its reference and owner (INV-6).
-    #[cfg(test)]
-    pub(crate) async fn read_page(
-        &self,
-        shard: &Shard,
-        reference: crate::format::page::PageRef,
-        owner: &PageOwner,
-        class: IoClass,
-    ) -> Result<DmaBuf, ReadPageError> {
-        let page = reference.addr;
-        let buf = self.read_run(shard, page, 1, class).await?;
-        match crate::format::page::verify_page(&buf, reference, None, owner) {
-            Ok(_) => Ok(buf),
-            Err(source) => Err(self.damaged(page, source)),
-        }
     }
 
     /// The error of bytes that are not the page they should be.
@@ -241,35 +220,6 @@ impl Volume {
         assert!(is_inside, "INV-5: {pages} pages at {addr}, tablets have {first} to {end}");
         let offset = addr.offset_bytes(self.page_size_bytes());
         self.write_at(shard, offset, buf, class).await
-    }
-
-    /// Writes pages in the given order, neighbours in one request.
-    ///
-    /// # Errors
-    /// As [`Volume::write_pages`].
-    #[cfg(test)]
-    pub(crate) async fn write_page_list(
-        &self,
-        shard: &Shard,
-        pages: &[(PageAddr, Vec<u8>)],
-        class: IoClass,
-    ) -> Result<(), WritePagesError> {
-        let most = REQUEST_BYTES / self.page_size_bytes();
-        let mut rest = pages;
-        while let Some(&(addr, _)) = rest.first() {
-            let is_next = |(at, page): (usize, &(PageAddr, Vec<u8>))| {
-                at < most && page.0 == addr.plus(at as u64)
-            };
-            let count = rest.iter().enumerate().take_while(|&place| is_next(place)).count();
-            let (run, others) = rest.split_at(count);
-            let mut buf = shard.alloc_buffer(count * self.page_size_bytes());
-            for (room, (_, page)) in buf.chunks_exact_mut(self.page_size_bytes()).zip(run) {
-                room.copy_from_slice(page);
-            }
-            self.write_pages(shard, addr, buf, class).await?;
-            rest = others;
-        }
-        Ok(())
     }
 
     /// Makes durable what was written before this call, by the store's own method.

@@ -15,6 +15,36 @@ const KEYS: u8 = 6;
 
 type Range<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
+impl Window {
+    /// Rows of a range at `snapshot` in `direction`, up to the page bounds of `limits`.
+    fn range(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        snapshot: Lsn,
+        direction: Direction,
+    ) -> RangePage {
+        let mut page = RangePage::default();
+        let mut page_bytes = 0;
+        let walk = self.keys.walk((from, to), direction);
+        for (index, at) in self.fetched(walk).enumerate() {
+            let row = self.row_at(at, snapshot);
+            if let Some(WindowRow { key, value: Some(value), .. }) = row {
+                page_bytes += key.len() + value.as_slice().len();
+                page.rows.push((Bytes::copy_from_slice(key), value.to_bytes()));
+            }
+            let full = page.rows.len() >= limits::SCAN_PAGE_ROWS_MAX
+                || page_bytes >= limits::SCAN_PAGE_BYTES_MAX
+                || index + 1 >= limits::SCAN_PAGE_LOOKED_AT_MAX;
+            if full {
+                page.resume_after = Some(Bytes::copy_from_slice(self.keys.records.key(at)));
+                break;
+            }
+        }
+        page
+    }
+}
+
 /// Every version ever written: what a window that prunes nothing would hold.
 #[derive(Default)]
 struct Model {

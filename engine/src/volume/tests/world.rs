@@ -4,13 +4,14 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use sombra_runtime::sim::{RunEnd, SimDisk, SimDiskOptions, SimOptions, SimWorld};
-use sombra_runtime::{Shard, ShardId, TaskClass, TaskSpec};
+use sombra_runtime::{DmaBuf, IoClass, Shard, ShardId, TaskClass, TaskSpec};
 
-use crate::format::page::{PageHeader, PageKind, PageOwner, PageRef, seal_page};
+use crate::format::page::{PageHeader, PageKind, PageOwner, PageRef, seal_page, verify_page};
 use crate::format::root_table::{RootRow, TabletRow, TabletSpace};
 use crate::ids::{KeyspaceId, Lsn, PageAddr, StoreId, TabletId};
 use crate::options::DurabilityMethod;
-use crate::volume::VolumeConfig;
+use crate::volume::errors::{ReadPageError, WritePagesError};
+use crate::volume::{Volume, VolumeConfig};
 
 pub(super) const STORE: StoreId = StoreId::from_bytes(*b"0123456789abcdef");
 pub(super) const PATH: &str = "/store/pages.sombra";
@@ -125,4 +126,53 @@ pub(super) fn tablet_row(index: u32, lsn: u64) -> RootRow {
         row_count: lsn,
         space: Some(TabletSpace { map: page(700), map_pages: 1, live_pages: 9 }),
     })
+}
+
+/// Most bytes of one request; the runtime splits longer ones.
+const REQUEST_BYTES: usize = 512 << 10;
+
+impl Volume {
+    /// Reads one page and verifies it against its reference and owner (INV-6).
+    pub(crate) async fn read_page(
+        &self,
+        shard: &Shard,
+        reference: PageRef,
+        owner: &PageOwner,
+        class: IoClass,
+    ) -> Result<DmaBuf, ReadPageError> {
+        let page = reference.addr;
+        let buf = self.read_run(shard, page, 1, class).await?;
+        match verify_page(&buf, reference, None, owner) {
+            Ok(_) => Ok(buf),
+            Err(source) => Err(self.damaged(page, source)),
+        }
+    }
+
+    /// Writes pages in the given order, neighbours in one request.
+    ///
+    /// # Errors
+    /// As [`Volume::write_pages`].
+    pub(crate) async fn write_page_list(
+        &self,
+        shard: &Shard,
+        pages: &[(PageAddr, Vec<u8>)],
+        class: IoClass,
+    ) -> Result<(), WritePagesError> {
+        let most = REQUEST_BYTES / self.page_size_bytes();
+        let mut rest = pages;
+        while let Some(&(addr, _)) = rest.first() {
+            let is_next = |(at, page): (usize, &(PageAddr, Vec<u8>))| {
+                at < most && page.0 == addr.plus(at as u64)
+            };
+            let count = rest.iter().enumerate().take_while(|&place| is_next(place)).count();
+            let (run, others) = rest.split_at(count);
+            let mut buf = shard.alloc_buffer(count * self.page_size_bytes());
+            for (room, (_, page)) in buf.chunks_exact_mut(self.page_size_bytes()).zip(run) {
+                room.copy_from_slice(page);
+            }
+            self.write_pages(shard, addr, buf, class).await?;
+            rest = others;
+        }
+        Ok(())
+    }
 }
