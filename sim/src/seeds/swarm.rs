@@ -70,30 +70,28 @@ impl std::str::FromStr for Load {
     }
 }
 
-const LOADS: [Load; 16] = [
-    Load::Ample,
-    Load::Log,
-    Load::Log,
-    Load::Log,
-    Load::Memory,
-    Load::Memory,
-    Load::Memory,
-    Load::Memory,
-    Load::Log,
-    Load::Log,
-    Load::Log,
-    Load::Memory,
-    Load::Memory,
-    Load::Memory,
-    Load::Data,
-    Load::Churn,
-];
+/// How often each load is drawn, in percent. Most seeds must cross merges.
+const LOAD_PERCENT: [(Load, u64); 5] =
+    [(Load::Ample, 3), (Load::Log, 50), (Load::Memory, 35), (Load::Data, 4), (Load::Churn, 8)];
+
+impl Load {
+    fn draw(random: &mut Random) -> Load {
+        let mut draw = random.below(100);
+        for (load, percent) in LOAD_PERCENT {
+            match draw.checked_sub(percent) {
+                Some(rest) => draw = rest,
+                None => return load,
+            }
+        }
+        Load::Ample
+    }
+}
 
 impl Swarm {
     /// Draws everything; `load` takes the place of the load that is drawn.
     pub(super) fn draw(random: &mut Random, load: Option<Load>) -> Swarm {
         let mut mix = Mix::draw(random);
-        let drawn = *random.pick(&LOADS);
+        let drawn = Load::draw(random);
         let load = load.unwrap_or(drawn);
         let options = draw_options(random, load);
         shape(&mut mix, random, load);
@@ -166,7 +164,11 @@ fn draw_options(random: &mut Random, load: Load) -> Options {
         Load::Memory | Load::Data => *random.pick(&[tight, tight, tight, 2 * tight, 4 * tight]),
     };
     // A budget above the smallest is felt by no seed: the log's bound then makes it merge.
-    let is_log_tight = load != Load::Ample && (memory_bytes > tight || random.percent(70));
+    let is_log_tight = match load {
+        Load::Ample => false,
+        Load::Log | Load::Data => true,
+        Load::Memory | Load::Churn => memory_bytes > tight || random.percent(70),
+    };
     let page_kib = *random.pick(&[4, 4, 8, 16, 32]);
     Options {
         memory_bytes,
@@ -177,8 +179,7 @@ fn draw_options(random: &mut Random, load: Load) -> Options {
         },
         segment_bytes: limits::SEGMENT_BYTES,
         log_bytes_max: match is_log_tight {
-            true if load == Load::Log => random.between(2, 4) * limits::SEGMENT_BYTES,
-            true => random.scale(2, 8) * limits::SEGMENT_BYTES,
+            true => random.between(2, 4) * limits::SEGMENT_BYTES,
             false => limits::LOG_BYTES_AMPLE,
         },
         open_mode: OpenMode::CreateIfMissing,
@@ -193,8 +194,8 @@ fn shape(mix: &mut Mix, random: &mut Random, load: Load) {
     match load {
         Load::Ample => {}
         Load::Log => {
-            mix.keys = mix.keys.max(40);
-            mix.small_bytes_max = random.scale(2_500, 8_000);
+            mix.keys = mix.keys.max(80);
+            mix.small_bytes_max = random.scale(4_000, 10_000);
         }
         Load::Churn => {
             mix.keyspace_percent = random.between(40, 90);
@@ -205,8 +206,8 @@ fn shape(mix: &mut Mix, random: &mut Random, load: Load) {
         }
         Load::Memory | Load::Data => {
             mix.keys = random.scale(150, 400) as u32;
-            mix.small_bytes_max = random.scale(3_000, 10_000);
-            mix.large_percent = mix.large_percent.max(random.between(2, 10));
+            mix.small_bytes_max = random.scale(4_000, 10_000);
+            mix.large_percent = mix.large_percent.max(random.between(3, 12));
             mix.scan_percent = mix.scan_percent.min(2);
         }
     }
