@@ -41,7 +41,9 @@ fn start_keeper(state: &Rc<ShardState>) {
         let store = &on_shard.core.store;
         let ring = store.log.ring();
         // Every shard may have commits that wait for the room.
-        store.log.segments().keep(&on_shard.shard, ring, || store.wake_all()).await;
+        let kept = store.log.segments().keep(&on_shard.shard, ring, || store.wake_all()).await;
+        let Err(broken) = kept;
+        store.stop(&broken.to_string());
     });
 }
 

@@ -1,6 +1,7 @@
 //! Segment files of the running incarnation: prepared ahead of need, within the log's bound.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,15 @@ pub(crate) enum SpaceState {
     LogFull { expected: u64, found: u64 },
     /// The file system refused it.
     DiskFull { needed: u64, reason: String },
+}
+
+/// A segment file that was taken again and is not what it must be.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: take the segment into use: {error}")]
+pub(crate) struct BrokenSegment {
+    pub(crate) path: PathBuf,
+    #[source]
+    pub(crate) error: io::Error,
 }
 
 /// What every segment of one incarnation shares.
@@ -172,13 +182,21 @@ impl Segments {
 
     /// Runs for the life of the store on one shard: keeps one segment prepared beyond the one
     /// being written. `changed` runs after every attempt that changed something.
-    pub(crate) async fn keep(&self, shard: &Shard, ring: &LogRing, changed: impl Fn()) {
+    ///
+    /// # Errors
+    /// A segment was taken again and the device failed its new header: poison the store (INV-7).
+    pub(crate) async fn keep(
+        &self,
+        shard: &Shard,
+        ring: &LogRing,
+        changed: impl Fn(),
+    ) -> Result<Infallible, BrokenSegment> {
         loop {
             self.wanted.wait().await;
             while self.is_short(ring) && !self.is_closing.load(Ordering::Relaxed) {
                 self.is_preparing.store(true, Ordering::Relaxed);
                 let preparing = Preparing(&self.is_preparing);
-                let outcome = self.prepare_next(shard, ring).await;
+                let outcome = self.prepare_next(shard, ring).await?;
                 drop(preparing);
                 let failed = outcome.is_err();
                 let state = outcome.err().unwrap_or(SpaceState::Fine);
@@ -220,23 +238,27 @@ impl Segments {
         is_short
     }
 
-    async fn prepare_next(&self, shard: &Shard, ring: &LogRing) -> Result<(), SpaceState> {
+    async fn prepare_next(
+        &self,
+        shard: &Shard,
+        ring: &LogRing,
+    ) -> Result<Result<(), SpaceState>, BrokenSegment> {
         let segment_bytes = self.identity.segment_bytes;
         let newest = self.retire(ring.durable());
         let number = newest + 1;
         let made = match self.spare_segments().last() {
-            Some(&spare) => self.reuse(shard, spare, number).await,
-            None => self.make(shard, number).await?,
+            Some(&spare) => self.reuse(shard, spare, number).await?,
+            None => self.make(shard, number).await,
         };
-        let file = made.map_err(|error| SpaceState::DiskFull {
-            needed: segment_bytes,
-            reason: error.to_string(),
-        })?;
+        let file = match made {
+            Ok(file) => file,
+            Err(state) => return Ok(Err(state)),
+        };
         let mut files = (*self.files.load()).clone();
         files.insert(number, file);
         self.files.replace(Arc::new(files));
         ring.set_space_end(segment_start(number + 1, segment_bytes).as_u64());
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Closes what is written to its end: blocks below `durable` need no open file any more, and
@@ -262,22 +284,32 @@ impl Segments {
         spare.map(|(&number, _)| number).collect()
     }
 
-    async fn reuse(&self, shard: &Shard, spare: u64, number: u64) -> io::Result<DmaFile> {
+    async fn reuse(
+        &self,
+        shard: &Shard,
+        spare: u64,
+        number: u64,
+    ) -> Result<Result<DmaFile, SpaceState>, BrokenSegment> {
         let from = self.identity.path(spare);
-        let file = recycle(shard, &self.identity, &from, number, None).await;
-        // A failure may have come after the rename: the next attempt needs another file then.
-        if file.is_ok() || matches!(shard.path_exists(&from).await, Ok(false)) {
-            self.change_disk(|on_disk| {
-                on_disk.remove(&spare);
-                on_disk.insert(number, self.identity.segment_bytes);
-            });
+        let error = match recycle(shard, &self.identity, &from, number, None).await {
+            Ok(file) => {
+                self.change_disk(|on_disk| {
+                    on_disk.remove(&spare);
+                    on_disk.insert(number, self.identity.segment_bytes);
+                });
+                self.recycled_total.fetch_add(1, Ordering::Relaxed);
+                return Ok(Ok(file));
+            }
+            Err(error) => error,
+        };
+        match shard.path_exists(&from).await {
+            Ok(true) => Ok(Err(self.refused(&error))),
+            // Under its new name, and nobody knows what of it is durable.
+            Ok(false) | Err(_) => Err(BrokenSegment { path: self.identity.path(number), error }),
         }
-        let file = file?;
-        self.recycled_total.fetch_add(1, Ordering::Relaxed);
-        Ok(file)
     }
 
-    async fn make(&self, shard: &Shard, number: u64) -> Result<io::Result<DmaFile>, SpaceState> {
+    async fn make(&self, shard: &Shard, number: u64) -> Result<DmaFile, SpaceState> {
         let segment_bytes = self.identity.segment_bytes;
         let used_bytes = self.used_bytes();
         if used_bytes + segment_bytes > self.log_bytes_max {
@@ -285,12 +317,15 @@ impl Segments {
             return Err(SpaceState::LogFull { expected, found });
         }
         let file = create(shard, &self.identity, number, None).await;
-        if file.is_ok() {
-            self.change_disk(|on_disk| {
-                on_disk.insert(number, segment_bytes);
-            });
-        }
+        let file = file.map_err(|error| self.refused(&error))?;
+        self.change_disk(|on_disk| {
+            on_disk.insert(number, segment_bytes);
+        });
         Ok(file)
+    }
+
+    fn refused(&self, error: &io::Error) -> SpaceState {
+        SpaceState::DiskFull { needed: self.identity.segment_bytes, reason: error.to_string() }
     }
 
     /// Removes the files below the floor that are not kept for use. A failure leaves the file

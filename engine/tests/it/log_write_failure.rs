@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 
+use sombra::format::segment::segment_file_name;
 use sombra::{
     BeginError, CommitError, Db, DurabilityMethod, Isolation, Keyspace, Options, ReadError, Routing,
 };
@@ -224,5 +225,58 @@ fn close_of_a_store_that_stopped_ends_and_lets_the_next_opener_in() {
         assert!(matches!(closed.0, Err(sombra::CloseError::Poisoned { .. })), "seed {seed}");
         assert_eq!(closed.1, Ok(()), "seed {seed}");
         running.power_cut();
+    }
+}
+
+/// Writes until the store refuses; tells what was acknowledged, and the refusal.
+async fn fill(db: Db, keyspace: Keyspace) -> (u32, CommitError) {
+    for number in 0_u32.. {
+        let key = (number % 50).to_be_bytes();
+        if let Err(error) = db.put(&keyspace, key, vec![number as u8; 4_000]).await {
+            return (number, error);
+        }
+    }
+    unreachable!("a device failed")
+}
+
+#[test]
+fn failed_header_of_a_segment_taken_again_stops_the_store_and_reopening_recovers() {
+    for (seed, on) in (0..12).zip([DiskOp::Write, DiskOp::Flush].into_iter().cycle()) {
+        let small = || Options {
+            log_bytes_max: 2 << 20,
+            memory_bytes: 16 << 20,
+            ..open_options(DurabilityMethod::Dsync)
+        };
+        let disk = SimDisk::new(SimDiskOptions::new(seed));
+        let mut running = world(seed, &disk);
+        let runtime = running.runtime();
+        let store = run(&mut running, async move {
+            let db = Db::open(&runtime, "/store", small()).await.unwrap();
+            let keyspace = db.create_keyspace("k", Routing::hash(2)).await.unwrap();
+            (db, keyspace)
+        });
+        // The log's bound has room for two: the fourth is an older one under a new name.
+        let fourth = segment_file_name(4);
+        disk.fail_next_at(&fourth, on, 1, EIO);
+        let writing = fill(store.0.clone(), store.1.clone());
+        let (acknowledged, error) = run(&mut running, writing);
+        assert!(!error.is_retryable(), "seed {seed}: {error}");
+        let reason = store.0.poison_reason().unwrap();
+        assert!(reason.contains(&fourth) && reason.contains("take the segment into use"));
+        drop(store);
+        running.power_cut();
+
+        let mut again = world(seed + 1_000, &disk);
+        let runtime = again.runtime();
+        let found = run(&mut again, async move {
+            let db = Db::open(&runtime, "/store", small()).await.unwrap();
+            let keyspace = db.keyspace("k").unwrap();
+            let key = ((acknowledged - 1) % 50).to_be_bytes();
+            let value = db.get(&keyspace, key).await.unwrap().unwrap();
+            db.put(&keyspace, "later", "v").await.unwrap();
+            value[0]
+        });
+        assert_eq!(found, (acknowledged - 1) as u8, "seed {seed}");
+        again.power_cut();
     }
 }
