@@ -109,6 +109,7 @@ impl Core {
         let removed = self.tablets.borrow_mut().remove(&id);
         self.dropped.borrow_mut().extend(removed.map(Dropped::new));
         self.garbage.borrow_mut().remove(&id);
+        self.store.merge_signal(self.shard.id()).raise();
     }
 
     pub(crate) fn with_dropped<T>(&self, f: impl FnOnce(&mut Vec<Dropped>) -> T) -> T {

@@ -92,7 +92,8 @@ impl Merger {
             && self.core.store.volume.state() != VolumeState::Fine;
         self.core.store.set_merge_stuck(self.core.shard.id(), is_stuck);
         match stop {
-            MergeStop::NoSpace | MergeStop::Stopped => true,
+            // A dropped tablet leaves its shard a moment after its keyspace's name.
+            MergeStop::NoSpace | MergeStop::Gone | MergeStop::Stopped => true,
             MergeStop::Read(reason) => {
                 tracing::warn!(reason, "a merge could not read a page");
                 self.core.store.tick_wanted.raise();
@@ -104,7 +105,6 @@ impl Merger {
                 }
                 true
             }
-            MergeStop::Gone => false,
             MergeStop::Damaged(reason) => {
                 tracing::error!(reason, "a tablet cannot be merged any more");
                 let bytes = self.core.with_tablet_mut(id, |tablet| {

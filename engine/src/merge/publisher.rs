@@ -76,6 +76,10 @@ impl<C: Catalog> Publisher<C> {
         if outcome.is_ok() {
             outcome = self.forget_orphans().await;
         }
+        if outcome.is_ok() && self.store.volume.give_back_aside() {
+            self.store.want_merges();
+            self.store.announce_room();
+        }
         drop(merging);
         while outcome.is_ok() {
             let Some(first) = requests.recv().await else { return };

@@ -204,7 +204,11 @@ impl Slice {
         let sent = publisher.send(PublishRequest::Roots { roots: vec![root], reply }).await;
         sent.map_err(|_| SliceError::Stopped)?;
         let published = published.await.map_err(|_| SliceError::Stopped)?;
-        let write = published.places.first().copied().flatten().ok_or(SliceError::Gone)?;
+        let Some(write) = published.places.first().copied().flatten() else {
+            // Dropped meanwhile: no copy of the root table will ever name these pages.
+            self.writer.abandon().await;
+            return Err(SliceError::Gone);
+        };
         let replaced = self.writer.take_replaced();
         self.core.with_tablet_mut(self.id, |tablet| {
             tablet.tree.replace_root(self.root, replaced, (space, write));

@@ -142,6 +142,11 @@ impl Loader<'_> {
             }
         }
         self.mark_owned(&mut tablets)?;
+        let older = loaded.older.iter().flat_map(|older| tablet_rows(&older.rows));
+        let gone = tablet_rows(&loaded.rows).chain(older);
+        for row in gone.filter(|row| !tablets.contains_key(&row.id)) {
+            self.set_aside(row).await;
+        }
         let floor = loaded.table.floor();
         let catalog = loaded.rows.iter().find_map(|row| match row {
             RootRow::Catalog(row) => Some(*row),
@@ -264,6 +269,18 @@ impl Loader<'_> {
         }
     }
 
+    /// Keeps the space of a tablet that is not in force but could be again: its keyspace's row,
+    /// or its own, stands in a copy that counts should a newer one rot. The publisher gives it
+    /// back when no copy names it any more.
+    async fn set_aside(&mut self, row: &TabletRow) {
+        let Some(space) = row.space else { return };
+        match self.volume.read_space_map(self.shard, self.owner(row.id), &space).await {
+            Ok(map) => self.volume.set_aside(map.entries.iter().map(|entry| entry.extent)),
+            // Only a second failure would need it.
+            Err(error) => self.notes.push(format!("space map of dropped {:?}: {error}", row.id)),
+        }
+    }
+
     fn mark_owned(
         &mut self,
         tablets: &mut BTreeMap<TabletId, LoadedTablet>,
@@ -293,4 +310,58 @@ fn tablet_rows(rows: &[RootRow]) -> impl Iterator<Item = &TabletRow> + Clone {
         RootRow::Tablet(row) => Some(row),
         RootRow::Catalog(_) | RootRow::Keyspace(_) => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use sombra_runtime::sim::{DiskOp, Fault};
+
+    use super::*;
+    use crate::format::root_table::RowKey;
+    use crate::volume::RowChange;
+    use crate::volume::tests::root_copies::merged_twice;
+    use crate::volume::tests::world::{OWNER, config, run};
+
+    async fn load(shard: &Shard) -> DataFile {
+        let volume = Arc::new(Volume::open(shard, config()).await.unwrap());
+        let loaded = RootTable::load(shard, &volume).await.unwrap();
+        Loader { shard, volume, notes: Vec::new() }.load(loaded).await.unwrap()
+    }
+
+    /// The row has no keyspace in force: its extents are nobody's, and not free.
+    #[test]
+    fn space_of_a_row_without_its_keyspace_is_free_only_when_given_back() {
+        run(1, &merged_twice(1), |shard| async move {
+            let data = load(&shard).await;
+            assert!(data.tablets.is_empty() && data.notes.is_empty());
+            let before = data.volume.free_extents();
+            assert!(data.volume.give_back_aside() && !data.volume.give_back_aside());
+            assert!(data.volume.free_extents() > before);
+        });
+    }
+
+    #[test]
+    fn space_of_a_row_that_only_the_older_copy_holds_is_free_only_when_given_back() {
+        let disk = merged_twice(2);
+        run(2, &disk, {
+            let disk = disk.clone();
+            move |shard| async move {
+                let data = load(&shard).await;
+                data.table.advance_twins(&shard, &data.volume).await.unwrap();
+                // Of the two copies that lose the row the second never gets there.
+                disk.plan(DiskOp::Write, None, 2, Fault::LostWrite);
+                let gone = [RowChange::Remove(RowKey::Tablet(OWNER.tablet))];
+                data.table.publish(&shard, &data.volume, &gone).await.unwrap();
+            }
+        });
+        disk.power_cut();
+        run(3, &disk, |shard| async move {
+            let data = load(&shard).await;
+            assert!(data.table.row(RowKey::Tablet(OWNER.tablet)).is_none());
+            assert!(data.volume.give_back_aside());
+            let data = load(&shard).await;
+            data.table.advance_twins(&shard, &data.volume).await.unwrap();
+            assert!(!load(&shard).await.volume.give_back_aside(), "no copy names it any more");
+        });
+    }
 }

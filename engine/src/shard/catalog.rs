@@ -93,7 +93,7 @@ fn refuse_if_table_full(
     if roots.row(catalog.key()).is_none() {
         rows.push(catalog);
     }
-    match roots.has_room_for(rows) {
+    match roots.has_room_for(&rows) {
         true => Ok(()),
         false => Err(KeyspaceError::TableFull { tablets: new.tablet_count() }),
     }

@@ -36,6 +36,8 @@ struct Pool {
     end: u32,
     /// Neighbours that somebody did not find; 0 = nobody waits.
     missing: u32,
+    /// Neither free nor a tablet's until the root table has settled after the opening.
+    aside: Vec<u32>,
 }
 
 /// Bounds and state of the file's space.
@@ -85,7 +87,7 @@ impl Space {
         Space {
             free_count: AtomicU32::new(free.count()),
             end: AtomicU32::new(end),
-            pool: Mutex::new(Pool { free, end, missing: 0 }),
+            pool: Mutex::new(Pool { free, end, missing: 0, aside: Vec::new() }),
             state: EpochCell::new(std::sync::Arc::new(VolumeState::Fine)),
             is_fine: AtomicBool::new(true),
             wanted: Signal::new(),
@@ -167,6 +169,23 @@ impl Volume {
             }
             Ok(())
         })
+    }
+
+    /// Keeps free extents from being given to anybody until
+    /// [`Volume::give_back_aside`]; those that are not free stay what they are.
+    pub(crate) fn set_aside(&self, extents: impl IntoIterator<Item = u32>) {
+        self.space.change(|pool| {
+            let taken = extents.into_iter().filter(|&extent| pool.free.remove(extent));
+            pool.aside.extend(taken);
+        });
+    }
+
+    /// Gives back what was set aside; tells whether it was anything.
+    pub(crate) fn give_back_aside(&self) -> bool {
+        let aside = self.space.change(|pool| std::mem::take(&mut pool.aside));
+        let is_any = !aside.is_empty();
+        self.give_back(aside);
+        is_any
     }
 
     /// Gives `count` extents, the lowest that are free, or neighbours; all of them or none.

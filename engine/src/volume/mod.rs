@@ -12,7 +12,7 @@ mod growth;
 mod root_table;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(test)]
 pub(crate) use allocator::EncodedMap;

@@ -26,7 +26,7 @@ use super::file::Volume;
 use crate::format::root_table::{RootPage, RootPlace, RootRow, RowKey};
 use crate::ids::{KeyspaceId, Lsn, TabletId};
 use crate::limits::ROOT_SLOTS;
-use slot::{CopyState, Slot, has_room, keys};
+use slot::{CopyState, Slot, free_bytes, keys};
 
 pub(crate) use load::LoadedRoots;
 
@@ -292,10 +292,15 @@ impl RootTable {
         Ok(durable.collect())
     }
 
-    /// Whether these rows find room beside those in force, were they published now.
-    pub(crate) fn has_room_for(&self, rows: Vec<RootRow>) -> bool {
-        let changes: Vec<RowChange> = rows.into_iter().map(RowChange::Put).collect();
-        self.lock().plan(&changes).is_ok()
+    /// Whether these new rows find room beside those in force, in whatever order and groups they
+    /// are published: a row of at most `largest` bytes is refused only when every slot has less
+    /// than that left, so each slot counts without its last `largest` bytes.
+    pub(crate) fn has_room_for(&self, rows: &[RootRow]) -> bool {
+        let sizes = || rows.iter().map(RootRow::size_bytes);
+        let (needed, largest) = (sizes().sum::<usize>(), sizes().max().unwrap_or(0));
+        let table = self.lock();
+        let free = table.slots.iter().map(|slot| free_bytes(slot.rows()));
+        free.map(|free| free.saturating_sub(largest)).sum::<usize>() >= needed
     }
 
     fn begin(&self) {
@@ -338,7 +343,7 @@ impl Slots {
     fn first_fit(&self, plan: &Plan, needed: usize) -> Result<u32, RootPublishError> {
         let rows =
             |slot: u32| plan.get(&slot).map_or(self.slots[slot as usize].rows(), Vec::as_slice);
-        let fits = (0..ROOT_SLOTS).find(|&slot| has_room(rows(slot), needed));
+        let fits = (0..ROOT_SLOTS).find(|&slot| free_bytes(rows(slot)) >= needed);
         fits.ok_or(RootPublishError::Full { needed, slots: ROOT_SLOTS })
     }
 

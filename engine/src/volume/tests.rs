@@ -5,6 +5,6 @@ mod allocator;
 mod free_extents;
 mod growth;
 mod pages;
-mod root_copies;
+pub(crate) mod root_copies;
 mod root_crashes;
-mod world;
+pub(crate) mod world;

@@ -116,7 +116,7 @@ pub(super) fn keys(rows: &[RootRow]) -> impl Iterator<Item = RowKey> {
     rows.iter().map(RootRow::key)
 }
 
-/// Whether the rows of a slot leave room for `more` bytes.
-pub(super) fn has_room(rows: &[RootRow], more: usize) -> bool {
-    rows.iter().map(RootRow::size_bytes).sum::<usize>() + more <= ROOT_ROWS_BYTES
+/// What the rows of a slot leave free.
+pub(super) fn free_bytes(rows: &[RootRow]) -> usize {
+    ROOT_ROWS_BYTES - rows.iter().map(RootRow::size_bytes).sum::<usize>()
 }

@@ -310,6 +310,53 @@ fn full_table_refuses_a_row_and_goes_on() {
     });
 }
 
+#[test]
+fn rows_that_have_room_are_published_one_by_one_in_any_order() {
+    let (mut refused, mut filled) = (0, 0);
+    for seed in 0..24_u64 {
+        let disk = published(seed, 0);
+        let (over, bytes) = run(seed, &disk, move |shard| async move {
+            let (volume, loaded) = open(&shard).await;
+            let table = loaded.table;
+            let mut draw = seed;
+            let mut below = |most: u64| {
+                draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (draw >> 33) % most
+            };
+            let mut rows = Vec::new();
+            let row = |index: u32, boundary_bytes: u64| {
+                let RootRow::Tablet(row) = tablet_row(0, 1) else { unreachable!() };
+                let id =
+                    TabletId { keyspace: KeyspaceId::new(1 + index / 1_024), index: index % 1_024 };
+                let lower_boundary = vec![7; boundary_bytes as usize];
+                RootRow::Tablet(TabletRow { id, lower_boundary, ..row })
+            };
+            let longest = 200 + below(832);
+            loop {
+                rows.push(row(rows.len() as u32, below(longest)));
+                if !table.has_room_for(&rows) {
+                    rows.pop();
+                    break;
+                }
+            }
+            let bytes = rows.iter().map(RootRow::size_bytes).sum::<usize>();
+            while !rows.is_empty() {
+                let row = rows.swap_remove(below(rows.len() as u64) as usize);
+                let fits = table.publish(&shard, &volume, &[RowChange::Put(row)]).await;
+                fits.expect("it had room beside all others");
+            }
+            // The negative control: far beyond what had room, something is refused.
+            let more = (0..4 * ROOT_SLOTS).map(|index| RowChange::Put(row(99_999 + index, 1_032)));
+            let more: Vec<_> = more.collect();
+            (table.publish(&shard, &volume, &more).await.is_err(), bytes)
+        });
+        refused += usize::from(over);
+        filled += bytes;
+    }
+    assert_eq!(refused, 24);
+    assert!(filled > 24 * 700_000, "most of the table is used: {filled}");
+}
+
 fn table_key(keyspace: u32, index: u32) -> RowKey {
     RowKey::Tablet(TabletId { keyspace: KeyspaceId::new(keyspace), index })
 }
@@ -380,7 +427,7 @@ async fn merge(
 }
 
 /// Two merges: the second one's twin needs the first one's pages.
-fn merged_twice(seed: u64) -> SimDisk {
+pub(crate) fn merged_twice(seed: u64) -> SimDisk {
     let disk = disk(seed);
     run(seed, &disk, |shard| async move {
         Volume::create(&shard, &config()).await.unwrap();

@@ -13,17 +13,17 @@ use crate::options::DurabilityMethod;
 use crate::volume::errors::{ReadPageError, WritePagesError};
 use crate::volume::{Volume, VolumeConfig};
 
-pub(super) const STORE: StoreId = StoreId::from_bytes(*b"0123456789abcdef");
-pub(super) const PATH: &str = "/store/pages.sombra";
-pub(super) const STEPS_MAX: u64 = 2_000_000;
-pub(super) const OWNER: PageOwner =
+pub(crate) const STORE: StoreId = StoreId::from_bytes(*b"0123456789abcdef");
+pub(crate) const PATH: &str = "/store/pages.sombra";
+pub(crate) const STEPS_MAX: u64 = 2_000_000;
+pub(crate) const OWNER: PageOwner =
     PageOwner { store_id: STORE, tablet: TabletId { keyspace: KeyspaceId::new(1), index: 0 } };
 
-pub(super) fn tablet_owner(index: u32) -> PageOwner {
+pub(crate) fn tablet_owner(index: u32) -> PageOwner {
     PageOwner { store_id: STORE, tablet: TabletId { keyspace: KeyspaceId::new(1), index } }
 }
 
-pub(super) fn config() -> VolumeConfig {
+pub(crate) fn config() -> VolumeConfig {
     VolumeConfig {
         path: PATH.into(),
         store_id: STORE,
@@ -34,34 +34,34 @@ pub(super) fn config() -> VolumeConfig {
     }
 }
 
-pub(super) fn disk(seed: u64) -> SimDisk {
+pub(crate) fn disk(seed: u64) -> SimDisk {
     disk_with(SimDiskOptions::new(seed))
 }
 
-pub(super) fn disk_with(options: SimDiskOptions) -> SimDisk {
+pub(crate) fn disk_with(options: SimDiskOptions) -> SimDisk {
     let disk = SimDisk::new(options);
     disk.create_dir("/store");
     disk
 }
 
 /// A task of a shard and what it answered.
-pub(super) struct Answer<T>(Arc<Mutex<Option<T>>>);
+pub(crate) struct Answer<T>(Arc<Mutex<Option<T>>>);
 
 impl<T> Answer<T> {
-    pub(super) fn is_there(&self) -> bool {
+    pub(crate) fn is_there(&self) -> bool {
         self.0.lock().unwrap().is_some()
     }
 
-    pub(super) fn take(&self) -> T {
+    pub(crate) fn take(&self) -> T {
         self.0.lock().unwrap().take().unwrap()
     }
 }
 
-pub(super) fn world(seed: u64, disk: &SimDisk) -> SimWorld {
+pub(crate) fn world(seed: u64, disk: &SimDisk) -> SimWorld {
     SimWorld::new(SimOptions::new(seed, 2, disk.clone()))
 }
 
-pub(super) fn spawn<T, F, P>(world: &SimWorld, shard: usize, program: P) -> Answer<T>
+pub(crate) fn spawn<T, F, P>(world: &SimWorld, shard: usize, program: P) -> Answer<T>
 where
     T: Send + 'static,
     F: Future<Output = T> + 'static,
@@ -80,7 +80,7 @@ where
 }
 
 /// Runs a program of shard 0 to its end in a world of its own; the process dies afterwards.
-pub(super) fn run<T, F, P>(seed: u64, disk: &SimDisk, program: P) -> T
+pub(crate) fn run<T, F, P>(seed: u64, disk: &SimDisk, program: P) -> T
 where
     T: Send + 'static,
     F: Future<Output = T> + 'static,
@@ -96,7 +96,7 @@ where
 }
 
 /// A leaf page whose content says which version it is.
-pub(super) fn leaf(addr: PageAddr, version: u64) -> (PageRef, Vec<u8>) {
+pub(crate) fn leaf(addr: PageAddr, version: u64) -> (PageRef, Vec<u8>) {
     let mut page = vec![0; 4096];
     page[64..72].copy_from_slice(&version.to_le_bytes());
     let header = PageHeader {
@@ -114,7 +114,7 @@ pub(super) fn leaf(addr: PageAddr, version: u64) -> (PageRef, Vec<u8>) {
 }
 
 /// A tablet's row as a merge up to `lsn` leaves it.
-pub(super) fn tablet_row(index: u32, lsn: u64) -> RootRow {
+pub(crate) fn tablet_row(index: u32, lsn: u64) -> RootRow {
     let page = |addr| PageRef { addr: PageAddr::new(addr), crc: lsn as u32 };
     RootRow::Tablet(TabletRow {
         id: TabletId { keyspace: KeyspaceId::new(1), index },
