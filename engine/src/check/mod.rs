@@ -196,7 +196,22 @@ async fn check_data(
         let walked = (&walk, page_size_bytes);
         report.tablets.push(checked_tablet(walked, loaded, (name, id)));
     }
+    check_older(shard, data, report).await;
     progress(data.tablets.len(), data.tablets.len());
+}
+
+/// What the store would fall back to if the newest copy of a root page were damaged.
+async fn check_older(shard: &Shard, data: &DataFile, report: &mut CheckReport) {
+    for &(id, root) in &data.older_roots {
+        let found = data.keyspaces.iter().find(|keyspace| keyspace.def.id == id.keyspace);
+        let bounds = found.map_or((None, None), |found| bounds(&found.def.routing, id.index));
+        let mut walk = TreeWalk::new(shard, &data.volume, id);
+        walk.walk(Some(root), bounds).await;
+        report.problems.extend(walk.problems.into_iter().map(|problem| CheckProblem {
+            place: format!("{}, below the older root page", problem.place),
+            ..problem
+        }));
+    }
 }
 
 fn checked_tablet(

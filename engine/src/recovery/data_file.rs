@@ -44,6 +44,8 @@ pub(crate) struct DataFile {
     pub(crate) last_keyspace: u32,
     pub(crate) keyspaces: Vec<LoadedKeyspace>,
     pub(crate) tablets: BTreeMap<TabletId, LoadedTablet>,
+    /// Roots that would be in force if the newest copy of their row were damaged.
+    pub(crate) older_roots: Vec<(TabletId, TreeRoot)>,
     /// What was damaged and is held by another copy, in words.
     pub(crate) notes: Vec<String>,
 }
@@ -134,10 +136,13 @@ impl Loader<'_> {
         for row in tablet_rows(&loaded.rows).filter(|row| exists(row.id.keyspace)) {
             tablets.insert(row.id, self.tablet(row).await);
         }
+        let mut older_roots = Vec::new();
         for older in &loaded.older {
             for row in tablet_rows(&older.rows) {
                 if let Some(tablet) = tablets.get_mut(&row.id) {
                     self.pin_older(row, older.until, tablet).await;
+                    let root = tree_root(row).filter(|_| tablet.parts.space != row.space);
+                    older_roots.extend(root.map(|root| (row.id, root)));
                 }
             }
         }
@@ -164,6 +169,7 @@ impl Loader<'_> {
             last_keyspace: catalog.map_or(0, |row| row.last_keyspace.as_u32()),
             keyspaces,
             tablets,
+            older_roots,
             notes: self.notes,
         })
     }
@@ -234,10 +240,7 @@ impl Loader<'_> {
                 }
             }
         };
-        let root = row.root.map(|page| TreeRoot {
-            child: ChildRef { page, rows: row.row_count },
-            level: row.root_level,
-        });
+        let root = tree_root(row);
         let (merge_lsn, space) = (row.merge_lsn, row.space);
         let parts = TreeParts { root, merge_lsn, allocator, space };
         LoadedTablet { parts, twin_pages: Vec::new(), damage }
@@ -303,6 +306,11 @@ impl Loader<'_> {
         }
         Ok(())
     }
+}
+
+fn tree_root(row: &TabletRow) -> Option<TreeRoot> {
+    let child = |page| ChildRef { page, rows: row.row_count };
+    row.root.map(|page| TreeRoot { child: child(page), level: row.root_level })
 }
 
 fn tablet_rows(rows: &[RootRow]) -> impl Iterator<Item = &TabletRow> + Clone {
