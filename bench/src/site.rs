@@ -79,7 +79,7 @@ impl Site for ShardSite {
     }
 
     async fn replace(&self, key: &[u8], value: Vec<u8>) -> Result<Replaced, TransactionError> {
-        let transaction = self.local.begin(Isolation::Snapshot)?;
+        let transaction = self.local.begin_with(Isolation::Snapshot)?;
         let before = transaction.get(&self.keyspace, key).await?;
         transaction.put(&self.keyspace, key, value)?;
         let lsn = transaction.commit().await?.lsn();
@@ -119,7 +119,7 @@ impl Site for HandleSite {
     }
 
     async fn replace(&self, key: &[u8], value: Vec<u8>) -> Result<Replaced, TransactionError> {
-        let transaction = self.db.begin(Isolation::Snapshot)?;
+        let transaction = self.db.begin_with(Isolation::Snapshot)?;
         let before = transaction.get(&self.keyspace, key).await?;
         transaction.put(&self.keyspace, key, value)?;
         let lsn = transaction.commit().await?.lsn();

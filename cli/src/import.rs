@@ -273,7 +273,7 @@ impl<'a> Import<'a> {
     fn write_mark_with(&mut self, rows: Option<&FrameRows>, position: Position) -> Outcome {
         let mark = Mark { header: self.mark.header, position };
         let attempt = async || {
-            let transaction = self.store.db.begin(Isolation::Snapshot)?;
+            let transaction = self.store.db.begin_with(Isolation::Snapshot)?;
             transaction.durability(Durability::Async);
             if let (Some(rows), Some(keyspace)) = (rows, &self.keyspace) {
                 for (key, value) in rows.iter() {

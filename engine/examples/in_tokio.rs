@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use sombra::{Db, Isolation, KeyRange, Options, Routing, TransactionError};
+use sombra::{Db, KeyRange, Options, Routing, TransactionError};
 use sombra_runtime::{Runtime, RuntimeOptions};
 
 const TASKS: u32 = 8;
@@ -35,7 +35,7 @@ pub(crate) async fn run(dir: &Path) -> Result<u32, Box<dyn std::error::Error + S
                 // Two counters of different shards in one transaction, shared by all tasks:
                 // conflicts happen, and `run` tries again.
                 let keys = [step % 4, 4 + (task + step) % 4].map(u32::to_be_bytes);
-                db.run(Isolation::Snapshot, |transaction| {
+                db.run(|transaction| {
                     let counters = counters.clone();
                     async move {
                         for key in keys {

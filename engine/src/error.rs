@@ -176,9 +176,14 @@ impl CommitError {
 /// What a transaction met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConflictReason {
-    /// A version of the key is newer than the transaction's snapshot.
+    /// A version of a key that the transaction writes is newer than its snapshot.
     NewerVersion,
-    /// Another transaction that spans shards holds the key while it commits.
+    /// A key that a serializable transaction has read, there or not, was written since.
+    ReadChanged,
+    /// A key in a range that a serializable transaction has scanned was written since.
+    RangeChanged,
+    /// Another transaction that spans shards holds the key, or a range around it, while it
+    /// commits.
     Prepared,
 }
 
@@ -188,6 +193,8 @@ impl ConflictReason {
     pub const fn name(self) -> &'static str {
         match self {
             ConflictReason::NewerVersion => "newer_version",
+            ConflictReason::ReadChanged => "read_changed",
+            ConflictReason::RangeChanged => "range_changed",
             ConflictReason::Prepared => "prepared",
         }
     }
@@ -197,6 +204,10 @@ impl std::fmt::Display for ConflictReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             ConflictReason::NewerVersion => "another transaction wrote it first",
+            ConflictReason::ReadChanged => "it was read, and another transaction wrote it since",
+            ConflictReason::RangeChanged => {
+                "it lies in a range that was scanned, and another transaction wrote it since"
+            }
             ConflictReason::Prepared => "another transaction is committing it",
         })
     }

@@ -5,7 +5,7 @@
 //! log is its timestamp. This crate is the library that people embed: begin at [`Db::open`].
 //!
 //! ```
-//! use sombra::{Db, Isolation, Options, Routing};
+//! use sombra::{Db, Options, Routing};
 //! use sombra_runtime::{Runtime, RuntimeOptions};
 //!
 //! # let parent = std::env::temp_dir().join(format!("sombra-doc-{}", std::process::id()));
@@ -15,7 +15,7 @@
 //! runtime.block_on(async {
 //!     let db = Db::open(&runtime, &dir, Options::default()).await?;
 //!     let users = db.create_keyspace("users", Routing::range()).await?;
-//!     let transaction = db.begin(Isolation::Snapshot)?;
+//!     let transaction = db.begin()?;
 //!     transaction.put(&users, "ada", "countess")?;
 //!     transaction.commit().await?;
 //!     assert_eq!(db.get(&users, "ada").await?.as_deref(), Some(&b"countess"[..]));
@@ -90,7 +90,7 @@ pub use ids::{Incarnation, KeyspaceId, Lsn, StoreId, TabletId};
 pub use keyspace::Keyspace;
 pub use metrics::{MetricKind, MetricLine, Metrics};
 pub use options::{
-    Durability, DurabilityMethod, Isolation, OpenMode, OptionError, Options, Routing,
+    Durability, DurabilityMethod, Isolation, OpenMode, OptionError, Options, Routing, RunOptions,
 };
 pub use recovery::{METRICS_FILE, OpenReport};
 pub use txn::KeyRange;

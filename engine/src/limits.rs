@@ -21,6 +21,10 @@ pub const PREFIX_BYTES_MAX: usize = KEY_BYTES_MAX;
 pub const RECORD_BYTES_MAX: usize = 17 << 20;
 /// Writes of one transaction.
 pub const TRANSACTION_OPS_MAX: usize = 1 << 17;
+/// Keys and ranges that a serializable transaction remembers to have read. Beyond them one range
+/// in each tablet covers what was read: the transaction may conflict where it need not.
+pub const TRANSACTION_READ_KEYS_MAX: usize = 1 << 14;
+pub const TRANSACTION_READ_RANGES_MAX: usize = 1 << 10;
 /// Blocks of the shared log ring: one byte in `LOG_RING_SHARE` of the memory budget, within these.
 pub const LOG_RING_BLOCKS_MIN: usize = 264;
 pub const LOG_RING_BLOCKS_MAX: usize = 8848;
@@ -141,8 +145,10 @@ pub const VIEW_REDUCE_SNAPSHOTS_MAX: usize = 16;
 pub const VIEW_REDUCE_STEP_KEYS: usize = 256;
 /// Views of one tablet before the oldest snapshot ends.
 pub const VIEWS_PER_TABLET_MAX: usize = 64;
-/// Attempts of `Db::run` before the conflict is handed to the caller.
-pub const RUN_ATTEMPTS_MAX: u32 = 64;
+/// Attempts of `Db::run`, and how long after the first one begins the last may begin, before the
+/// conflict is handed to the caller.
+pub const RUN_ATTEMPTS_MAX_DEFAULT: u32 = 64;
+pub const RUN_TIME_MS_DEFAULT: u64 = 10_000;
 /// First pause of `Db::run` after a conflict, in microseconds; it doubles this often.
 pub const RUN_BACKOFF_US: u64 = 100;
 pub const RUN_BACKOFF_DOUBLINGS_MAX: u32 = 8;

@@ -10,6 +10,7 @@ use sombra_runtime::sync::atomic::{AtomicU64, Ordering};
 use sombra_runtime::{IoClass, ShardIoMetrics};
 
 use crate::commit::{DataWork, ShardCounters};
+use crate::error::ConflictReason;
 use crate::shard::StoreShared;
 
 const QUANTILES: [(f64, &str); 3] = [(0.5, "0.5"), (0.99, "0.99"), (0.999, "0.999")];
@@ -118,11 +119,15 @@ impl Metrics {
         let across = sum(|c| &c.commits_across);
         self.counter("sombra_commits_across_shards_total", across, "Commits over several shards.");
         let help = "Commits refused because another was first.";
-        let newer = sum(|c| &c.conflicts_newer_version);
-        self.counter("sombra_conflicts_total", newer, help);
-        self.labelled(("reason", "newer_version"));
-        self.counter("sombra_conflicts_total", sum(|c| &c.conflicts_prepared), help);
-        self.labelled(("reason", "prepared"));
+        for (reason, count) in [
+            (ConflictReason::NewerVersion, sum(|c| &c.conflicts_newer_version)),
+            (ConflictReason::ReadChanged, sum(|c| &c.conflicts_read_changed)),
+            (ConflictReason::RangeChanged, sum(|c| &c.conflicts_range_changed)),
+            (ConflictReason::Prepared, sum(|c| &c.conflicts_prepared)),
+        ] {
+            self.counter("sombra_conflicts_total", count, help);
+            self.labelled(("reason", reason.name()));
+        }
         self.counter("sombra_reads_total", sum(|c| &c.reads), "Point reads served by shards.");
         self.counter("sombra_scan_pages_total", sum(|c| &c.scans), "Pages of scans served.");
         let (active, oldest_ns) = core.registry.census();

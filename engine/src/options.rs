@@ -140,11 +140,37 @@ impl DurabilityMethod {
     }
 }
 
-/// What a transaction is protected from. Named at every `begin`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a transaction is protected from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Isolation {
+    /// As if transactions ran one after the other, in the order of their LSNs: besides what
+    /// `Snapshot` checks, everything that the transaction has read, keys that were not there and
+    /// scanned ranges included, must be at its commit as it was (precision locking, Neumann et
+    /// al., SIGMOD 2015). A transaction without writes is never checked.
+    #[default]
+    Serializable,
     /// Reads one snapshot; of two transactions that write one key, the first to commit wins.
     Snapshot,
+}
+
+/// How often and how long `Db::run` tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunOptions {
+    pub isolation: Isolation,
+    /// The first attempt counts.
+    pub attempts_max: u32,
+    /// No attempt begins later than this after the first one began.
+    pub time_max: Duration,
+}
+
+impl Default for RunOptions {
+    fn default() -> RunOptions {
+        RunOptions {
+            isolation: Isolation::default(),
+            attempts_max: limits::RUN_ATTEMPTS_MAX_DEFAULT,
+            time_max: Duration::from_millis(limits::RUN_TIME_MS_DEFAULT),
+        }
+    }
 }
 
 /// When a commit is acknowledged.

@@ -226,7 +226,6 @@ impl Window {
     /// A key of the range whose newest version is above `snapshot`: the first one. Cost: nothing
     /// when the window is older, else one cache line for each key up to the one that is found.
     #[must_use]
-    #[cfg(test)]
     pub(crate) fn has_newer(
         &self,
         from: Bound<&[u8]>,

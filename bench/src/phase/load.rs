@@ -82,7 +82,7 @@ impl Loader {
         task: &ShardTask,
         batch: &[(u64, Vec<u8>)],
     ) -> Result<(), TransactionError> {
-        let transaction = task.local.begin(Isolation::Snapshot)?;
+        let transaction = task.local.begin_with(Isolation::Snapshot)?;
         for (record, key) in batch {
             let value = task.shape.value(*record, WriteTag::LOAD);
             transaction.put(&task.keyspace, key, value)?;

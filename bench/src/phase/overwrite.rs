@@ -150,7 +150,7 @@ impl Writer {
         local: &LocalDb,
         batch: &BTreeMap<u64, (Vec<u8>, WriteTag)>,
     ) -> Result<u64, TransactionError> {
-        let transaction = local.begin(Isolation::Snapshot)?;
+        let transaction = local.begin_with(Isolation::Snapshot)?;
         for (&record, (key, tag)) in batch {
             let value = self.shared.shape.value(record, *tag);
             transaction.put(&self.shared.keyspace, key, value)?;

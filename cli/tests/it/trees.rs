@@ -72,7 +72,7 @@ fn fill(db: &Db, keyspace: &Keyspace) {
         // A transaction that waits for merges may lose its snapshot to them.
         let mut attempts = 0..100;
         loop {
-            let transaction = blocking.begin(Isolation::Snapshot).unwrap();
+            let transaction = blocking.begin_with(Isolation::Snapshot).unwrap();
             transaction.durability(Durability::Async);
             for number in first..first + 100 {
                 let value = vec![number as u8; VALUE_BYTES];

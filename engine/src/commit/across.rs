@@ -10,24 +10,23 @@ use sombra_runtime::sync::atomic::Ordering;
 
 use super::core::Core;
 use super::prepared::PrepareId;
-use super::single::{Hold, WaitFor, refuse_if_ended};
-use super::{CommitRequest, ShardWrites};
+use super::single::{Hold, WaitFor, dropped, refuse_if_ended};
+use super::{CommitRequest, ShardPart};
 use crate::error::CommitError;
 use crate::ids::Lsn;
 use crate::mvcc::registry::SnapshotGuard;
-use crate::txn::Write;
 
 /// A participant's answer to a prepare.
 pub(crate) type Answer = Result<(), CommitError>;
 
 /// What a coordinator tells a participant.
 pub(crate) enum CommitMessage {
-    /// Validate these writes and hold their keys.
-    Prepare { id: PrepareId, snapshot: Lsn, writes: Vec<Write>, answer: oneshot::Sender<Answer> },
-    /// The record is in the log: apply what was prepared, then let the keys go.
+    /// Validate this part and hold its keys and ranges.
+    Prepare { id: PrepareId, snapshot: Lsn, part: ShardPart, answer: oneshot::Sender<Answer> },
+    /// The record is in the log: apply what was prepared, then let go of what is held.
     Apply { id: PrepareId, lsn: Lsn, applied: oneshot::Sender<()> },
-    /// Let the keys go.
-    Abort { id: PrepareId },
+    /// Let go of what is held: the commit was given up, or was only read here and is in the log.
+    Release { id: PrepareId },
 }
 
 /// Carries messages to other shards, in order for each.
@@ -40,8 +39,8 @@ impl Core {
     /// A participant's side. Uninterrupted; the answer goes back on the message's own channel.
     pub(crate) fn take_message(self: &Rc<Self>, message: CommitMessage) {
         match message {
-            CommitMessage::Prepare { id, snapshot, writes, answer } => {
-                drop(answer.send(self.prepare(id, snapshot, writes)));
+            CommitMessage::Prepare { id, snapshot, part, answer } => {
+                drop(answer.send(self.prepare(id, snapshot, part)));
             }
             CommitMessage::Apply { id, lsn, applied } => {
                 let writes = self.prepared.borrow_mut().leave(id);
@@ -49,27 +48,26 @@ impl Core {
                 let _ = applied.send(());
                 self.after_reservation();
             }
-            CommitMessage::Abort { id } => {
+            CommitMessage::Release { id } => {
                 drop(self.prepared.borrow_mut().leave(id));
                 self.after_reservation();
             }
         }
     }
 
-    fn prepare(&self, id: PrepareId, snapshot: Lsn, writes: Vec<Write>) -> Answer {
+    fn prepare(&self, id: PrepareId, snapshot: Lsn, part: ShardPart) -> Answer {
         self.refuse_if_poisoned()?;
-        let part = ShardWrites { shard: self.shard.id(), writes };
-        if !self.has_tablets(&part.writes) {
-            return Err(self.dropped(&part));
+        if let Some(tablet) = self.missing_tablet(&part) {
+            return Err(dropped(tablet));
         }
         if let Some(error) = self.find_damage(&part.writes) {
             return Err(error);
         }
-        if let Some(conflict) = self.find_conflict(&part.writes, Some(snapshot)) {
+        if let Some(conflict) = self.find_conflict(&part, Some(snapshot)) {
             self.count_conflict(conflict.reason);
             return Err(conflict.into_error());
         }
-        self.prepared.borrow_mut().enter(id, part.writes);
+        self.prepared.borrow_mut().enter(id, part.writes, part.reads);
         Ok(())
     }
 
@@ -77,7 +75,7 @@ impl Core {
     /// Nothing is reserved or held yet, so waiting here holds up nobody.
     pub(crate) async fn charge_when_room(
         self: &Rc<Self>,
-        parts: &[ShardWrites],
+        parts: &[ShardPart],
         record: &[u8],
     ) -> Result<(Charge<'_>, u64), CommitError> {
         loop {
@@ -117,6 +115,10 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
     core.sequence.set(sequence + 1);
     let id = PrepareId { coordinator: core.shard.id(), sequence };
     let others: Vec<ShardId> = parts[1..].iter().map(|part| part.shard).collect();
+    let (writers, readers): (Vec<&ShardPart>, Vec<&ShardPart>) =
+        parts[1..].iter().partition(|part| !part.writes.is_empty());
+    let shards = |parts: Vec<&ShardPart>| parts.iter().map(|part| part.shard).collect();
+    let (writers, readers): (Vec<ShardId>, Vec<ShardId>) = (shards(writers), shards(readers));
 
     // Everything that may be missing is charged before anything is prepared or reserved.
     let (charge, memory_bytes) = match core.charge_when_room(&parts, &record).await {
@@ -129,7 +131,8 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
     if let Err(error) = prepared.and_then(|()| refuse_if_ended(Some(&snapshot))) {
         core.store.memory.release(memory_bytes);
         drop(charge);
-        abort_all(&core, &carrier, id, &others).await;
+        core.take_message(CommitMessage::Release { id });
+        release_all(&carrier, id, &others).await;
         return drop(reply.send(Err(error)));
     }
     let (start, reserved) = core.reserve(charge, &record, durability);
@@ -140,7 +143,9 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
     core.apply(lsn, own);
     core.acknowledge_later(reserved, reply, begun_ns);
     core.after_reservation();
-    if apply_all(&carrier, id, lsn, &others).await.is_err() {
+    // Whoever was only read has nothing to apply: nobody waits for it.
+    release_all(&carrier, id, &readers).await;
+    if apply_all(&carrier, id, lsn, &writers).await.is_err() {
         return core.store.stop("a shard was lost while a commit was applied");
     }
     core.mark_applied(start);
@@ -153,18 +158,19 @@ async fn prepare_all(
     carrier: &impl Carrier,
     id: PrepareId,
     snapshot: &SnapshotGuard,
-    parts: Vec<ShardWrites>,
+    parts: Vec<ShardPart>,
 ) -> Result<(), CommitError> {
     let snapshot = snapshot.lsn();
     let mut parts = parts.into_iter();
     let own = parts.next().expect("a commit has a coordinator that takes part");
-    let mut outcome = core.prepare(id, snapshot, own.writes);
+    let mut outcome = core.prepare(id, snapshot, own);
     let mut answers = Vec::new();
     for part in parts {
         let (answer, answered) = oneshot::channel();
-        let message = CommitMessage::Prepare { id, snapshot, writes: part.writes, answer };
+        let to = part.shard;
+        let message = CommitMessage::Prepare { id, snapshot, part, answer };
         // A lost shard drops the message and with it `answer`: seen below.
-        let _ = carrier.carry(part.shard, message).await;
+        let _ = carrier.carry(to, message).await;
         answers.push(answered);
     }
     for answered in answers {
@@ -176,11 +182,10 @@ async fn prepare_all(
     core.refuse_if_poisoned()
 }
 
-async fn abort_all(core: &Rc<Core>, carrier: &impl Carrier, id: PrepareId, others: &[ShardId]) {
-    core.take_message(CommitMessage::Abort { id });
+async fn release_all(carrier: &impl Carrier, id: PrepareId, others: &[ShardId]) {
     for &other in others {
-        // A lost shard holds no keys.
-        let _ = carrier.carry(other, CommitMessage::Abort { id }).await;
+        // A lost shard holds nothing.
+        let _ = carrier.carry(other, CommitMessage::Release { id }).await;
     }
 }
 

@@ -6,10 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
+use bytes::Bytes;
 use futures_channel::oneshot;
 use sombra_runtime::sync::atomic::Ordering;
 use sombra_runtime::{PanicSink, Shard, TaskClass, TaskSpec};
 
+use super::ShardPart;
 use super::dropped::Dropped;
 use super::open::{OpenCommits, Waiter, Waiters};
 use super::prepared::PreparedTable;
@@ -48,9 +50,19 @@ pub(crate) struct Core {
 pub(crate) struct Conflict {
     pub(crate) reason: ConflictReason,
     pub(crate) tablet: TabletId,
-    pub(crate) key: Vec<u8>,
+    pub(crate) window_key: Bytes,
     /// The newer version, when that is the reason.
     pub(crate) newest: Option<Lsn>,
+}
+
+impl Conflict {
+    fn some(
+        reason: ConflictReason,
+        (tablet, window_key): (TabletId, &Bytes),
+        newest: Option<Lsn>,
+    ) -> Option<Conflict> {
+        Some(Conflict { reason, tablet, window_key: window_key.clone(), newest })
+    }
 }
 
 impl Core {
@@ -145,27 +157,46 @@ impl Core {
         self.tablets.borrow_mut().values_mut().for_each(&mut f);
     }
 
-    /// First committer wins: a version above `snapshot`, or a key that another commit has
-    /// prepared, is a conflict. `None`: a blind write conflicts with what is not visible.
+    /// First committer wins: a version above `snapshot`, visible or not, of a key that is
+    /// written or was read, or in a range that was, and a key that a prepared commit holds, are
+    /// conflicts. `None`: a blind write conflicts with what is not visible.
     pub(super) fn find_conflict(
         &self,
-        writes: &[Write],
+        part: &ShardPart,
         snapshot: Option<Lsn>,
     ) -> Option<Conflict> {
         let snapshot = snapshot.unwrap_or_else(|| self.store.oracle.visible());
         let tablets = self.tablets.borrow();
         let prepared = self.prepared.borrow();
-        let conflict = |write: &Write, reason, newest| {
-            Some(Conflict { reason, tablet: write.tablet, key: write.key().to_vec(), newest })
-        };
-        for write in writes {
-            let tablet = tablets.get(&write.tablet);
-            let newest = tablet.and_then(|t| t.newest_lsn(&write.window_key, snapshot));
+        for write in &part.writes {
+            let (tablet, key) = (write.tablet, &write.window_key);
+            let newest = tablets.get(&tablet).and_then(|t| t.newest_lsn(key, snapshot));
             if newest.is_some_and(|newest| newest > snapshot) {
-                return conflict(write, ConflictReason::NewerVersion, newest);
+                return Conflict::some(ConflictReason::NewerVersion, (tablet, key), newest);
             }
-            if prepared.is_held(write) {
-                return conflict(write, ConflictReason::Prepared, None);
+            if prepared.is_held_from_writers(write) {
+                return Conflict::some(ConflictReason::Prepared, (tablet, key), None);
+            }
+        }
+        for read in &part.reads.keys {
+            let (tablet, key) = (read.tablet, &read.window_key);
+            let newest = tablets.get(&tablet).and_then(|t| t.newest_lsn(key, snapshot));
+            if newest.is_some_and(|newest| newest > snapshot) {
+                return Conflict::some(ConflictReason::ReadChanged, (tablet, key), newest);
+            }
+            if prepared.is_being_written(read) {
+                return Conflict::some(ConflictReason::Prepared, (tablet, key), None);
+            }
+        }
+        for range in &part.reads.ranges {
+            let newer =
+                tablets.get(&range.tablet).and_then(|t| t.newer_in(range.bounds(), snapshot));
+            if let Some((key, newest)) = newer {
+                let place = (range.tablet, &key);
+                return Conflict::some(ConflictReason::RangeChanged, place, Some(newest));
+            }
+            if let Some(key) = prepared.first_being_written(range) {
+                return Conflict::some(ConflictReason::Prepared, (range.tablet, &key), None);
             }
         }
         None
@@ -175,6 +206,8 @@ impl Core {
         let counters = self.counters();
         match reason {
             ConflictReason::NewerVersion => &counters.conflicts_newer_version,
+            ConflictReason::ReadChanged => &counters.conflicts_read_changed,
+            ConflictReason::RangeChanged => &counters.conflicts_range_changed,
             ConflictReason::Prepared => &counters.conflicts_prepared,
         }
         .fetch_add(1, Ordering::Relaxed);
@@ -189,10 +222,10 @@ impl Core {
         damages.next().map(|reason| CommitError::Damaged { reason })
     }
 
-    /// Whether every tablet of these writes is here.
-    pub(super) fn has_tablets(&self, writes: &[Write]) -> bool {
+    /// A tablet that the part names and that is not here (any more).
+    pub(super) fn missing_tablet(&self, part: &ShardPart) -> Option<TabletId> {
         let tablets = self.tablets.borrow();
-        writes.iter().all(|write| tablets.contains_key(&write.tablet))
+        part.tablets().find(|tablet| !tablets.contains_key(tablet))
     }
 
     /// Takes the log position of a commit and fills its record, in one uninterrupted step. The

@@ -21,10 +21,10 @@ use futures_channel::oneshot;
 use sombra_runtime::ShardId;
 
 use crate::error::CommitError;
-use crate::ids::Lsn;
+use crate::ids::{Lsn, TabletId};
 use crate::mvcc::registry::SnapshotGuard;
 use crate::options::Durability;
-use crate::txn::Write;
+use crate::txn::{ReadSet, Write};
 
 #[cfg(test)]
 mod tests;
@@ -32,11 +32,27 @@ mod tests;
 /// How a commit is answered: its LSN, or why not.
 pub(crate) type CommitReply = oneshot::Sender<Result<Lsn, CommitError>>;
 
-/// The writes of one commit that one shard owns.
+/// What of one commit lies on one shard: what it writes there, and what it must find there as it
+/// was when it read it.
 #[derive(Debug)]
-pub(crate) struct ShardWrites {
+pub(crate) struct ShardPart {
     pub(crate) shard: ShardId,
     pub(crate) writes: Vec<Write>,
+    /// Empty unless the commit is serializable.
+    pub(crate) reads: ReadSet,
+}
+
+impl ShardPart {
+    pub(crate) fn new(shard: ShardId) -> ShardPart {
+        ShardPart { shard, writes: Vec::new(), reads: ReadSet::default() }
+    }
+
+    /// The tablets that it names, one for each write, key and range.
+    fn tablets(&self) -> impl Iterator<Item = TabletId> {
+        let writes = self.writes.iter().map(|write| write.tablet);
+        let keys = self.reads.keys.iter().map(|key| key.tablet);
+        writes.chain(keys).chain(self.reads.ranges.iter().map(|range| range.tablet))
+    }
 }
 
 /// One commit on its way to its coordinator.
@@ -46,7 +62,7 @@ pub(crate) struct CommitRequest {
     pub(crate) snapshot: Option<SnapshotGuard>,
     pub(crate) durability: Durability,
     /// By shard; the coordinator's own part first.
-    pub(crate) parts: Vec<ShardWrites>,
+    pub(crate) parts: Vec<ShardPart>,
     /// The encoded log record.
     pub(crate) record: Vec<u8>,
     pub(crate) reply: CommitReply,

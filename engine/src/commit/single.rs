@@ -7,10 +7,10 @@ use sombra_runtime::TaskClass;
 use sombra_runtime::sync::{Charge, ChargeError};
 
 use super::core::{Conflict, Core};
-use super::{CommitRequest, ShardWrites};
+use super::{CommitRequest, ShardPart};
 use crate::error::{CommitError, WriteError};
 use crate::format::BLOCK_SIZE_BYTES;
-use crate::ids::Lsn;
+use crate::ids::{Lsn, TabletId};
 use crate::limits;
 use crate::mvcc::registry::SnapshotGuard;
 use crate::volume::VolumeState;
@@ -113,15 +113,15 @@ impl Core {
         self.store.signal(self.shard.id()).raise();
     }
 
-    fn validate(&self, part: &ShardWrites, snapshot: Option<Lsn>) -> Result<(), Hold> {
+    fn validate(&self, part: &ShardPart, snapshot: Option<Lsn>) -> Result<(), Hold> {
         self.refuse_if_stopped().map_err(Hold::Refused)?;
-        if !self.has_tablets(&part.writes) {
-            return Err(Hold::Refused(self.dropped(part)));
+        if let Some(tablet) = self.missing_tablet(part) {
+            return Err(Hold::Refused(dropped(tablet)));
         }
         if let Some(error) = self.find_damage(&part.writes) {
             return Err(Hold::Refused(error));
         }
-        match self.find_conflict(&part.writes, snapshot) {
+        match self.find_conflict(part, snapshot) {
             None => Ok(()),
             Some(conflict) if snapshot.is_none() => Err(Hold::Wait(match conflict.newest {
                 Some(newest) => WaitFor::Visible(newest),
@@ -144,14 +144,9 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn dropped(&self, part: &ShardWrites) -> CommitError {
-        let id = part.writes.first().map_or(0, |write| write.tablet.keyspace.as_u32());
-        CommitError::KeyspaceDropped { name: format!("#{id}") }
-    }
-
     /// Charges the windows' budget for all parts; the charge turns into window bytes as the
     /// parts are applied. Returns the bytes, for giving them back.
-    pub(super) fn charge_memory(&self, parts: &[ShardWrites]) -> Result<u64, Hold> {
+    pub(super) fn charge_memory(&self, parts: &[ShardPart]) -> Result<u64, Hold> {
         self.refuse_if_disk_full(parts).map_err(Hold::Refused)?;
         let writes = parts.iter().flat_map(|part| &part.writes);
         let bytes = writes.map(crate::txn::Write::cost_bytes).sum();
@@ -172,7 +167,7 @@ impl Core {
 
     /// While the data file has only its reserve left, what adds data is refused; deletes and
     /// merges go on, since they make room.
-    fn refuse_if_disk_full(&self, parts: &[ShardWrites]) -> Result<(), CommitError> {
+    fn refuse_if_disk_full(&self, parts: &[ShardPart]) -> Result<(), CommitError> {
         let volume = &self.store.volume;
         if volume.has_room_for_commits() {
             return Ok(());
@@ -270,9 +265,15 @@ pub(super) fn refuse_if_ended(snapshot: Option<&SnapshotGuard>) -> Result<(), Co
     }
 }
 
+/// The handle knows the name of the keyspace.
+pub(super) fn dropped(tablet: TabletId) -> CommitError {
+    CommitError::KeyspaceDropped { name: format!("#{}", tablet.keyspace.as_u32()) }
+}
+
 impl Conflict {
+    /// The handle knows the name of the keyspace, and what of the window key is the caller's.
     pub(super) fn into_error(self) -> CommitError {
         let keyspace = format!("#{}", self.tablet.keyspace.as_u32());
-        CommitError::Conflict { keyspace, key: self.key, reason: self.reason }
+        CommitError::Conflict { keyspace, key: self.window_key.into(), reason: self.reason }
     }
 }

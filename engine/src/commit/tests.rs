@@ -7,7 +7,7 @@ use super::prepared::{PrepareId, PreparedTable};
 use crate::ids::{KeyspaceId, Lsn};
 use crate::keyspace::{Keyspace, KeyspaceDef};
 use crate::options::Routing;
-use crate::txn::{Write, WriteSet};
+use crate::txn::{ReadSet, Write, WriteSet};
 use crate::wal::watermarks::NONE_OPEN;
 
 #[test]
@@ -81,22 +81,22 @@ fn prepared_keys_are_held_until_their_commit_leaves_and_no_longer() {
     let mut table = PreparedTable::default();
     let id = |sequence| PrepareId { coordinator: ShardId::new(0), sequence };
     let probe = writes(&["b"]).remove(0);
-    table.enter(id(1), writes(&["a", "b"]));
-    table.enter(id(2), writes(&["c"]));
-    assert!(table.is_held(&probe));
+    table.enter(id(1), writes(&["a", "b"]), ReadSet::default());
+    table.enter(id(2), writes(&["c"]), ReadSet::default());
+    assert!(table.is_held_from_writers(&probe));
     assert_eq!(table.leave(id(2)).len(), 1);
-    assert!(table.is_held(&probe), "another commit's leaving frees only its own keys");
+    assert!(table.is_held_from_writers(&probe), "another commit's leaving frees only its own keys");
     let left = table.leave(id(1));
     assert_eq!(left.iter().map(Write::key).collect::<Vec<_>>(), [b"a", b"b"]);
-    assert!(!table.is_held(&probe));
+    assert!(!table.is_held_from_writers(&probe));
     assert_eq!((table.len(), table.leave(id(1)).len()), (0, 0), "an abort may come twice");
 }
 
 #[test]
 #[should_panic(expected = "no waiting while prepared")]
-fn prepared_table_refuses_a_key_that_is_held() {
+fn prepared_table_refuses_a_key_that_is_held_from_writers() {
     let mut table = PreparedTable::default();
     let id = |sequence| PrepareId { coordinator: ShardId::new(0), sequence };
-    table.enter(id(1), writes(&["a"]));
-    table.enter(id(2), writes(&["a"]));
+    table.enter(id(1), writes(&["a"]), ReadSet::default());
+    table.enter(id(2), writes(&["a"]), ReadSet::default());
 }

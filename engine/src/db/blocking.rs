@@ -13,7 +13,7 @@ use crate::error::{
 };
 use crate::ids::Lsn;
 use crate::keyspace::Keyspace;
-use crate::options::{Durability, Isolation, Routing};
+use crate::options::{Durability, Isolation, Routing, RunOptions};
 use crate::txn::KeyRange;
 
 /// An open store whose methods block the calling thread. Not for async code: there use [`Db`].
@@ -37,21 +37,40 @@ impl BlockingDb {
     ///
     /// # Errors
     /// As [`BeginError`].
-    pub fn begin(&self, isolation: Isolation) -> Result<BlockingTransaction, BeginError> {
-        let inner = self.db.begin(isolation)?;
+    pub fn begin(&self) -> Result<BlockingTransaction, BeginError> {
+        self.begin_with(Isolation::Serializable)
+    }
+
+    /// As [`Db::begin_with`](super::DbHandle::begin_with).
+    ///
+    /// # Errors
+    /// As [`BeginError`].
+    pub fn begin_with(&self, isolation: Isolation) -> Result<BlockingTransaction, BeginError> {
+        let inner = self.db.begin_with(isolation)?;
         Ok(BlockingTransaction { inner, runtime: self.runtime.clone() })
     }
 
-    /// Runs a transaction and commits it, again on a new snapshot after a conflict.
+    /// As [`Db::run`](super::DbHandle::run).
     ///
     /// # Errors
     /// What `f` or the last commit said.
     pub fn run<T>(
         &self,
-        isolation: Isolation,
+        f: impl FnMut(&BlockingTransaction) -> Result<T, TransactionError>,
+    ) -> Result<T, TransactionError> {
+        self.run_with(RunOptions::default(), f)
+    }
+
+    /// As [`Db::run_with`](super::DbHandle::run_with).
+    ///
+    /// # Errors
+    /// What `f` or the last commit said.
+    pub fn run_with<T>(
+        &self,
+        options: RunOptions,
         mut f: impl FnMut(&BlockingTransaction) -> Result<T, TransactionError>,
     ) -> Result<T, TransactionError> {
-        self.wait(self.db.run(isolation, |inner| {
+        self.wait(self.db.run_with(options, |inner| {
             // The closure blocks this thread, which is the one that waits anyway.
             let transaction = BlockingTransaction { inner, runtime: self.runtime.clone() };
             let outcome = f(&transaction);

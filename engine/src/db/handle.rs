@@ -21,7 +21,7 @@ use crate::keyspace::Keyspace;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::mvcc::registry::SnapshotKind;
-use crate::options::{Isolation, Options, Routing};
+use crate::options::{Isolation, Options, Routing, RunOptions};
 use crate::recovery::OpenReport;
 use crate::shard::{CatalogChange, Request};
 
@@ -39,17 +39,21 @@ pub type Db = DbHandle<Remote>;
 pub type LocalDb = DbHandle<Local>;
 
 impl<P: Port> DbHandle<P> {
-    /// Begins a transaction on the newest visible state. Never waits.
+    /// Begins a serializable transaction on the newest visible state. Never waits.
     ///
     /// # Errors
     /// All slots in use, or the store stopped or closed.
-    pub fn begin(&self, isolation: Isolation) -> Result<Transaction<P>, BeginError> {
-        match isolation {
-            Isolation::Snapshot => {
-                let guard = self.port.shared().begin(SnapshotKind::ReadWrite)?;
-                Ok(Transaction::new(self.port.clone(), guard))
-            }
-        }
+    pub fn begin(&self) -> Result<Transaction<P>, BeginError> {
+        self.begin_with(Isolation::Serializable)
+    }
+
+    /// As [`DbHandle::begin`], at the isolation level of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`DbHandle::begin`].
+    pub fn begin_with(&self, isolation: Isolation) -> Result<Transaction<P>, BeginError> {
+        let guard = self.port.shared().begin(SnapshotKind::ReadWrite)?;
+        Ok(Transaction::new(self.port.clone(), guard, isolation))
     }
 
     /// A read-only view of the newest visible state. Never waits, never conflicts.
@@ -58,27 +62,45 @@ impl<P: Port> DbHandle<P> {
     /// As [`DbHandle::begin`].
     pub fn snapshot(&self) -> Result<Snapshot<P>, BeginError> {
         let guard = self.port.shared().begin(SnapshotKind::ReadOnly)?;
-        Ok(Snapshot::new(Transaction::new(self.port.clone(), guard)))
+        // Without writes there is nothing to check.
+        Ok(Snapshot::new(Transaction::new(self.port.clone(), guard, Isolation::Snapshot)))
     }
 
-    /// Runs a transaction: calls `f`, commits what it did, and does both again on a new snapshot
-    /// after a conflict, with growing pauses, `limits::RUN_ATTEMPTS_MAX` times at most.
+    /// Runs a serializable transaction: calls `f`, commits what it did, and does both again on a
+    /// new snapshot after a conflict, with growing pauses, within the budget that
+    /// `RunOptions::default()` gives.
+    ///
+    /// `f` may run several times: what it does outside the store it does each time.
     ///
     /// # Errors
     /// What `f` or the last commit said.
-    pub async fn run<T, F, Fut>(
+    pub async fn run<T, F, Fut>(&self, f: F) -> Result<T, TransactionError>
+    where
+        F: FnMut(Transaction<P>) -> Fut,
+        Fut: Future<Output = Result<T, TransactionError>>,
+    {
+        self.run_with(RunOptions::default(), f).await
+    }
+
+    /// As [`DbHandle::run`], with the isolation level and the budget of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`DbHandle::run`].
+    pub async fn run_with<T, F, Fut>(
         &self,
-        isolation: Isolation,
+        options: RunOptions,
         mut f: F,
     ) -> Result<T, TransactionError>
     where
         F: FnMut(Transaction<P>) -> Fut,
         Fut: Future<Output = Result<T, TransactionError>>,
     {
+        let runtime = self.port.shared().runtime.clone();
+        let begun = runtime.now();
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let transaction = self.begin(isolation)?;
+            let transaction = self.begin_with(options.isolation)?;
             let outcome = match f(transaction.second()).await {
                 Ok(value) => match transaction.commit().await {
                     Ok(_) => Ok(value),
@@ -87,7 +109,11 @@ impl<P: Port> DbHandle<P> {
                 Err(error) => Err(error),
             };
             match outcome {
-                Err(error) if error.is_retryable() && attempt < limits::RUN_ATTEMPTS_MAX => {
+                Err(error)
+                    if error.is_retryable()
+                        && attempt < options.attempts_max
+                        && runtime.now().saturating_since(begun) < options.time_max =>
+                {
                     let doublings = attempt.min(limits::RUN_BACKOFF_DOUBLINGS_MAX);
                     let most = Duration::from_micros(limits::RUN_BACKOFF_US << doublings);
                     port::sleep_jittered(&self.port, most).await;

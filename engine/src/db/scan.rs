@@ -12,7 +12,7 @@ use crate::ids::{Direction, TabletId};
 use crate::keyspace::{HASH_BYTES, Keyspace};
 use crate::options::Routing;
 use crate::shard::ScanPage;
-use crate::txn::{KeyRange, successor_of_prefix};
+use crate::txn::{KeyRange, Progress, successor_of_prefix};
 
 /// The rows of a range, fetched page by page.
 pub struct Scan<P: Port = Remote> {
@@ -25,7 +25,12 @@ pub struct Scan<P: Port = Remote> {
     direction: Direction,
     tablet: u32,
     last_tablet: u32,
+    /// By window key.
     rows: VecDeque<(Bytes, Bytes)>,
+    /// How far the caller has seen the tablet that `rows` are of.
+    seen: Option<Progress>,
+    /// Up to where the caller has seen it when `rows` are used up.
+    seen_to: Option<Bound<Bytes>>,
     is_finished: bool,
 }
 
@@ -53,6 +58,8 @@ impl<P: Port> Scan<P> {
             tablet,
             last_tablet,
             rows: VecDeque::new(),
+            seen: None,
+            seen_to: None,
             is_finished: first > last,
         }
     }
@@ -63,8 +70,12 @@ impl<P: Port> Scan<P> {
     /// As [`ReadError`]; calling again tries the same page again.
     pub async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, ReadError> {
         loop {
-            if let Some(row) = self.rows.pop_front() {
-                return Ok(Some(row));
+            if let Some((window_key, value)) = self.rows.pop_front() {
+                self.note_seen(Bound::Included(window_key.clone()));
+                return Ok(Some((window_key.slice(self.keyspace.key_offset()..), value)));
+            }
+            if let Some(reached) = self.seen_to.take() {
+                self.note_seen(reached);
             }
             if self.is_finished {
                 return Ok(None);
@@ -85,6 +96,12 @@ impl<P: Port> Scan<P> {
         Ok(rows)
     }
 
+    fn note_seen(&mut self, reached: Bound<Bytes>) {
+        if let Some(progress) = &mut self.seen {
+            self.transaction.note_scanned(&self.keyspace, progress, reached);
+        }
+    }
+
     async fn fetch(&mut self) -> Result<(), ReadError> {
         self.transaction.refuse_if_ended()?;
         let tablet = TabletId { keyspace: self.keyspace.id(), index: self.tablet };
@@ -97,6 +114,14 @@ impl<P: Port> Scan<P> {
         // Versions were kept only while the transaction lived.
         self.transaction.refuse_if_ended()?;
         let page = page?;
+        let (start, end) = match direction {
+            Direction::Forward => (from.clone(), to.clone()),
+            Direction::Reverse => (to.clone(), from.clone()),
+        };
+        if self.seen.as_ref().is_none_or(|progress| progress.tablet() != tablet) {
+            self.seen = Some(Progress::new(tablet, start, direction));
+        }
+        self.seen_to = Some(page.resume_after.clone().map_or(end, Bound::Included));
         let reached = page.resume_after.clone().map(Bound::Included);
         let (own_from, own_to) = match direction {
             Direction::Forward => (from, reached.unwrap_or(to)),
@@ -111,9 +136,8 @@ impl<P: Port> Scan<P> {
         let own = own.into_iter().map(|write| (write.window_key, write.value));
         let offset = self.keyspace.key_offset();
         for (window_key, value) in weave(page.rows, own, direction) {
-            let key = window_key.slice(offset..);
-            if self.range.contains(&key) {
-                self.rows.push_back((key, value));
+            if self.range.contains(&window_key[offset..]) {
+                self.rows.push_back((window_key, value));
             }
         }
         match (page.resume_after, direction) {

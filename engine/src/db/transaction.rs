@@ -1,5 +1,6 @@
 //! Transactions and read-only snapshots.
 
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -8,16 +9,16 @@ use sombra_runtime::ShardId;
 
 use super::port::{self, Local, Port, Remote};
 use super::scan::Scan;
-use crate::commit::{CommitRequest, ShardWrites};
+use crate::commit::{CommitRequest, ShardPart};
 use crate::error::{CommitError, ReadError, WriteError};
 use crate::format::log_record::{LoggedWrite, encode_commit};
-use crate::ids::{Direction, Lsn};
+use crate::ids::{Direction, Lsn, TabletId};
 use crate::keyspace::Keyspace;
 use crate::limits;
 use crate::mvcc::registry::SnapshotGuard;
-use crate::options::Durability;
+use crate::options::{Durability, Isolation};
 use crate::shard::StoreShared;
-use crate::txn::{KeyRange, Write, WriteSet, check_key};
+use crate::txn::{KeyRange, Progress, ReadSet, Write, WriteSet, check_key};
 
 /// A commit that is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +40,19 @@ pub(super) struct TransactionState {
     /// `None` once the transaction has ended.
     guard: Option<SnapshotGuard>,
     pub(super) writes: WriteSet,
+    /// What the commit will be validated for; `None` when it will not.
+    reads: Option<ReadSet>,
+    /// Those that were written, and of a serializable transaction those that were read.
     keyspaces: Vec<Keyspace>,
     durability: Durability,
+}
+
+impl TransactionState {
+    fn note_keyspace(&mut self, keyspace: &Keyspace) {
+        if !self.keyspaces.contains(keyspace) {
+            self.keyspaces.push(keyspace.clone());
+        }
+    }
 }
 
 /// A read-write transaction on one snapshot. Reads see the snapshot and the transaction's own
@@ -55,11 +67,12 @@ pub struct Transaction<P: Port = Remote> {
 pub type LocalTransaction = Transaction<Local>;
 
 impl<P: Port> Transaction<P> {
-    pub(super) fn new(port: P, guard: SnapshotGuard) -> Transaction<P> {
+    pub(super) fn new(port: P, guard: SnapshotGuard, isolation: Isolation) -> Transaction<P> {
         let snapshot = guard.lsn();
         let state = TransactionState {
             guard: Some(guard),
             writes: WriteSet::default(),
+            reads: (isolation == Isolation::Serializable).then(ReadSet::default),
             keyspaces: Vec::new(),
             durability: Durability::Sync,
         };
@@ -117,9 +130,15 @@ impl<P: Port> Transaction<P> {
         })?;
         let place = keyspace.place(key);
         self.refuse_if_ended()?;
-        let own = self.state().writes.get(keyspace.id(), &place.window_key);
-        if let Some(own) = own {
-            return Ok(own);
+        {
+            let mut state = self.state();
+            if let Some(own) = state.writes.get(keyspace.id(), &place.window_key) {
+                return Ok(own);
+            }
+            if let Some(reads) = &mut state.reads {
+                reads.add_key(place.tablet, place.window_key.clone());
+                state.note_keyspace(keyspace);
+            }
         }
         let value = port::get(&self.port, keyspace, place, self.snapshot).await;
         // Versions were kept only while the transaction lived.
@@ -159,9 +178,7 @@ impl<P: Port> Transaction<P> {
             return Err(WriteError::Ended);
         }
         state.writes.insert(keyspace, key, value)?;
-        if !state.keyspaces.contains(keyspace) {
-            state.keyspaces.push(keyspace.clone());
-        }
+        state.note_keyspace(keyspace);
         Ok(())
     }
 
@@ -179,6 +196,20 @@ impl<P: Port> Transaction<P> {
     pub fn scan_reverse(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> Scan<P> {
         let range = (range.into(), Direction::Reverse);
         Scan::new(self.port.clone(), self.second(), keyspace.clone(), range)
+    }
+
+    /// A scan has seen everything from its start to `reached`.
+    pub(super) fn note_scanned(
+        &self,
+        keyspace: &Keyspace,
+        progress: &mut Progress,
+        reached: Bound<Bytes>,
+    ) {
+        let mut state = self.state();
+        if let Some(reads) = &mut state.reads {
+            reads.cover(progress, reached);
+            state.note_keyspace(keyspace);
+        }
     }
 
     pub(super) fn own_writes<T>(&self, f: impl FnOnce(&WriteSet) -> T) -> T {
@@ -201,9 +232,9 @@ impl<P: Port> Transaction<P> {
             if state.writes.is_empty() {
                 return Ok(Committed { lsn: self.snapshot });
             }
-            let writes = state.writes.take();
+            let changes = (state.writes.take(), state.reads.take().unwrap_or_default());
             let (reply, answer) = oneshot::channel();
-            let parts = by_shard(&shared, (writes, &state.keyspaces), self.port.preferred());
+            let parts = by_shard(&shared, changes, (&state.keyspaces, self.port.preferred()));
             let request = CommitRequest {
                 snapshot: Some(guard),
                 durability: state.durability,
@@ -223,6 +254,7 @@ impl<P: Port> Transaction<P> {
         let mut state = self.state();
         state.guard = None;
         state.writes = WriteSet::default();
+        state.reads = None;
     }
 }
 
@@ -240,7 +272,8 @@ pub(super) async fn commit_blind<P: Port>(
     }
     let mut writes = WriteSet::default();
     writes.insert(keyspace, key, value)?;
-    let parts = by_shard(&shared, (writes.take(), std::slice::from_ref(keyspace)), None);
+    let changes = (writes.take(), ReadSet::default());
+    let parts = by_shard(&shared, changes, (std::slice::from_ref(keyspace), None));
     let (reply, answer) = oneshot::channel();
     let record = encode(&shared, &parts)?;
     let durability = Durability::Sync;
@@ -249,22 +282,34 @@ pub(super) async fn commit_blind<P: Port>(
     outcome.map_err(|error| shared.with_name(error, std::slice::from_ref(keyspace)))
 }
 
-/// Groups writes by owner. The first part's owner coordinates: the caller's own shard if it
-/// takes part.
+/// Groups what was written and read by owner. The first part's owner coordinates: the caller's
+/// own shard if it takes part, else one that is written to.
 fn by_shard(
     shared: &StoreShared,
-    (writes, keyspaces): (Vec<Write>, &[Keyspace]),
-    preferred: Option<ShardId>,
-) -> Vec<ShardWrites> {
-    let mut parts: Vec<ShardWrites> = Vec::new();
+    (writes, reads): (Vec<Write>, ReadSet),
+    (keyspaces, preferred): (&[Keyspace], Option<ShardId>),
+) -> Vec<ShardPart> {
+    fn part_of(parts: &mut Vec<ShardPart>, shard: ShardId) -> &mut ShardPart {
+        let at = parts.iter().position(|part| part.shard == shard).unwrap_or_else(|| {
+            parts.push(ShardPart::new(shard));
+            parts.len() - 1
+        });
+        &mut parts[at]
+    }
+    let owner = |tablet: TabletId| {
+        let keyspace = keyspaces.iter().find(|keyspace| keyspace.id() == tablet.keyspace);
+        let keyspace = keyspace.expect("INV-1: everything was routed by one of these keyspaces");
+        shared.owner(keyspace, tablet)
+    };
+    let mut parts: Vec<ShardPart> = Vec::new();
     for write in writes {
-        let keyspace = keyspaces.iter().find(|keyspace| keyspace.id() == write.tablet.keyspace);
-        let keyspace = keyspace.expect("INV-1: a write was routed by one of these keyspaces");
-        let shard = shared.owner(keyspace, write.tablet);
-        match parts.iter_mut().find(|part| part.shard == shard) {
-            Some(part) => part.writes.push(write),
-            None => parts.push(ShardWrites { shard, writes: vec![write] }),
-        }
+        part_of(&mut parts, owner(write.tablet)).writes.push(write);
+    }
+    for key in reads.keys {
+        part_of(&mut parts, owner(key.tablet)).reads.keys.push(key);
+    }
+    for range in reads.ranges {
+        part_of(&mut parts, owner(range.tablet)).reads.ranges.push(range);
     }
     if let Some(own) = parts.iter().position(|part| Some(part.shard) == preferred) {
         parts.swap(0, own);
@@ -272,7 +317,7 @@ fn by_shard(
     parts
 }
 
-fn encode(shared: &StoreShared, parts: &[ShardWrites]) -> Result<Vec<u8>, CommitError> {
+fn encode(shared: &StoreShared, parts: &[ShardPart]) -> Result<Vec<u8>, CommitError> {
     let writes = parts.iter().flat_map(|part| &part.writes).map(|write| LoggedWrite {
         keyspace: write.tablet.keyspace,
         key: write.key(),

@@ -131,18 +131,23 @@ impl StoreShared {
         CommitError::Unknown { reason: reason.to_owned() }
     }
 
-    /// Replaces the number in an error by the keyspace's name, for people.
+    /// Replaces the number in an error by the keyspace's name and the window's key by the
+    /// caller's.
     pub(crate) fn with_name(&self, error: CommitError, used: &[Keyspace]) -> CommitError {
-        let name_of = |id: String| {
-            let is_it = |keyspace: &&Keyspace| format!("#{}", keyspace.id().as_u32()) == id;
-            used.iter().find(is_it).map_or(id.clone(), |keyspace| keyspace.name().to_owned())
-        };
+        let find =
+            |id: &str| used.iter().find(|keyspace| format!("#{}", keyspace.id().as_u32()) == id);
         match error {
-            CommitError::Conflict { keyspace, key, reason } => {
-                CommitError::Conflict { keyspace: name_of(keyspace), key, reason }
-            }
+            CommitError::Conflict { keyspace: id, key, reason } => match find(&id) {
+                Some(keyspace) => {
+                    let key = key.get(keyspace.key_offset()..).unwrap_or_default().to_vec();
+                    let keyspace = keyspace.name().to_owned();
+                    CommitError::Conflict { keyspace, key, reason }
+                }
+                None => CommitError::Conflict { keyspace: id, key, reason },
+            },
             CommitError::KeyspaceDropped { name } => {
-                CommitError::KeyspaceDropped { name: name_of(name) }
+                let found = find(&name).map(|keyspace| keyspace.name().to_owned());
+                CommitError::KeyspaceDropped { name: found.unwrap_or(name) }
             }
             other => other,
         }

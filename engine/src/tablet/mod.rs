@@ -13,6 +13,7 @@ mod tree;
 
 use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
+use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -93,6 +94,19 @@ impl MergedKeys {
         match self {
             MergedKeys::Window(shared) => shared.with(|window| window.newest_lsn(key)),
             MergedKeys::Index { index, .. } => index.newest_lsn(key),
+        }
+    }
+
+    fn newer_in(
+        &self,
+        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
+        snapshot: Lsn,
+    ) -> Option<(Bytes, Lsn)> {
+        match self {
+            MergedKeys::Window(shared) => {
+                shared.with(|window| window.has_newer(from, to, snapshot))
+            }
+            MergedKeys::Index { index, .. } => index.has_newer(from, to, snapshot),
         }
     }
 
@@ -199,6 +213,22 @@ impl Tablet {
         }
         let newer = self.indexes.iter().rev().take_while(|(upto, _)| *upto > snapshot);
         newer.filter_map(|(_, index)| index.newest_lsn(key)).next()
+    }
+
+    /// A key of a range with a version above `snapshot`, visible or not; as
+    /// [`Tablet::newest_lsn`].
+    pub(crate) fn newer_in(
+        &self,
+        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
+        snapshot: Lsn,
+    ) -> Option<(Bytes, Lsn)> {
+        let in_window =
+            |shared: &SharedWindow| shared.with(|window| window.has_newer(from, to, snapshot));
+        let in_frozen = || self.frozen.as_ref().and_then(|frozen| in_window(&frozen.window));
+        in_window(&self.active).or_else(in_frozen).or_else(|| {
+            let newer = self.indexes.iter().rev().take_while(|(upto, _)| *upto > snapshot);
+            newer.filter_map(|(_, keys)| keys.newer_in((from, to), snapshot)).next()
+        })
     }
 
     /// Applies one write of the commit at `lsn`; returns the bytes that became free.

@@ -11,7 +11,6 @@ use crate::ids::Lsn;
 /// Key → newest LSN of a window that is gone.
 pub(crate) struct KeyIndex {
     keys: KeyTable,
-    #[cfg(test)]
     newest_lsn: Lsn,
 }
 
@@ -19,11 +18,7 @@ impl Window {
     /// Drops all versions and keeps the keys. Cost: that of giving the versions' memory back.
     #[must_use]
     pub(crate) fn into_key_index(self) -> KeyIndex {
-        KeyIndex {
-            keys: self.keys,
-            #[cfg(test)]
-            newest_lsn: self.newest_lsn,
-        }
+        KeyIndex { keys: self.keys, newest_lsn: self.newest_lsn }
     }
 }
 
@@ -37,7 +32,6 @@ impl KeyIndex {
 
     /// A key of the range whose newest version is above `snapshot`: the first one.
     #[must_use]
-    #[cfg(test)]
     pub(crate) fn has_newer(
         &self,
         from: std::ops::Bound<&[u8]>,

@@ -175,7 +175,6 @@ impl KeyTable {
 
     /// The first key of a range whose newest version is above `snapshot`.
     #[must_use]
-    #[cfg(test)]
     pub(super) fn first_newer(
         &self,
         range: (Bound<&[u8]>, Bound<&[u8]>),

@@ -253,7 +253,7 @@ fn keys_and_values_over_their_limits_are_refused_by_number_and_the_transaction_g
     let bench = Bench::new();
     let (db, keyspace) = bench.open();
     let db = db.blocking();
-    let transaction = db.begin(Isolation::Snapshot).unwrap();
+    let transaction = db.begin_with(Isolation::Snapshot).unwrap();
     let long_key = vec![b'k'; limits::KEY_BYTES_MAX + 1];
     let long_value = vec![b'v'; limits::VALUE_BYTES_MAX + 1];
     for key in [&long_key[..], b""] {
@@ -334,7 +334,7 @@ fn scan_of_a_range_that_ends_before_it_begins_is_empty_on_any_tablets() {
         for letter in b'a'..=b'z' {
             db.blocking().put(keyspace, [letter], "v").unwrap();
         }
-        let transaction = db.blocking().begin(Isolation::Snapshot).unwrap();
+        let transaction = db.blocking().begin_with(Isolation::Snapshot).unwrap();
         for (from, to) in [("u", "b"), ("h", "g"), ("n", "n"), ("zz", "a")] {
             let mut rows = transaction.scan(keyspace, from..to);
             assert!(rows.next().is_none(), "{from}..{to}");

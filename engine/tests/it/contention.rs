@@ -51,7 +51,7 @@ fn exactly_one_of_eight_concurrent_inserts_of_an_absent_key_commits() {
     for key in 0..20_u32 {
         let all_have_read = Barrier::new(THREADS);
         let insert = |thread: usize| {
-            let transaction = db.blocking().begin(Isolation::Snapshot).unwrap();
+            let transaction = db.blocking().begin_with(Isolation::Snapshot).unwrap();
             assert_eq!(transaction.get(&keyspace, key.to_be_bytes()).unwrap(), None);
             transaction.put(&keyspace, key.to_be_bytes(), vec![thread as u8]).unwrap();
             all_have_read.wait();
@@ -89,7 +89,7 @@ fn at_most_one_of_the_concurrent_commits_over_the_same_two_shards_succeeds() {
     for round in 0..20_u32 {
         let all_have_begun = Barrier::new(THREADS);
         let write = |thread: usize| {
-            let transaction = db.blocking().begin(Isolation::Snapshot).unwrap();
+            let transaction = db.blocking().begin_with(Isolation::Snapshot).unwrap();
             for key in [format!("a{round}"), format!("z{round}")] {
                 transaction.put(&keyspace, key, vec![thread as u8]).unwrap();
             }

@@ -54,7 +54,7 @@ fn store_on_a_raw_device_merges_into_it_and_is_there_after_reopening() {
     let keyspace = db.blocking().create_keyspace("k", Routing::hash_tablets(16, 4)).unwrap();
     let value = |number: u32| vec![number as u8; 2_000];
     for first in (0..15_000_u32).step_by(100) {
-        let transaction = db.blocking().begin(Isolation::Snapshot).unwrap();
+        let transaction = db.blocking().begin_with(Isolation::Snapshot).unwrap();
         for number in first..first + 100 {
             transaction.put(&keyspace, number.to_be_bytes(), value(number)).unwrap();
         }
@@ -74,7 +74,7 @@ fn store_on_a_raw_device_merges_into_it_and_is_there_after_reopening() {
     // The store knows its device: nobody has to name it again.
     let db = open(Options { memory_bytes: 16 << 20, ..options() }).unwrap();
     let keyspace = db.keyspace("k").unwrap();
-    let snapshot = db.blocking().begin(Isolation::Snapshot).unwrap();
+    let snapshot = db.blocking().begin_with(Isolation::Snapshot).unwrap();
     for number in (0..15_000_u32).step_by(37) {
         let found = snapshot.get(&keyspace, number.to_be_bytes()).unwrap();
         assert_eq!(found.as_deref(), Some(&value(number)[..]), "{number}");

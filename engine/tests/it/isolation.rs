@@ -32,8 +32,8 @@ fn first_committer_wins_on_one_shard_and_across_shards() {
     let f = fixture(3);
     let db = f.db.blocking();
     let keys: Vec<String> = (0..12).map(|key| format!("key-{key}")).collect();
-    let first = db.begin(Isolation::Snapshot).unwrap();
-    let second = db.begin(Isolation::Snapshot).unwrap();
+    let first = db.begin_with(Isolation::Snapshot).unwrap();
+    let second = db.begin_with(Isolation::Snapshot).unwrap();
     for key in &keys {
         first.put(&f.keyspace, key, "first").unwrap();
     }
@@ -59,7 +59,7 @@ fn snapshot_never_changes_while_others_write() {
     for key in 0..40_u32 {
         db.put(&f.keyspace, key.to_be_bytes(), "before").unwrap();
     }
-    let reader = db.begin(Isolation::Snapshot).unwrap();
+    let reader = db.begin_with(Isolation::Snapshot).unwrap();
     for round in 0..5 {
         for key in 0..40_u32 {
             match round {
@@ -93,7 +93,7 @@ fn concurrent_transfers_across_shards_keep_the_sum_in_every_snapshot() {
                 for step in 0..60_u32 {
                     let from = (writer * 7 + step * 3) % ACCOUNTS;
                     let to = (from + 1 + step % (ACCOUNTS - 1)) % ACCOUNTS;
-                    db.run(Isolation::Snapshot, |transaction| {
+                    db.run(|transaction| {
                         let read = |account: u32| {
                             let value = transaction.get(&keyspace, account.to_be_bytes())?;
                             Ok::<_, sombra::TransactionError>(number(&value.unwrap()))
@@ -112,7 +112,7 @@ fn concurrent_transfers_across_shards_keep_the_sum_in_every_snapshot() {
             });
         }
         for _ in 0..40 {
-            let snapshot = db.begin(Isolation::Snapshot).unwrap();
+            let snapshot = db.begin_with(Isolation::Snapshot).unwrap();
             let rows = snapshot.scan(&f.keyspace, ..);
             let sum: i64 = rows.map(|row| number(&row.unwrap().1)).sum();
             assert_eq!(sum, i64::from(ACCOUNTS) * 100);
@@ -129,7 +129,7 @@ fn code_on_a_shard_sees_and_writes_the_same_store() {
     let keyspace = f.keyspace.clone();
     let on_shard = f.db.on_shard(shard, move |local| async move {
         assert_eq!(local.shard(), shard);
-        let transaction = local.begin(Isolation::Snapshot).unwrap();
+        let transaction = local.begin_with(Isolation::Snapshot).unwrap();
         let seen = transaction.get(&keyspace, "outside").await.unwrap();
         for key in 0..20_u32 {
             transaction.put(&keyspace, key.to_be_bytes(), "from the shard").unwrap();

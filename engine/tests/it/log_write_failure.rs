@@ -89,7 +89,7 @@ fn fail_and_recover(seed: u64, method: DurabilityMethod, on: DiskOp) {
     assert!(matches!(error, CommitError::Poisoned { .. }), "seed {seed}: {error}");
     let error = get(&mut running, &store, "acknowledged").unwrap_err();
     assert!(matches!(error, ReadError::Poisoned { .. }), "seed {seed}: {error}");
-    let begun = store.0.begin(Isolation::Snapshot).err();
+    let begun = store.0.begin_with(Isolation::Snapshot).err();
     assert!(matches!(begun, Some(BeginError::Poisoned { .. })), "{begun:?}");
     settle(&mut running);
     let at_the_end = disk.counters();
@@ -138,7 +138,7 @@ struct Answers {
 
 async fn crowd_member(db: Db, keyspace: Keyspace, first_key: u32, answers: Rc<Answers>) {
     for key in first_key.. {
-        let transaction = match db.begin(Isolation::Snapshot) {
+        let transaction = match db.begin_with(Isolation::Snapshot) {
             Ok(transaction) => transaction,
             Err(error) => {
                 assert!(matches!(error, BeginError::Poisoned { .. }), "{error}");

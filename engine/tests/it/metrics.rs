@@ -15,19 +15,19 @@ fn metrics_count_known_work_exactly() {
     for key in 0..10_u8 {
         blocking.put(&keyspace, [key + 1], "v").unwrap();
     }
-    let across = blocking.begin(Isolation::Snapshot).unwrap();
-    let loser = blocking.begin(Isolation::Snapshot).unwrap();
+    let across = blocking.begin_with(Isolation::Snapshot).unwrap();
+    let loser = blocking.begin_with(Isolation::Snapshot).unwrap();
     across.put(&keyspace, "a", "v").unwrap();
     across.put(&keyspace, "z", "v").unwrap();
     loser.put(&keyspace, "z", "v").unwrap();
     across.commit().unwrap();
     assert!(loser.commit().is_err());
-    let empty = blocking.begin(Isolation::Snapshot).unwrap();
+    let empty = blocking.begin_with(Isolation::Snapshot).unwrap();
     empty.commit().unwrap();
     for _ in 0..7 {
         blocking.get(&keyspace, "a").unwrap();
     }
-    let reader = blocking.begin(Isolation::Snapshot).unwrap();
+    let reader = blocking.begin_with(Isolation::Snapshot).unwrap();
     let metrics = db.metrics();
     for (name, expected) in [
         ("sombra_commits_total", 11.0),

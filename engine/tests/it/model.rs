@@ -338,7 +338,7 @@ impl Life<'_> {
 }
 
 async fn commit(db: Db, keyspace: Keyspace, writes: Vec<Prepared>) -> Result<(), CommitError> {
-    let transaction = db.begin(Isolation::Snapshot).expect("a healthy store");
+    let transaction = db.begin_with(Isolation::Snapshot).expect("a healthy store");
     for (key, value) in writes {
         match value {
             Some(value) => transaction.put(&keyspace, key, value)?,

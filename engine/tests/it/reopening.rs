@@ -16,7 +16,7 @@ fn kill_leaves_every_acknowledged_commit_in_the_directory() {
         let (db, keyspace) = bench.open_at(&store);
         assert_eq!(keys(&db, &keyspace), acknowledged, "round {round}");
         for key in 0..8 {
-            let transaction = db.blocking().begin(Isolation::Snapshot).unwrap();
+            let transaction = db.blocking().begin_with(Isolation::Snapshot).unwrap();
             // Several shards, several blocks, and in some rounds several segments.
             for part in ["l", "m", "r"] {
                 let key = format!("{round}-{key}-{part}");

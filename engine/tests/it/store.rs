@@ -18,13 +18,13 @@ fn handles_and_their_futures_are_send_for_any_executor() {
     let db = open(&runtime, &dir);
     runtime.block_on(assert_send(async {
         let users = assert_send(db.create_keyspace("users", Routing::hash(4))).await.unwrap();
-        let transaction = assert_send(db.begin(Isolation::Snapshot).unwrap());
+        let transaction = assert_send(db.begin_with(Isolation::Snapshot).unwrap());
         assert_send(transaction.get(&users, "k")).await.unwrap();
         let mut scan = assert_send(transaction.scan(&users, KeyRange::all()));
         assert_send(scan.next()).await.unwrap();
         assert_send(transaction.commit()).await.unwrap();
         assert_send(db.put(&users, "k", "v")).await.unwrap();
-        let run = db.run(Isolation::Snapshot, |transaction| {
+        let run = db.run(|transaction| {
             let users = users.clone();
             async move {
                 transaction.put(&users, "a", "b")?;
@@ -57,7 +57,7 @@ fn commits_survive_close_and_reopen_on_other_shard_counts() {
                     }
                 }
                 for chunk in 0..5_u32 {
-                    let transaction = db.begin(Isolation::Snapshot).unwrap();
+                    let transaction = db.begin_with(Isolation::Snapshot).unwrap();
                     for key in chunk * 10..(chunk + 1) * 10 {
                         let key = format!("{round}-{key:04}");
                         transaction.put(&spread, &key, key.repeat(30)).unwrap();
@@ -85,7 +85,7 @@ fn range_keyspace_scans_in_key_order_across_tablets_with_own_writes_woven_in() {
         for letter in b'a'..=b'z' {
             db.put(&letters, [letter], vec![letter]).await.unwrap();
         }
-        let transaction = db.begin(Isolation::Snapshot).unwrap();
+        let transaction = db.begin_with(Isolation::Snapshot).unwrap();
         transaction.delete(&letters, "h").unwrap();
         transaction.put(&letters, "hh", "own").unwrap();
         transaction.put(&letters, "z", "changed").unwrap();
@@ -223,7 +223,7 @@ fn commit_over_the_windows_share_is_refused_and_smaller_ones_and_reads_go_on() {
     let db = runtime.block_on(Db::open(&runtime, dir.store(), tight)).unwrap();
     let keyspace = db.blocking().create_keyspace("k", Routing::hash(8)).unwrap();
     let put_many = |count: u32| {
-        let transaction = db.blocking().begin(Isolation::Snapshot).unwrap();
+        let transaction = db.blocking().begin_with(Isolation::Snapshot).unwrap();
         for key in 0..count {
             transaction.put(&keyspace, key.to_be_bytes(), vec![7; 100_000]).unwrap();
         }
@@ -269,7 +269,7 @@ fn commit_larger_than_a_segment_finds_room_on_an_idle_store() {
     let runtime = runtime(DriverChoice::Threads, 2);
     let db = open(&runtime, &dir);
     let keyspace = db.blocking().create_keyspace("k", Routing::range()).unwrap();
-    let transaction = db.blocking().begin(Isolation::Snapshot).unwrap();
+    let transaction = db.blocking().begin_with(Isolation::Snapshot).unwrap();
     for key in 0..3_u8 {
         transaction.put(&keyspace, [key], vec![key; 1 << 20]).unwrap();
     }

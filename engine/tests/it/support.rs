@@ -133,7 +133,7 @@ impl Bench {
 
 /// All keys of the keyspace, sorted.
 pub(crate) fn keys(db: &Db, keyspace: &Keyspace) -> Vec<String> {
-    let snapshot = db.blocking().begin(sombra::Isolation::Snapshot).unwrap();
+    let snapshot = db.blocking().begin_with(sombra::Isolation::Snapshot).unwrap();
     let rows = snapshot.scan(keyspace, ..).map(|row| row.unwrap().0);
     let mut keys: Vec<String> =
         rows.map(|key| String::from_utf8_lossy(&key).into_owned()).collect();

@@ -37,7 +37,7 @@ fn load(
     let blocking = db.blocking();
     let mut numbers = numbers.peekable();
     while numbers.peek().is_some() {
-        let transaction = blocking.begin(Isolation::Snapshot).unwrap();
+        let transaction = blocking.begin_with(Isolation::Snapshot).unwrap();
         transaction.durability(Durability::Async);
         for number in numbers.by_ref().take(100) {
             transaction.put(keyspace, key(number), value(number, round, len)).unwrap();
@@ -79,7 +79,7 @@ fn data_larger_than_memory_is_read_scanned_and_there_after_reopening() {
                     keyspace
                 }
             };
-            let snapshot = db.blocking().begin(Isolation::Snapshot).unwrap();
+            let snapshot = db.blocking().begin_with(Isolation::Snapshot).unwrap();
             for number in (0..count).step_by(97) {
                 let found = snapshot.get(&keyspace, key(number)).unwrap();
                 assert_eq!(found.as_deref(), Some(&value(number, 0, 400)[..]), "{number}");
@@ -109,7 +109,7 @@ fn log_is_truncated_and_its_segments_are_recycled() {
     db.blocking().close().unwrap();
     let db = open(&runtime, &dir, tight());
     assert!(db.open_report().replayed_from.as_u64() > 0);
-    let snapshot = db.blocking().begin(Isolation::Snapshot).unwrap();
+    let snapshot = db.blocking().begin_with(Isolation::Snapshot).unwrap();
     for number in (0..5_000).step_by(13) {
         let found = snapshot.get(&keyspace_of(&db), key(number)).unwrap().unwrap();
         assert_eq!(found, value(number, 12, 4_000));
@@ -161,9 +161,9 @@ fn write_over_what_was_committed_and_merged_meanwhile_is_a_conflict() {
     let db = open(&runtime, &dir, Options { memory_bytes: 64 << 20, ..tight() });
     let keyspace = db.blocking().create_keyspace("k", Routing::range()).unwrap();
     load((&db, &keyspace), 0..100, (0, 400));
-    let old = db.blocking().begin(Isolation::Snapshot).unwrap();
+    let old = db.blocking().begin_with(Isolation::Snapshot).unwrap();
     old.put(&keyspace, key(7), "from the past").unwrap();
-    let other = db.blocking().begin(Isolation::Snapshot).unwrap();
+    let other = db.blocking().begin_with(Isolation::Snapshot).unwrap();
     other.put(&keyspace, key(200_000), "nobody else writes it").unwrap();
     load((&db, &keyspace), 0..40_000, (1, 400));
     assert!(metric(&db, "sombra_merges_total") > 0.0);
@@ -184,13 +184,13 @@ fn deleted_rows_are_gone_from_the_trees_and_their_space_is_used_again() {
     for round in 0..6 {
         load((&db, &keyspace), 0..30_000, (round, 400));
         for first in (0..30_000).step_by(500) {
-            let transaction = db.blocking().begin(Isolation::Snapshot).unwrap();
+            let transaction = db.blocking().begin_with(Isolation::Snapshot).unwrap();
             for number in first..first + 500 {
                 transaction.delete(&keyspace, key(number)).unwrap();
             }
             transaction.commit().unwrap();
         }
-        let snapshot = db.blocking().begin(Isolation::Snapshot).unwrap();
+        let snapshot = db.blocking().begin_with(Isolation::Snapshot).unwrap();
         assert_eq!(snapshot.scan(&keyspace, ..).count(), 0, "round {round}");
         let bytes = metric(&db, "sombra_data_file_bytes");
         assert!(round < 2 || bytes <= 2.0 * grown, "round {round}: {bytes} after {grown}");
@@ -235,7 +235,7 @@ fn reverse_scans_are_forward_scans_turned_round() {
     for (index, routing) in routings.into_iter().enumerate() {
         let keyspace = db.blocking().create_keyspace(&format!("k{index}"), routing).unwrap();
         load((&db, &keyspace), (0..24_000).filter(|n| n % 3 != 0), (0, 400));
-        let transaction = runtime.block_on(async { db.begin(Isolation::Snapshot) }).unwrap();
+        let transaction = runtime.block_on(async { db.begin_with(Isolation::Snapshot) }).unwrap();
         for number in (0..24_000).step_by(999) {
             transaction.put(&keyspace, key(number), "own").unwrap();
             transaction.delete(&keyspace, key(number + 1)).unwrap();
@@ -340,7 +340,7 @@ fn snapshot_over_its_age_is_too_old_and_its_reader_is_told() {
     let keyspace = db.blocking().create_keyspace("k", Routing::range()).unwrap();
     db.blocking().put(&keyspace, "a", "1").unwrap();
     let reader = runtime.block_on(async { db.snapshot() }).unwrap();
-    let writer = db.blocking().begin(Isolation::Snapshot).unwrap();
+    let writer = db.blocking().begin_with(Isolation::Snapshot).unwrap();
     writer.put(&keyspace, "b", "2").unwrap();
     wait_for("the age limit", || {
         db.blocking().put(&keyspace, "tick", "t").unwrap();
@@ -375,7 +375,7 @@ fn store_from_before_there_were_trees_opens_with_all_it_had() {
     }
     std::fs::write(&path, &bytes).unwrap();
     let db = open(&runtime, &dir, options());
-    let snapshot = db.blocking().begin(Isolation::Snapshot).unwrap();
+    let snapshot = db.blocking().begin_with(Isolation::Snapshot).unwrap();
     let rows: BTreeMap<_, _> =
         snapshot.scan(&keyspace_of(&db), ..).map(|row| row.unwrap()).collect();
     assert_eq!(rows.len(), 500);
@@ -428,7 +428,7 @@ fn scan_passes_over_many_keys_that_are_newer_than_its_snapshot() {
         for key in ["a", "z"] {
             db.blocking().put(&keyspace, key, "old").unwrap();
         }
-        let reader = db.blocking().begin(Isolation::Snapshot).unwrap();
+        let reader = db.blocking().begin_with(Isolation::Snapshot).unwrap();
         load((&db, &keyspace), 0..10_001, (0, 10));
         let keys = |rows: Vec<(bytes::Bytes, bytes::Bytes)>| {
             rows.into_iter().map(|(key, _)| key).collect::<Vec<_>>()

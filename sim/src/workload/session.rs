@@ -28,8 +28,8 @@ pub(crate) enum View {
 impl Session {
     pub(crate) fn begin(&self) -> Result<Tx, BeginError> {
         match self {
-            Session::Handle(db) => db.begin(Isolation::Snapshot).map(Tx::Handle),
-            Session::OnShard(db) => db.begin(Isolation::Snapshot).map(Tx::OnShard),
+            Session::Handle(db) => db.begin_with(Isolation::Snapshot).map(Tx::Handle),
+            Session::OnShard(db) => db.begin_with(Isolation::Snapshot).map(Tx::OnShard),
         }
     }
 
