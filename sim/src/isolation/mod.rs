@@ -9,11 +9,20 @@
 //! Levels and phenomena: Adya, "Weak Consistency" (1999); Adya, Liskov, O'Neil, "Generalized
 //! Isolation Level Definitions" (ICDE 2000).
 
+mod checks;
+mod cycles;
+mod graph;
 mod history;
+mod level;
+mod phenomenon;
 mod reading;
+mod versions;
+mod view;
 
 pub use history::{
     Action, Hex, History, HistoryWriter, InitialRow, Isolation, KeyBound, NotHex, Operation,
     Outcome, Row, Transaction,
 };
+pub use level::{EdgeCounts, Report, check};
+pub use phenomenon::{Phenomenon, Violation};
 pub use reading::{HistoryError, read_history};
