@@ -19,6 +19,9 @@ mod reading;
 mod versions;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use history::{
     Action, Hex, History, HistoryWriter, InitialRow, Isolation, KeyBound, NotHex, Operation,
     Outcome, Row, Transaction,
