@@ -5,6 +5,7 @@ mod absences;
 mod anomalies;
 mod format;
 mod internal;
+mod random;
 mod unknown;
 
 use std::collections::BTreeSet;
