@@ -1,9 +1,10 @@
 //! Whole-system tests of Sombra: a model of what was promised, a workload that reports to it,
-//! and a simulated machine that crashes under it.
+//! a simulated machine that crashes under it, and a checker of recorded transactions.
 //!
 //! Everything here follows from one seed: time, chance and order come from the simulated
 //! runtime and from [`random::Random`].
 
+pub mod isolation;
 pub mod limits;
 pub mod model;
 pub mod protocol;
