@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use sombra::{CommitError, TransactionError};
 
-use crate::limits::{
-    BACK_OFF_US_MAX, BACK_OFF_US_MIN, CONFLICT_ATTEMPTS_MAX, OPS_BEFORE_YIELD, RECORDS_MAX,
-};
-use crate::measure::{Ledger, Pace, Recorder, Stop, Window, later};
+use crate::limits::{CONFLICT_ATTEMPTS_MAX, OPS_BEFORE_YIELD, RECORDS_MAX};
+use crate::measure::{History, Ledger, Pace, Recorder, Stop, Version, Window, later};
+use crate::phase::crew::Work;
 use crate::random::Random;
-use crate::site::{Replaced, Rows, Site};
+use crate::site::{Replaced, Rows, Site, back_off};
 use crate::workload::{Chooser, Inserts, Mix, Operation, Shape, WriteTag, scan_rows};
 
 /// What all clients of one phase share.
@@ -24,6 +22,8 @@ pub(crate) struct PhaseShared {
     pub(crate) stop: Stop,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) inserts: Arc<Inserts>,
+    /// Where every commit is remembered, where somebody asks for that.
+    pub(crate) history: Option<Arc<History>>,
     /// Clients that are still at work: the phase ends early when none is.
     pub(crate) at_work: AtomicUsize,
 }
@@ -61,9 +61,11 @@ impl ClientReport {
     }
 }
 
-impl Client {
+impl Work for Client {
+    type Outcome = ClientReport;
+
     /// Works until the window ends, a stop is requested, or the store refuses.
-    pub(crate) async fn run(mut self, site: impl Site) -> ClientReport {
+    async fn work(mut self, site: impl Site) -> ClientReport {
         let shared = Arc::clone(&self.shared);
         let mut report = ClientReport::default();
         let mut number = 0;
@@ -105,6 +107,12 @@ impl Client {
         report
     }
 
+    fn merge(whole: &mut ClientReport, part: ClientReport) {
+        whole.merge(part);
+    }
+}
+
+impl Client {
     async fn perform(
         &mut self,
         site: &impl Site,
@@ -144,6 +152,7 @@ impl Client {
         let mut attempt = 1;
         loop {
             let value = self.shared.shape.value(record, tag);
+            let begun = site.now();
             let outcome = match operation {
                 Operation::ReadModifyWrite => site.replace(key, value).await,
                 _ => site.put(key, value).await.map(|lsn| Replaced { before: None, lsn }),
@@ -151,6 +160,9 @@ impl Client {
             match outcome {
                 Ok(Replaced { before, lsn }) => {
                     self.shared.ledger.acknowledge(record, tag, lsn.as_u64());
+                    if let Some(history) = &self.shared.history {
+                        history.record(record, Version { lsn: lsn.as_u64(), begun });
+                    }
                     match operation {
                         Operation::ReadModifyWrite => self.check(record, before.as_ref(), report),
                         Operation::Insert => self.shared.inserts.acknowledge(record),
@@ -161,7 +173,7 @@ impl Client {
                 Err(error) if error.is_retryable() && attempt < CONFLICT_ATTEMPTS_MAX => {
                     report.conflicts += 1;
                     attempt += 1;
-                    self.back_off(site, attempt).await;
+                    back_off(site, &mut self.random, attempt).await;
                 }
                 Err(error) => {
                     if matches!(error, TransactionError::Commit(CommitError::Unknown { .. })) {
@@ -171,14 +183,6 @@ impl Client {
                 }
             }
         }
-    }
-
-    /// Waits before another attempt, longer each time: until the winner's write is visible, every
-    /// attempt would lose to it again.
-    async fn back_off(&mut self, site: &impl Site, attempt: u32) {
-        let ceiling = (BACK_OFF_US_MIN << attempt.min(16)).min(BACK_OFF_US_MAX);
-        let pause = Duration::from_micros(ceiling / 2 + self.random.below(ceiling / 2));
-        site.wait_until(later(site.now(), pause)).await;
     }
 
     /// A scan begins with the record it was sent to, which exists, and keeps the order of keys.

@@ -121,3 +121,44 @@ pub const CURVE_POINTS_MAX: usize = 4_096;
 pub const CURVE_POINTS_SHOWN: usize = 20;
 /// Reads in flight while a snapshot is judged.
 pub const JUDGE_DEPTH: usize = 32;
+
+/// Reads of one benchmark transaction, and its updates.
+pub const TRANSACTION_READS: usize = 2;
+pub const TRANSACTION_UPDATES: usize = 2;
+/// Draws of a record that one transaction does not have yet; then the next free one is taken.
+pub const DISTINCT_DRAWS_MAX: u32 = 64;
+/// Commits over two shards, and on one, that are counted one by one.
+pub const CROSSING_COMMITS: u64 = 1_000;
+/// Records that are looked at to find one on the wanted shard.
+pub const CROSSING_PARTNERS_MAX: u64 = 256;
+
+/// Long transactions at work together, the time one takes, and the keys that it reads in it.
+pub const LONG_CLIENTS: usize = 128;
+pub const LONG_TRANSACTION_MS: u64 = 1_000;
+pub const LONG_READS: usize = 20;
+pub const LONG_SECONDS_DEFAULT: u64 = 30;
+/// Most false aborts in a hundred aborts of long transactions that are a good result.
+pub const LONG_FALSE_PERCENT_MAX: f64 = 1.0;
+/// Commits that a history remembers, 16 bytes each, and the locks that they are spread over.
+pub const HISTORY_VERSIONS_MAX: u64 = 1 << 25;
+pub const HISTORY_SHELVES: usize = 64;
+
+/// TPC-C's cardinalities (clause 1.2.1): districts of a warehouse, and, a tenth and a hundredth
+/// of the original, customers of a district and items.
+pub const TPCC_DISTRICTS: u32 = 10;
+pub const TPCC_CUSTOMERS: u32 = 300;
+pub const TPCC_ITEMS: u32 = 1_000;
+pub const TPCC_WAREHOUSES_MAX: u32 = 1_000;
+pub const TPCC_WAREHOUSES_DEFAULT: u32 = 8;
+pub const TPCC_CLIENTS_DEFAULT: usize = 16;
+pub const TPCC_SECONDS_DEFAULT: u64 = 10;
+/// Memory of the store, unless told otherwise, at most.
+pub const TPCC_MEMORY_BYTES_DEFAULT_MAX: u64 = 4 << 30;
+/// Rows of one loading transaction.
+pub const TPCC_LOAD_BATCH_ROWS: usize = 512;
+/// What the disk-space estimate allows for: a warehouse as loaded, an order, orders a second.
+pub const TPCC_WAREHOUSE_BYTES: u64 = 6 << 20;
+pub const TPCC_ORDER_BYTES: u64 = 1_536;
+pub const TPCC_SPACE_ORDERS_PER_S: u64 = 10_000;
+/// Violations of a consistency condition that a report names one by one.
+pub const TPCC_VIOLATIONS_NAMED_MAX: usize = 16;

@@ -10,7 +10,11 @@ use sombra::{Db, Metrics};
 pub(crate) struct Sample {
     pub(crate) flushes: f64,
     pub(crate) log_bytes: f64,
+    /// Records logged.
     pub(crate) commits: f64,
+    /// Commits acknowledged, and those of them over several shards.
+    pub(crate) acknowledged: f64,
+    pub(crate) across_shards: f64,
     /// Reads of the device that clients waited for.
     pub(crate) device_reads: f64,
     pub(crate) cache_misses: f64,
@@ -25,6 +29,8 @@ impl Sample {
             flushes: metrics.value("sombra_wal_flushes_total"),
             log_bytes: metrics.value("sombra_wal_written_bytes_total"),
             commits: metrics.value("sombra_wal_commits_total"),
+            acknowledged: metrics.value("sombra_commits_total"),
+            across_shards: metrics.value("sombra_commits_across_shards_total"),
             device_reads: io_submitted(&metrics, "read"),
             cache_misses: metrics.value("sombra_cache_misses_total"),
             cpu: process_cpu(),
@@ -37,6 +43,8 @@ impl Sample {
             flushes: self.flushes - earlier.flushes,
             log_bytes: self.log_bytes - earlier.log_bytes,
             commits: self.commits - earlier.commits,
+            acknowledged: self.acknowledged - earlier.acknowledged,
+            across_shards: self.across_shards - earlier.across_shards,
             device_reads: self.device_reads - earlier.device_reads,
             cache_misses: self.cache_misses - earlier.cache_misses,
             cpu: self.cpu.saturating_sub(earlier.cpu),

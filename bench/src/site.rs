@@ -1,15 +1,26 @@
 //! The two places where a client can stand, behind one vocabulary.
 
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
-use sombra::{Db, DbHandle, Isolation, Keyspace, LocalDb, Lsn, Port, TransactionError};
+use sombra::{
+    Db, DbHandle, Isolation, Keyspace, Local, LocalDb, Lsn, Port, Remote, TransactionError,
+};
 use sombra_runtime::{Moment, Runtime, Shard};
+
+use crate::limits::{BACK_OFF_US_MAX, BACK_OFF_US_MIN};
+use crate::measure::later;
+use crate::random::Random;
 
 /// Where a client stands: it reads, writes, knows the time, and can wait.
 ///
 /// Used within this crate only and never as an object, so that its futures need no bounds.
 pub(crate) trait Site {
+    type Port: Port;
+    /// The store as it is reached from here, for transactions of the client's own.
+    fn handle(&self) -> &DbHandle<Self::Port>;
+    fn keyspace(&self) -> &Keyspace;
     fn now(&self) -> Moment;
     async fn wait_until(&self, moment: Moment);
     /// Lets neighbours run, where a client that never waits would hold them up.
@@ -20,6 +31,14 @@ pub(crate) trait Site {
     async fn scan(&self, from: &[u8], rows_max: usize) -> Result<Rows, TransactionError>;
     /// Reads a key and replaces its value in one transaction.
     async fn replace(&self, key: &[u8], value: Vec<u8>) -> Result<Replaced, TransactionError>;
+}
+
+/// Waits before another attempt, longer each time: until the winner's write is visible, every
+/// attempt would lose to it again.
+pub(crate) async fn back_off(site: &impl Site, random: &mut Random, attempt: u32) {
+    let ceiling = (BACK_OFF_US_MIN << attempt.min(16)).min(BACK_OFF_US_MAX);
+    let pause = Duration::from_micros(ceiling / 2 + random.below(ceiling / 2));
+    site.wait_until(later(site.now(), pause)).await;
 }
 
 /// Rows in the order of their keys.
@@ -54,6 +73,16 @@ pub(crate) struct ShardSite {
 }
 
 impl Site for ShardSite {
+    type Port = Local;
+
+    fn handle(&self) -> &DbHandle<Local> {
+        &self.local
+    }
+
+    fn keyspace(&self) -> &Keyspace {
+        &self.keyspace
+    }
+
     fn now(&self) -> Moment {
         self.shard.now()
     }
@@ -95,6 +124,16 @@ pub(crate) struct HandleSite {
 }
 
 impl Site for HandleSite {
+    type Port = Remote;
+
+    fn handle(&self) -> &DbHandle<Remote> {
+        &self.db
+    }
+
+    fn keyspace(&self) -> &Keyspace {
+        &self.keyspace
+    }
+
     fn now(&self) -> Moment {
         self.runtime.now()
     }

@@ -1,6 +1,8 @@
 //! What is recorded while clients run, and what is made of it.
 
+mod aborts;
 mod curve;
+mod history;
 mod latency;
 mod ledger;
 mod pace;
@@ -10,7 +12,9 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub use aborts::Aborts;
 pub use curve::{Curve, Spread, evenly};
+pub use history::{Abort, History, Judgement, Version};
 pub use latency::{Latency, Recorder};
 pub use ledger::{Ledger, LedgerSlot, Verdict};
 pub use pace::Pace;

@@ -2,6 +2,7 @@
 
 pub(crate) mod churn;
 pub(crate) mod clients;
+pub(crate) mod crew;
 pub(crate) mod disk;
 mod fio;
 pub(crate) mod first_state;
