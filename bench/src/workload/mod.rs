@@ -3,6 +3,8 @@
 mod distribution;
 mod inserts;
 mod record;
+pub mod tpcc;
+mod transaction;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use crate::random::Random;
 pub use distribution::{Chooser, Distribution, fnv_hash64};
 pub use inserts::Inserts;
 pub use record::{Shape, WriteTag};
+pub use transaction::{RecordsOfA, TRANSACTION_RECORDS, distinct};
 
 /// One request of a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

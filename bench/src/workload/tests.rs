@@ -1,6 +1,6 @@
 use super::distribution::{Chooser, Distribution, fnv_hash64, zeta};
 use super::record::{Shape, WriteTag};
-use super::{Inserts, Mix, Operation, scan_rows};
+use super::{Inserts, Mix, Operation, RecordsOfA, distinct, scan_rows};
 use crate::random::Random;
 
 const DRAWS: u64 = 400_000;
@@ -226,4 +226,31 @@ fn value_names_its_write_unless_one_byte_differs() {
         assert_ne!(shape.tag_of(&value, 9), Some(tag), "byte {at}");
         value[at] ^= 1;
     }
+}
+
+#[test]
+fn transaction_of_a_has_four_different_records_that_follow_the_distribution() {
+    let records = 1_000_003;
+    let chooser = Chooser::new(Distribution::Zipfian, records);
+    let mut random = Random::new(3);
+    let hottest = fnv_hash64(0) % records;
+    let (mut reads, mut updates) = (0, 0);
+    for _ in 0..DRAWS / 4 {
+        let RecordsOfA { reads: [a, b], updates: [c, d] } =
+            RecordsOfA::draw(&chooser, &mut random, records);
+        let all = std::collections::BTreeSet::from([a, b, c, d]);
+        assert!(all.len() == 4 && all.iter().all(|record| *record < records));
+        reads += u64::from(a == hottest || b == hottest);
+        updates += u64::from(c == hottest || d == hottest);
+    }
+    // Each of two draws has the hottest record with probability 1 / zeta = 0.0378.
+    let expected = (DRAWS / 4) as f64 * 2.0 / 26.469_028_201_783_02;
+    for found in [reads, updates] {
+        assert!((found as f64 / expected - 1.0).abs() < 0.1, "{found}, expected {expected}");
+    }
+}
+
+#[test]
+fn distinct_draws_end_even_when_one_record_is_all_that_is_drawn() {
+    assert_eq!(distinct::<4>(4, || 2), [2, 3, 0, 1]);
 }
