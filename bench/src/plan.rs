@@ -4,11 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
+use sombra::Routing;
 use sombra_runtime::DriverChoice;
 
 use crate::error::BenchError;
-use crate::limits;
-use crate::workload::{Distribution, Mix, Shape};
+use crate::limits::{self, RANGE_TABLETS};
+use crate::workload::{Distribution, Mix, Shape, TRANSACTION_RECORDS, tpcc};
+
+/// The keyspace that a run fills, unless its mode has its own.
+const KEYSPACE_NAME: &str = "usertable";
 
 /// Where clients run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -49,6 +53,12 @@ pub enum Mode {
     LargerThanCache,
     /// Overwrites a live set `factor` times over, and watches what that takes.
     Churn { factor: u64, snapshot: bool },
+    /// Transactions of four operations: serializable against snapshot isolation, in pairs.
+    Transactions,
+    /// Long serializable transactions beside short ones, and whether their aborts have reasons.
+    LongTransactions,
+    /// Orders and payments in the shape of TPC-C.
+    Tpcc { warehouses: u32 },
 }
 
 /// One run, fully described. Start from `Plan::default()` and change what differs.
@@ -129,7 +139,7 @@ impl Plan {
         let seconds_max = limits::PHASE_SECONDS_MAX;
         within("--shards", self.shards as u64, 1, sombra_runtime::limits::SHARDS_MAX as u64)?;
         within("--clients", self.clients as u64, 1, limits::CLIENTS_MAX as u64)?;
-        within("--records", self.records, 1, self.records_max())?;
+        within("--records", self.records, self.records_min(), self.records_max())?;
         within("--key-bytes", self.shape.key_len_bytes as u64, key_min as u64, key_max)?;
         within("--value-bytes", self.shape.value_len_bytes as u64, value_min as u64, value_max)?;
         within("--seconds", self.measured.as_secs(), 1, seconds_max)?;
@@ -138,6 +148,10 @@ impl Plan {
         within("--memory", self.memory_bytes(), memory_min, limits::LARGE_DATA_BYTES_MAX)?;
         if let Mode::Churn { factor, .. } = self.mode {
             within("--factor", factor, 1, limits::CHURN_FACTOR_MAX)?;
+        }
+        if let Mode::Tpcc { warehouses } = self.mode {
+            let max = u64::from(limits::TPCC_WAREHOUSES_MAX);
+            within("--warehouses", u64::from(warehouses), 1, max)?;
         }
         within("--rate", self.rate_per_s.unwrap_or(1), 1, limits::RATE_MAX)?;
         within("--pairs", self.pairs.unwrap_or(1) as u64, 1, limits::PAIRS_MAX as u64)
@@ -155,9 +169,20 @@ impl Plan {
         }
     }
 
+    /// As many as one transaction has, all different.
+    fn records_min(&self) -> u64 {
+        match self.mode {
+            Mode::Transactions => TRANSACTION_RECORDS as u64,
+            Mode::LongTransactions => limits::LONG_READS as u64 + 1,
+            _ => 1,
+        }
+    }
+
     fn records_max(&self) -> u64 {
         match self.mode {
-            Mode::Phases => limits::RECORDS_MAX,
+            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Tpcc { .. } => {
+                limits::RECORDS_MAX
+            }
             Mode::LargerThanCache | Mode::Churn { .. } => limits::RECORDS_SAMPLED_MAX,
         }
     }
@@ -172,7 +197,7 @@ impl Plan {
     #[must_use]
     pub fn ledger_stride(&self) -> u64 {
         match self.mode {
-            Mode::Phases => 1,
+            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Tpcc { .. } => 1,
             Mode::LargerThanCache | Mode::Churn { .. } => {
                 self.records.div_ceil(limits::RECORDS_FOLLOWED)
             }
@@ -190,13 +215,19 @@ impl Plan {
     pub fn load_batch_records(&self) -> u64 {
         match self.mode {
             Mode::LargerThanCache => limits::LARGE_LOAD_BATCH_RECORDS_MAX,
-            Mode::Phases | Mode::Churn { .. } => limits::LOAD_BATCH_RECORDS_MAX,
+            _ => limits::LOAD_BATCH_RECORDS_MAX,
         }
     }
 
     /// Bytes of keys and values that are loaded.
     #[must_use]
     pub fn live_bytes(&self) -> u64 {
+        if let Mode::Tpcc { warehouses } = self.mode {
+            let seconds = (self.warmup + self.measured).as_secs();
+            let orders = seconds.saturating_mul(limits::TPCC_SPACE_ORDERS_PER_S);
+            let loaded = u64::from(warehouses) * limits::TPCC_WAREHOUSE_BYTES;
+            return loaded.saturating_add(orders.saturating_mul(limits::TPCC_ORDER_BYTES));
+        }
         self.records.saturating_mul(self.shape.record_bytes())
     }
 
@@ -219,15 +250,36 @@ impl Plan {
     #[must_use]
     pub fn data_bytes_max(&self) -> u64 {
         let factor = match self.mode {
-            Mode::Phases | Mode::LargerThanCache => limits::DATA_SPACE_FACTOR,
             Mode::Churn { .. } => limits::CHURN_SPACE_FACTOR,
+            _ => limits::DATA_SPACE_FACTOR,
         };
         let grown = match self.mode {
             Mode::Phases => self.growing_seconds() * limits::SPACE_COMMITS_PER_S,
-            Mode::LargerThanCache | Mode::Churn { .. } => 0,
+            _ => 0,
         };
         let rows = self.live_bytes().saturating_add(grown * self.shape.record_bytes());
         rows.saturating_mul(factor).saturating_add(limits::DATA_SPACE_BYTES_MIN)
+    }
+
+    /// Warehouses of a run that has some.
+    #[must_use]
+    pub const fn warehouses(&self) -> u32 {
+        match self.mode {
+            Mode::Tpcc { warehouses } => warehouses,
+            _ => 0,
+        }
+    }
+
+    /// The keyspace that the run fills, and how it is routed.
+    pub(crate) fn keyspace(&self) -> (&'static str, Routing) {
+        if let Mode::Tpcc { warehouses } = self.mode {
+            return (tpcc::KEYSPACE_NAME, tpcc::routing(warehouses));
+        }
+        if self.needs_order() {
+            return (KEYSPACE_NAME, Routing::range_split(self.shape.boundaries(RANGE_TABLETS)));
+        }
+        // Hashing the whole key spreads every workload over all tablets, whatever its keys are.
+        (KEYSPACE_NAME, Routing::hash(self.shape.key_len_bytes as u16))
     }
 
     /// Seconds in which clients may insert, at most.
@@ -249,8 +301,12 @@ impl Plan {
     pub fn memory_bytes(&self) -> u64 {
         let entry = self.shape.record_bytes() + sombra::limits::WINDOW_ENTRY_OVERHEAD_BYTES;
         let default = match self.mode {
-            Mode::Phases => (self.records * entry * 2).max(sombra::limits::MEMORY_BYTES_DEFAULT),
+            Mode::Phases | Mode::Transactions | Mode::LongTransactions => {
+                (self.records * entry * 2).max(sombra::limits::MEMORY_BYTES_DEFAULT)
+            }
             Mode::LargerThanCache => limits::LARGE_MEMORY_BYTES_DEFAULT,
+            Mode::Tpcc { .. } => (self.live_bytes() * 2)
+                .clamp(sombra::limits::MEMORY_BYTES_DEFAULT, limits::TPCC_MEMORY_BYTES_DEFAULT_MAX),
             Mode::Churn { .. } => limits::CHURN_MEMORY_BYTES_DEFAULT,
         };
         self.memory_bytes.unwrap_or(default)

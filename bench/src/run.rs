@@ -10,7 +10,10 @@ use crate::phase::clients::{ClientsPhase, ClientsRun};
 use crate::phase::disk::Scratch;
 use crate::phase::larger::{LargerFigures, measure_larger};
 use crate::phase::load::load;
+use crate::phase::long_transactions::measure_long;
 use crate::phase::pairs::run_pairs;
+use crate::phase::tpcc::measure_tpcc;
+use crate::phase::transaction_pairs::measure_transactions;
 use crate::phase::verify::verify;
 use crate::plan::{ClientsOn, Mode, Plan};
 use crate::progress::Progress;
@@ -51,8 +54,12 @@ fn measure(session: &mut Session) -> Result<Report, BenchError> {
         Mode::Churn { factor, snapshot } => {
             measure_churn(session, (factor, snapshot), &mut report)?;
         }
+        Mode::Transactions => measure_transactions(session, &mut report)?,
+        Mode::LongTransactions => measure_long(session, &mut report)?,
+        Mode::Tpcc { warehouses } => measure_tpcc(session, warehouses, &mut report)?,
     }
-    if !session.stop.is_requested() {
+    // Orders and payments were looked at when the store was open again.
+    if report.tpcc.is_none() && !session.stop.is_requested() {
         report.verify = Some(verify(session)?);
     }
     report.interrupted = session.stop.is_requested();
@@ -185,6 +192,9 @@ impl Report {
             pairs: None,
             larger_than_cache: None,
             churn: None,
+            transactions: None,
+            long_transactions: None,
+            tpcc: None,
             verify: None,
             ratio: None,
             notes: Vec::new(),
@@ -202,6 +212,10 @@ impl Report {
         if let Some(pairs) = &self.pairs {
             let commit_per_durable_write = pairs.commit_against_reference.median;
             self.ratio = Some(RatioFigures { commit_per_durable_write, is_median_of_pairs: true });
+            let (number, side_seconds) = (pairs.pairs, pairs.side_seconds);
+            self.note_few_pairs(number, side_seconds);
+        }
+        if let Some(pairs) = &self.transactions {
             let (number, side_seconds) = (pairs.pairs, pairs.side_seconds);
             self.note_few_pairs(number, side_seconds);
         }

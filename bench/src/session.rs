@@ -3,21 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sombra::{Db, Keyspace, LocalDb, OpenMode, Options, Routing};
+use sombra::{Db, Keyspace, LocalDb, OpenMode, Options};
 use sombra_runtime::{Runtime, RuntimeOptions, Shard, ShardId};
 
 use crate::crowd::Crowd;
 use crate::error::BenchError;
-use crate::limits::{LOADERS_PER_SHARD, RANGE_TABLETS};
+use crate::limits::LOADERS_PER_SHARD;
 use crate::measure::{Ledger, Stop};
 use crate::phase::disk::Stretch;
 use crate::place::Place;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::workload::{Inserts, Shape};
-
-/// The keyspace that a run fills.
-pub(crate) const KEYSPACE_NAME: &str = "usertable";
 
 /// An open store, its runtime, and what the run knows about it.
 pub(crate) struct Session {
@@ -98,7 +95,7 @@ impl Session {
         self.is_closed = false;
         let took = self.runtime.now().saturating_since(started);
         let missing = || BenchError::phase("reopen", "the keyspace is gone");
-        self.keyspace = self.db.keyspace(KEYSPACE_NAME).ok_or_else(missing)?;
+        self.keyspace = self.db.keyspace(self.plan.keyspace().0).ok_or_else(missing)?;
         Ok(took)
     }
 
@@ -161,13 +158,8 @@ impl ShardTask {
 fn make_store(runtime: &Runtime, plan: &Plan, place: &Place) -> Result<(Db, Keyspace), BenchError> {
     let options = Options { open_mode: OpenMode::CreateNew, ..store_options(plan) };
     let db = runtime.block_on(Db::open(runtime, place.store(), options))?;
-    let routing = if plan.needs_order() {
-        Routing::range_split(plan.shape.boundaries(RANGE_TABLETS))
-    } else {
-        // Hashing the whole key spreads every workload over all tablets, whatever its keys are.
-        Routing::hash(plan.shape.key_len_bytes as u16)
-    };
-    let keyspace = runtime.block_on(db.create_keyspace(KEYSPACE_NAME, routing))?;
+    let (name, routing) = plan.keyspace();
+    let keyspace = runtime.block_on(db.create_keyspace(name, routing))?;
     Ok((db, keyspace))
 }
 

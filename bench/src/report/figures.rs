@@ -8,10 +8,13 @@ use crate::phase::clients::ClientsRun;
 use crate::phase::disk::DiskRun;
 use crate::phase::larger::LargerFigures;
 use crate::phase::load::LoadFigures;
+use crate::phase::long_transactions::LongFigures;
+use crate::phase::tpcc::TpccFigures;
+use crate::phase::transaction_pairs::TransactionPairsFigures;
 use crate::phase::verify::VerifyFigures;
-use crate::plan::{ClientsOn, Plan};
+use crate::plan::{ClientsOn, Mode, Plan};
 use crate::sample::Sample;
-use crate::workload::{Distribution, Mix};
+use crate::workload::{Distribution, Mix, tpcc};
 
 use super::environment::Environment;
 
@@ -33,6 +36,9 @@ pub struct Report {
     pub pairs: Option<PairsFigures>,
     pub larger_than_cache: Option<LargerFigures>,
     pub churn: Option<ChurnFigures>,
+    pub transactions: Option<TransactionPairsFigures>,
+    pub long_transactions: Option<LongFigures>,
+    pub tpcc: Option<TpccFigures>,
     pub verify: Option<VerifyFigures>,
     pub ratio: Option<RatioFigures>,
     /// What a reader of the figures must know: clients that ended early, what was cut short.
@@ -49,10 +55,13 @@ impl Report {
         let reads = [&self.read, &self.read_beside].into_iter().flatten();
         let misread = reads.map(|read| read.wrong).sum::<u64>()
             + self.ycsb.iter().map(|mix| mix.wrong_reads).sum::<u64>()
-            + self.larger_than_cache.as_ref().map_or(0, LargerFigures::wrong_lookups);
+            + self.larger_than_cache.as_ref().map_or(0, LargerFigures::wrong_lookups)
+            + self.transactions.as_ref().map_or(0, TransactionPairsFigures::wrong_reads)
+            + self.long_transactions.as_ref().map_or(0, LongFigures::wrong);
         let snapshot = self.churn.as_ref().and_then(|churn| churn.snapshot.as_ref());
         let torn = snapshot.is_some_and(|snapshot| snapshot.wrong > 0);
-        lost || misread > 0 || torn
+        let unbalanced = self.tpcc.as_ref().is_some_and(TpccFigures::found_damage);
+        lost || misread > 0 || torn || unbalanced
     }
 }
 
@@ -77,14 +86,24 @@ pub struct WorkloadFacts {
 
 impl WorkloadFacts {
     pub(crate) fn of(plan: &Plan) -> WorkloadFacts {
+        let (records, key_bytes, value_bytes) = match plan.mode {
+            Mode::Tpcc { .. } => (0, tpcc::KEY_BYTES_MAX, tpcc::ROW_BYTES_MAX),
+            _ => (plan.records, plan.shape.key_len_bytes, plan.shape.value_len_bytes),
+        };
+        let is_range = plan.needs_order() || matches!(plan.mode, Mode::Tpcc { .. });
+        let isolation = match plan.mode {
+            Mode::Phases | Mode::LargerThanCache | Mode::Churn { .. } => "snapshot",
+            Mode::Transactions => "snapshot and serializable",
+            Mode::LongTransactions | Mode::Tpcc { .. } => "serializable",
+        };
         WorkloadFacts {
-            records: plan.records,
-            key_bytes: plan.shape.key_len_bytes,
-            value_bytes: plan.shape.value_len_bytes,
+            records,
+            key_bytes,
+            value_bytes,
             shards: plan.shards,
-            routing: if plan.needs_order() { "range" } else { "hash" },
+            routing: if is_range { "range" } else { "hash" },
             clients_on: plan.clients_on,
-            isolation: "snapshot",
+            isolation,
             durability: "sync",
             warmup_seconds: plan.warmup.as_secs_f64(),
             measured_seconds: plan.measured.as_secs_f64(),

@@ -5,6 +5,7 @@ mod environment;
 mod figures;
 mod larger_table;
 mod table;
+mod transactions_table;
 
 #[cfg(test)]
 mod tests;

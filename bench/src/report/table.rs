@@ -17,7 +17,7 @@ impl fmt::Display for Report {
         if let Some(pairs) = &self.pairs {
             writeln!(f, "{}", pairs_table(pairs))?;
             write_verdict(f, pairs)?;
-        } else if self.larger_than_cache.is_none() && self.churn.is_none() {
+        } else if self.is_of_phases() {
             writeln!(f, "{}", self.phases_table())?;
         }
         if let Some(figures) = &self.larger_than_cache {
@@ -25,6 +25,15 @@ impl fmt::Display for Report {
         }
         if let Some(figures) = &self.churn {
             self.write_churn(f, figures)?;
+        }
+        if let Some(figures) = &self.transactions {
+            figures.write(f)?;
+        }
+        if let Some(figures) = &self.long_transactions {
+            figures.write(f)?;
+        }
+        if let Some(figures) = &self.tpcc {
+            figures.write(f)?;
         }
         self.write_commit_facts(f)?;
         if let Some(verify) = &self.verify {
@@ -38,6 +47,14 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    fn is_of_phases(&self) -> bool {
+        self.larger_than_cache.is_none()
+            && self.churn.is_none()
+            && self.transactions.is_none()
+            && self.long_transactions.is_none()
+            && self.tpcc.is_none()
+    }
+
     fn write_stamp(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = &self.environment;
         let work = &self.workload;
@@ -61,11 +78,12 @@ impl Report {
         )?;
         writeln!(
             f,
-            "{} records, {}-byte keys, {}-byte values, {} shards, {} isolation, {} durability, \
+            "{} records, {}-byte keys, {}-byte values{}, {} shards, {} isolation, {} durability, \
              {} s warm-up, {} s measured",
             count(work.records),
             work.key_bytes,
             work.value_bytes,
+            if self.tpcc.is_some() { " at most" } else { "" },
             work.shards,
             work.isolation,
             work.durability,

@@ -1,0 +1,227 @@
+//! Clients with transactions of four operations, at one isolation level for a fixed time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::Serialize;
+use sombra::{CommitError, Isolation, TransactionError};
+
+use crate::error::BenchError;
+use crate::limits::OPS_BEFORE_YIELD;
+use crate::measure::{Aborts, Latency, Ledger, Recorder, Stop, Window};
+use crate::random::Random;
+use crate::session::Session;
+use crate::site::Site;
+use crate::workload::{
+    Chooser, Distribution, Mix, RecordsOfA, Shape, TRANSACTION_RECORDS, WriteTag,
+};
+
+use super::crew::{Shift, Work, Worked};
+
+/// Transactions of two reads and two updates. One that was aborted is not run again: the next
+/// one is drawn.
+#[derive(Clone, Debug, Serialize)]
+pub struct TransactionFigures {
+    pub isolation: &'static str,
+    pub committed: u64,
+    pub seconds: f64,
+    pub per_s: f64,
+    /// Of those that committed, from `begin` on.
+    #[serde(flatten)]
+    pub latency: Latency,
+    pub aborted: u64,
+    /// Aborted, of all that ended.
+    pub abort_share: f64,
+    pub aborts: Aborts,
+    /// User and system time of the whole process, the aborted transactions' share included.
+    pub cpu_us_per_commit: f64,
+    /// Commits over several shards: where a transaction writes, and, serializable, reads.
+    pub across_shards_share: f64,
+    pub log_records_per_commit: f64,
+    pub log_bytes_per_commit: f64,
+    pub flushes_per_commit: f64,
+    /// Reads that found nothing, or the value of another record.
+    pub wrong_reads: u64,
+}
+
+struct Shared {
+    isolation: Isolation,
+    chooser: Chooser,
+    shape: Shape,
+    records: u64,
+    window: Window,
+    stop: Stop,
+    ledger: Arc<Ledger>,
+    at_work: AtomicUsize,
+}
+
+struct TransactionClient {
+    shared: Arc<Shared>,
+    random: Random,
+    writer: u32,
+}
+
+#[derive(Default)]
+struct TransactionReport {
+    committed: Recorder,
+    aborts: Aborts,
+    wrong_reads: u64,
+    failure: Option<String>,
+}
+
+/// Transactions after which a client on a shard lets its neighbours run.
+const TRANSACTIONS_BEFORE_YIELD: u64 = OPS_BEFORE_YIELD as u64 / TRANSACTION_RECORDS as u64;
+
+pub(super) const fn isolation_name(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Serializable => "serializable",
+        Isolation::Snapshot => "snapshot",
+    }
+}
+
+impl Session {
+    pub(crate) fn transaction_distribution(&self) -> Distribution {
+        self.plan.distribution.unwrap_or(Mix::A.canonical_distribution())
+    }
+
+    /// Runs all clients at one level.
+    pub(crate) fn run_transactions(
+        &self,
+        isolation: Isolation,
+    ) -> Result<TransactionFigures, BenchError> {
+        let (warmup, measured) = (self.plan.warmup, self.plan.measured);
+        self.progress.begin_timed(isolation_name(isolation), warmup + measured);
+        let records = self.plan.records;
+        let shared = Arc::new(Shared {
+            isolation,
+            chooser: Chooser::new(self.transaction_distribution(), records),
+            shape: self.plan.shape,
+            records,
+            window: Window::starting(self.runtime.now(), warmup, measured),
+            stop: self.stop.clone(),
+            ledger: Arc::clone(&self.ledger),
+            at_work: AtomicUsize::new(self.plan.clients),
+        });
+        let new_client = |_| {
+            let writer = self.ledger.new_writer();
+            let random = Random::for_client(self.plan.seed, u64::from(writer));
+            TransactionClient { shared: Arc::clone(&shared), random, writer }
+        };
+        let crew = (0..self.plan.clients).map(new_client).collect();
+        let on = self.plan.clients_on;
+        let shift = Shift { on, window: shared.window, at_work: &shared.at_work };
+        let worked: Worked<TransactionReport> = self.run_crew::<TransactionClient>(crew, &shift)?;
+        if let Some(failure) = worked.outcome.failure {
+            return Err(BenchError::phase("transactions", failure));
+        }
+        Ok(figures_of(isolation, &worked))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn figures_of(isolation: Isolation, worked: &Worked<TransactionReport>) -> TransactionFigures {
+    let Worked { outcome, counted, seconds } = worked;
+    let committed = outcome.committed.count();
+    let aborted = outcome.aborts.total();
+    let acknowledged = counted.acknowledged.max(1.0);
+    TransactionFigures {
+        isolation: isolation_name(isolation),
+        committed,
+        seconds: *seconds,
+        per_s: committed as f64 / seconds.max(f64::MIN_POSITIVE),
+        latency: outcome.committed.service(),
+        aborted,
+        abort_share: aborted as f64 / (committed + aborted).max(1) as f64,
+        aborts: outcome.aborts,
+        cpu_us_per_commit: counted.cpu.as_secs_f64() * 1e6 / committed.max(1) as f64,
+        across_shards_share: counted.across_shards / acknowledged,
+        log_records_per_commit: counted.commits / acknowledged,
+        log_bytes_per_commit: counted.log_bytes / acknowledged,
+        flushes_per_commit: counted.flushes / acknowledged,
+        wrong_reads: outcome.wrong_reads,
+    }
+}
+
+impl Work for TransactionClient {
+    type Outcome = TransactionReport;
+
+    async fn work(mut self, site: impl Site) -> TransactionReport {
+        let shared = Arc::clone(&self.shared);
+        let mut report = TransactionReport::default();
+        let mut number = 0;
+        while !shared.stop.is_requested() {
+            if number % TRANSACTIONS_BEFORE_YIELD == 0 {
+                site.breathe().await;
+            }
+            let started = site.now();
+            if started >= shared.window.end {
+                break;
+            }
+            let drawn = RecordsOfA::draw(&shared.chooser, &mut self.random, shared.records);
+            let outcome = self.attempt(&site, &drawn, (number, &mut report.wrong_reads)).await;
+            number += 1;
+            let done = site.now();
+            let counts = shared.window.counts(done);
+            match outcome {
+                Ok(()) if counts => {
+                    let nanoseconds = done.saturating_since(started).as_nanos() as u64;
+                    report.committed.record(nanoseconds, nanoseconds);
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    let mut uncounted = Aborts::default();
+                    let aborts = if counts { &mut report.aborts } else { &mut uncounted };
+                    if let Err(error) = aborts.note(error) {
+                        report.failure = Some(error.to_string());
+                        break;
+                    }
+                }
+            }
+        }
+        shared.at_work.fetch_sub(1, Ordering::Relaxed);
+        report
+    }
+
+    fn merge(whole: &mut TransactionReport, part: TransactionReport) {
+        whole.committed.merge(&part.committed);
+        whole.aborts.merge(&part.aborts);
+        whole.wrong_reads += part.wrong_reads;
+        whole.failure = whole.failure.take().or(part.failure);
+    }
+}
+
+impl TransactionClient {
+    async fn attempt(
+        &self,
+        site: &impl Site,
+        drawn: &RecordsOfA,
+        (number, wrong_reads): (u64, &mut u64),
+    ) -> Result<(), TransactionError> {
+        let (shape, keyspace) = (self.shared.shape, site.keyspace());
+        let transaction = site.handle().begin_with(self.shared.isolation)?;
+        for record in drawn.reads {
+            let found = transaction.get(keyspace, shape.key(record)).await?;
+            let right = found.is_some_and(|value| shape.names_record(&value, record));
+            *wrong_reads += u64::from(!right);
+        }
+        let tag = WriteTag::new(self.writer, number);
+        for record in drawn.updates {
+            transaction.put(keyspace, shape.key(record), shape.value(record, tag))?;
+        }
+        match transaction.commit().await {
+            Ok(committed) => {
+                let lsn = committed.lsn().as_u64();
+                drawn.updates.iter().for_each(|&record| {
+                    self.shared.ledger.acknowledge(record, tag, lsn);
+                });
+                Ok(())
+            }
+            Err(error) => {
+                if matches!(error, CommitError::Unknown { .. }) {
+                    drawn.updates.iter().for_each(|&record| self.shared.ledger.doubt(record, tag));
+                }
+                Err(error.into())
+            }
+        }
+    }
+}
