@@ -33,8 +33,8 @@ pub(crate) struct BenchArgs {
     /// How the runtime does I/O.
     #[arg(long, value_name = "DRIVER", default_value = "auto")]
     driver: DriverArg,
-    /// Clients at work together [default: 64, larger-than-cache 128, churn 16]; `handle` or
-    /// `shards` here means --clients-on.
+    /// Clients at work together [default: 64, larger-than-cache 128, churn and tpcc 16]; `handle`
+    /// or `shards` here means --clients-on.
     #[arg(long, value_name = "N", value_parser = parse_clients)]
     clients: Vec<ClientsArg>,
     /// Where clients stand: as tasks on the shards, or as threads with the public handle.
@@ -48,6 +48,23 @@ pub(crate) struct BenchArgs {
     /// snapshot meanwhile.
     #[arg(long, conflicts_with_all = ["workload", "pairs", "seconds", "rate", "distribution"])]
     churn: bool,
+    /// Transactions of two reads and two updates (YCSB A): serializable against snapshot isolation
+    /// in alternating pairs, with what commits over two shards cost on the idle store.
+    #[arg(long, conflicts_with_all = ["larger_than_cache", "churn", "workload", "rate"])]
+    transactions: bool,
+    /// Serializable transactions that read 20 keys over one second and write one, beside YCSB A:
+    /// how many abort, and how many of those although no key of theirs was changed.
+    #[arg(long, conflicts_with_all = ["larger_than_cache", "churn", "transactions", "workload",
+        "pairs"])]
+    long_transactions: bool,
+    /// Orders and payments in the shape of TPC-C, and its consistency conditions 1 to 4 afterwards.
+    #[arg(long, conflicts_with_all = ["larger_than_cache", "churn", "transactions",
+        "long_transactions", "workload", "pairs", "records", "rate", "distribution", "key_bytes",
+        "value_bytes"])]
+    tpcc: bool,
+    /// Warehouses of --tpcc, 10 districts each [default: 8].
+    #[arg(long, value_name = "N", requires = "tpcc")]
+    warehouses: Option<u32>,
     /// Keys and values to load with --larger-than-cache, as in 5GiB [default: 5GiB].
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, requires = "larger_than_cache")]
     data_bytes: Option<u64>,
@@ -73,7 +90,8 @@ pub(crate) struct BenchArgs {
     /// Choose records so in every phase; by default uniform, and zipfian for YCSB.
     #[arg(long, value_name = "KIND")]
     distribution: Option<DistributionArg>,
-    /// Measured seconds of each phase [default: 3, with --pairs 5, larger-than-cache 10].
+    /// Measured seconds of each phase, or side of a pair [default: 3, with --pairs and
+    /// --transactions 5, larger-than-cache and tpcc 10, long-transactions 30].
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
     /// Seconds before each phase that do not count [default: 1, larger-than-cache 10].
@@ -83,7 +101,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "OPS")]
     rate: Option<u64>,
     /// Measure commits, or cold reads, against the disk in N alternating pairs (11 or more make
-    /// a ratio).
+    /// a ratio; --transactions does 11 unless told otherwise).
     #[arg(long, value_name = "N")]
     pairs: Option<usize>,
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -177,13 +195,22 @@ impl BenchArgs {
         let default = Plan::default();
         let mode = self.mode();
         let shape = Shape { key_len_bytes: self.key_bytes, value_len_bytes: self.value_bytes };
-        let seconds = self.seconds.unwrap_or(match (mode, self.pairs) {
+        let pairs = match mode {
+            Mode::Transactions => self.pairs.or(Some(limits::PAIRS_MIN_FOR_RATIO)),
+            _ => self.pairs,
+        };
+        let seconds = self.seconds.unwrap_or(match (mode, pairs) {
             (_, Some(_)) => PAIR_SECONDS_DEFAULT,
             (Mode::LargerThanCache, None) => limits::LARGE_SECONDS_DEFAULT,
-            (Mode::Phases | Mode::Churn { .. }, None) => SECONDS_DEFAULT,
+            (Mode::LongTransactions, None) => limits::LONG_SECONDS_DEFAULT,
+            (Mode::Tpcc { .. }, None) => limits::TPCC_SECONDS_DEFAULT,
+            (Mode::Phases | Mode::Churn { .. } | Mode::Transactions, None) => SECONDS_DEFAULT,
         });
         let (warmup_default, clients_default) = match mode {
-            Mode::Phases => (WARMUP_DEFAULT, default.clients),
+            Mode::Phases | Mode::Transactions | Mode::LongTransactions => {
+                (WARMUP_DEFAULT, default.clients)
+            }
+            Mode::Tpcc { .. } => (WARMUP_DEFAULT, limits::TPCC_CLIENTS_DEFAULT),
             Mode::Churn { .. } => (WARMUP_DEFAULT, limits::CHURN_CLIENTS_DEFAULT),
             Mode::LargerThanCache => {
                 (limits::LARGE_WARMUP_SECONDS_DEFAULT, limits::LARGE_CLIENTS_DEFAULT)
@@ -204,7 +231,7 @@ impl BenchArgs {
             warmup: Duration::from_secs(self.warmup.unwrap_or(warmup_default)),
             measured: Duration::from_secs(seconds),
             rate_per_s: self.rate,
-            pairs: self.pairs,
+            pairs,
             seed: self.seed,
             memory_bytes: self.memory,
         }
@@ -218,13 +245,25 @@ impl BenchArgs {
             let factor = self.factor.unwrap_or(CHURN_FACTOR_DEFAULT);
             return Mode::Churn { factor, snapshot: !self.no_snapshot };
         }
+        if self.transactions {
+            return Mode::Transactions;
+        }
+        if self.long_transactions {
+            return Mode::LongTransactions;
+        }
+        if self.tpcc {
+            let warehouses = self.warehouses.unwrap_or(limits::TPCC_WAREHOUSES_DEFAULT);
+            return Mode::Tpcc { warehouses };
+        }
         Mode::Phases
     }
 
     /// What was asked for, or what the mode makes of bytes.
     fn records(&self, mode: Mode, shape: Shape) -> Option<u64> {
         let bytes = match mode {
-            Mode::Phases => return self.records,
+            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Tpcc { .. } => {
+                return self.records;
+            }
             Mode::LargerThanCache => self.data_bytes.unwrap_or(limits::LARGE_DATA_BYTES_DEFAULT),
             Mode::Churn { .. } => {
                 let memory = self.memory.unwrap_or(limits::CHURN_MEMORY_BYTES_DEFAULT);

@@ -165,3 +165,106 @@ fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
     panic!("nothing to see after 30 s");
 }
+
+#[test]
+fn bench_transactions_compare_two_levels_and_count_the_log_of_commits_over_shards() {
+    let scratch = Scratch::new();
+    let dir = scratch.join("data");
+    let options = ["--transactions", "--pairs", "2"];
+    let report: Value =
+        serde_json::from_str(&bench(&dir, &[&options[..], &["--json"]].concat())).unwrap();
+    let found = &report["transactions"];
+    assert_eq!((&found["pairs"], &found["clients_on"]), (&2.into(), &"shards".into()));
+    let orders: Vec<_> =
+        found["rows"].as_array().unwrap().iter().map(|row| row["order"].clone()).collect();
+    assert_eq!(orders, ["A A B", "B A A"]);
+    for row in ["snapshot_against_itself", "serializable_against_snapshot"] {
+        assert!(found[row]["median"].is_number(), "{found}");
+    }
+    for row in found["rows"].as_array().unwrap() {
+        assert_eq!(row["serializable"]["isolation"], "serializable");
+        for side in [&row["serializable"], &row["snapshot"][0], &row["snapshot"][1]] {
+            let at = |field: &str| side[field].as_f64().unwrap();
+            assert!(at("committed") > 0.0 && at("cpu_us_per_commit") > 0.0, "{side}");
+            assert!(at("across_shards_share") > 0.2 && at("flushes_per_commit") > 0.0, "{side}");
+        }
+    }
+    let crossing = &found["crossing"];
+    assert_eq!(
+        (&crossing["across"]["across_shards"], &crossing["within"]["across_shards"]),
+        (&1000.into(), &0.into())
+    );
+    for kind in ["across", "within"] {
+        assert_eq!(crossing[kind]["log_records"], 1000, "{crossing}");
+        assert!(crossing[kind]["flushes"].as_u64() >= Some(1000), "{crossing}");
+    }
+    assert_eq!(report["verify"]["missing"], 0);
+    let text = bench(&dir, &["--transactions", "--pairs", "1", "--clients", "handle"]);
+    names(&text, &["A/A commits/s", "exactly one", "aborted", "8 clients through handle"]);
+}
+
+#[test]
+fn bench_long_transactions_are_judged_and_none_commits_wrongly() {
+    let scratch = Scratch::new();
+    let dir = scratch.join("data");
+    let options = [
+        "bench",
+        "--dir",
+        &dir,
+        "--long-transactions",
+        "--records",
+        "20000",
+        "--seconds",
+        "3",
+        "--warmup",
+        "0",
+        "--clients",
+        "4",
+        "--rate",
+        "2000",
+    ];
+    let report: Value =
+        serde_json::from_str(&succeed(&[&options[..], &["--json"]].concat())).unwrap();
+    let found = &report["long_transactions"];
+    let at = |field: &str| found[field].as_u64().unwrap();
+    assert!(at("committed") + at("aborted") > 0, "{found}");
+    let judged = at("true_aborts") + at("false_aborts") + at("undecided_aborts");
+    assert_eq!(judged, at("aborted"), "{found}");
+    assert_eq!((at("wrong_commits"), at("wrong_reads")), (0, 0), "{found}");
+    assert_eq!(report["verify"]["missing"], 0);
+}
+
+#[test]
+fn bench_tpcc_keeps_the_four_conditions_and_balances_the_books() {
+    let scratch = Scratch::new();
+    let dir = scratch.join("data");
+    let options = [
+        "bench",
+        "--dir",
+        &dir,
+        "--tpcc",
+        "--warehouses",
+        "3",
+        "--seconds",
+        "1",
+        "--warmup",
+        "0",
+        "--clients",
+        "4",
+    ];
+    let report: Value =
+        serde_json::from_str(&succeed(&[&options[..], &["--json"]].concat())).unwrap();
+    let found = &report["tpcc"];
+    for look in ["consistency", "consistency_reopened"] {
+        assert_eq!(found[look]["violations"], Value::from(vec![0; 4]), "{found}");
+        assert_eq!(found[look]["districts"], 30);
+    }
+    let books = &found["books"];
+    assert_eq!(books["orders_found"], books["orders_acknowledged"]);
+    assert_eq!(books["cents_found"], books["cents_acknowledged"]);
+    assert_eq!(found["warehouses_on_shards"].as_array().map(Vec::len), Some(2));
+    assert!(books["orders_found"].as_u64() > Some(0), "{books}");
+    assert!(!Path::new(&dir).exists(), "the run's files are left behind");
+    names(&fail(2, &[&options[..3], &["--tpcc", "--warehouses", "0"]].concat()), &["1 to 1000"]);
+    names(&succeed(&[&options[..], &["--clients", "handle"]].concat()), &["balanced", "payment"]);
+}
