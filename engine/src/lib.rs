@@ -79,8 +79,9 @@ mod wal;
 mod window;
 
 pub use db::{
-    BlockingDb, BlockingScan, BlockingTransaction, Committed, Db, DbHandle, Local, LocalDb,
-    LocalTransaction, Port, Remote, Scan, Snapshot, Transaction,
+    BlockingDb, BlockingKeyScan, BlockingScan, BlockingSnapshot, BlockingTransaction, Committed,
+    Db, DbHandle, KeyScan, Local, LocalDb, LocalTransaction, Port, Remote, Scan, Snapshot,
+    Transaction, WriteBatch,
 };
 pub use error::{
     BeginError, CloseError, CommitError, ConflictReason, KeyspaceError, OpenError, ReadError,

@@ -440,9 +440,9 @@ fn conflict_names_the_key_that_changed_and_why() {
         stage.reset();
         let cases: [(&dyn Fn(&BlockingTransaction), &str, &str); 4] = [
             (&|tx| put(&stage, tx, X, 5), X, "newer_version"),
-            (&|tx| drop(get(&stage, tx, X)), X, "read_changed"),
-            (&|tx| drop(get(&stage, tx, NEW[0])), NEW[0], "read_changed"),
-            (&|tx| drop(inserted(&stage, tx)), NEW[0], "range_changed"),
+            (&|tx| _ = get(&stage, tx, X), X, "read_changed"),
+            (&|tx| _ = get(&stage, tx, NEW[0]), NEW[0], "read_changed"),
+            (&|tx| _ = inserted(&stage, tx), NEW[0], "range_changed"),
         ];
         for (touch, changed, reason) in cases {
             let tx = stage.begin();

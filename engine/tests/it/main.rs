@@ -6,6 +6,7 @@ mod anomalies;
 mod child;
 mod device;
 mod disk;
+mod embedding;
 mod support;
 
 mod bad_input;
