@@ -230,6 +230,8 @@ impl Core {
                         Err(Hold::Wait(WaitFor::Room(len)))
                     }
                     SpaceState::LogFull { expected, found } => {
+                        // Merges may wait for the disk: the next commit will know.
+                        self.store.volume.want();
                         refuse(CommitError::LogFull { expected, found })
                     }
                     SpaceState::DiskFull { needed, reason } => {
