@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sombra_runtime::sim::{DiskOp, RunEnd, SimDisk, SimDiskOptions, SimWorld};
-use sombra_runtime::sync::atomic::{AtomicU32, Ordering};
+use sombra_runtime::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use sombra_runtime::{Shard, TaskClass, TaskSpec};
 
 use super::world::{PATH, STEPS_MAX, config, disk, disk_with, run, spawn, world};
@@ -104,10 +104,11 @@ async fn open_asked_again(shard: &Shard, asked: Arc<AtomicU32>) -> Arc<Volume> {
     let volume = Arc::new(Volume::open(shard, config()).await.unwrap());
     let (kept, on_shard) = (Arc::clone(&volume), shard.clone());
     shard.spawn(TaskSpec::new("keeper", TaskClass::Maintenance), async move {
+        let is_served = AtomicBool::new(false);
         let ask = || {
             asked.fetch_add(1, Ordering::Relaxed);
-            if kept.take_extents(64, false).is_none() {
-                kept.want();
+            if !is_served.load(Ordering::Relaxed) && kept.take_extents(64, false).is_some() {
+                is_served.store(true, Ordering::Relaxed);
             }
         };
         kept.keep(&on_shard, ask).await;
