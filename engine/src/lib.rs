@@ -95,3 +95,8 @@ pub use options::{
 };
 pub use recovery::{METRICS_FILE, OpenReport};
 pub use txn::KeyRange;
+
+/// The snippets of `docs/embedding.md`, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+struct EmbeddingGuide;

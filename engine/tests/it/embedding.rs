@@ -243,3 +243,89 @@ fn run_gives_up_with_the_conflict_when_its_budget_is_used_up() {
     blocking.close().unwrap();
     runtime.shutdown();
 }
+
+/// Polls a future once and drops it.
+fn poll_once_and_drop<F: std::future::Future>(future: F) -> bool {
+    let mut future = Box::pin(future);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    future.as_mut().poll(&mut context).is_ready()
+}
+
+#[test]
+fn commit_whose_future_was_dropped_is_resolved_by_a_marker() {
+    let (dir, runtime) = (TestDir::new(), runtime(DriverChoice::Threads, 2));
+    let db = runtime.block_on(Db::open(&runtime, dir.store(), Options::temporary())).unwrap();
+    let blocking = db.blocking();
+    let keyspace = blocking.create_keyspace("k", Routing::hash(6)).unwrap();
+    let (mut happened, mut given_up) = (0, 0);
+    for number in 0..60 {
+        let (row, marker) = (format!("row {number}"), format!("marker {number}"));
+        let transaction = db.begin().unwrap();
+        transaction.put(&keyspace, &row, "1").unwrap();
+        transaction.put(&keyspace, &marker, "done").unwrap();
+        let commit = transaction.commit();
+        match number % 3 {
+            // Never polled: nothing was sent.
+            0 => drop(commit),
+            _ => _ = poll_once_and_drop(commit),
+        }
+        let is_there = blocking
+            .run(|transaction| {
+                if transaction.get(&keyspace, &marker)?.is_some() {
+                    return Ok(true);
+                }
+                transaction.put(&keyspace, &marker, "given up")?;
+                Ok(false)
+            })
+            .unwrap();
+        if number % 3 == 0 {
+            assert!(!is_there, "a commit that was never polled");
+        }
+        happened += u32::from(is_there);
+        given_up += u32::from(!is_there);
+        // Whatever was decided stays so.
+        for _ in 0..3 {
+            let found = blocking.get(&keyspace, &row).unwrap().is_some();
+            assert_eq!(found, is_there, "{number}");
+            std::thread::yield_now();
+        }
+    }
+    assert!(happened > 0 && given_up >= 20, "{happened} happened, {given_up} given up");
+    blocking.close().unwrap();
+    runtime.shutdown();
+}
+
+#[test]
+fn reads_and_scans_whose_futures_were_dropped_change_nothing() {
+    let (dir, runtime) = (TestDir::new(), runtime(DriverChoice::Threads, 2));
+    let db = runtime.block_on(Db::open(&runtime, dir.store(), Options::temporary())).unwrap();
+    let blocking = db.blocking();
+    let keyspace = blocking.create_keyspace("k", Routing::hash(6)).unwrap();
+    let mut batch = WriteBatch::new();
+    for number in 0..500 {
+        batch.put(&keyspace, key(number), key(number));
+    }
+    blocking.write(&batch).unwrap();
+    let transaction = runtime.block_on(async { db.begin() }).unwrap();
+    let mut scan = transaction.scan(&keyspace, ..);
+    let (mut seen, mut dropped) = (0, 0);
+    loop {
+        dropped += u32::from(!poll_once_and_drop(transaction.get(&keyspace, key(seen))));
+        // A dropped `next` has taken no row: it comes with the next call.
+        if seen % 50 == 0 && !poll_once_and_drop(scan.next()) {
+            dropped += 1;
+        } else if seen % 50 == 0 {
+            seen += 1;
+        }
+        match runtime.block_on(scan.next()).unwrap() {
+            Some(_) => seen += 1,
+            None => break,
+        }
+    }
+    assert!(dropped > 0 && seen >= 500, "{dropped} dropped, {seen} rows seen");
+    transaction.put(&keyspace, "own", "1").unwrap();
+    drop(scan);
+    runtime.block_on(transaction.commit()).unwrap();
+    blocking.close().unwrap();
+    runtime.shutdown();
+}
