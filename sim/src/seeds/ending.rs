@@ -127,7 +127,10 @@ impl Run {
     /// Ends a world whose store is not open, one way or the other.
     pub(super) fn crash(&mut self, world: SimWorld) {
         self.fold_world(&world);
-        match self.random.below(3) {
+        let drawn = self.random.below(3);
+        // What a failed flush was about is covered by no later one: only a power cut shows what
+        // is there, as after any other fault.
+        match if self.opened_with_fault { 2 } else { drawn } {
             0 => world.kill(),
             1 => world.power_cut(),
             _ => {
