@@ -6,6 +6,7 @@
 
 pub mod isolation;
 pub mod limits;
+mod machine;
 pub mod model;
 pub mod protocol;
 pub mod random;
