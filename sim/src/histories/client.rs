@@ -42,6 +42,8 @@ pub(super) struct Client {
     options: ClientOptions,
     session: Session,
     random: Random,
+    /// Whether the transaction at hand uses hot keys only.
+    is_hot: bool,
 }
 
 /// A scan as it was asked for.
@@ -55,12 +57,13 @@ struct Range {
 impl Client {
     pub(super) fn new(options: ClientOptions, session: Session) -> Client {
         let random = options.random.clone();
-        Client { options, session, random }
+        Client { options, session, random, is_hot: false }
     }
 
     /// Works until the store stops.
     pub(super) async fn run(mut self) {
         loop {
+            self.is_hot = self.random.percent(self.options.plan.hot);
             let blind = self.random.percent(self.options.plan.blind);
             let outcome = if blind { self.blind().await } else { self.transaction().await };
             if outcome.is_err() {
@@ -91,7 +94,7 @@ impl Client {
                     return Err(End);
                 }
             }
-            if self.random.percent(plan.holds) {
+            if !self.is_hot && self.random.percent(plan.holds) {
                 let count = self.random.between(1, plan.held_for_max);
                 self.options.pen.hold(count, plan.clients / 2).await;
             }
@@ -155,7 +158,7 @@ impl Client {
             let range = self.draw_range(space.kind);
             return self.scan(tx, number, &space, range).await;
         }
-        let key = key_of(plan.key(&mut self.random));
+        let key = key_of(plan.key(&mut self.random, self.is_hot));
         let begin_ns = self.options.pen.now_ns();
         let value = tx.get(&space.keyspace, &key).await.map_err(|error| self.failed(&error))?;
         let value = value.map(|value| self.value_of(&value)).transpose()?;
@@ -168,7 +171,7 @@ impl Client {
     /// A key and the number of the value it gets; none: it is deleted.
     fn draw_write(&mut self) -> (Vec<u8>, Option<u64>) {
         let plan = &self.options.plan;
-        let key = key_of(plan.key(&mut self.random));
+        let key = key_of(plan.key(&mut self.random, self.is_hot));
         let deletes = self.random.percent(plan.deletes);
         (key, (!deletes).then(|| self.options.pen.next_value()))
     }
@@ -204,7 +207,7 @@ impl Client {
             true => self.random.between(1, 5) as usize,
             false => usize::MAX,
         };
-        let mut keys = [0, 0].map(|_| self.options.plan.key(&mut self.random));
+        let mut keys = [0, 0].map(|_| self.options.plan.key(&mut self.random, self.is_hot));
         keys.sort_unstable();
         let [mut from, to] = keys.map(key_of);
         let (from, to, rows_max) = match kind {
@@ -324,7 +327,8 @@ impl Client {
 
     /// The number, and what pads it, which follows from the number.
     fn bytes_of(&mut self, value: u64) -> Vec<u8> {
-        let len = self.random.between(8, self.options.plan.value_bytes_max) as usize;
+        let (low, high) = self.options.plan.value_bytes.clone().into_inner();
+        let len = self.random.between(low, high) as usize;
         let mut bytes = vec![padding(value); len];
         bytes[..8].copy_from_slice(&value.to_be_bytes());
         bytes

@@ -1,6 +1,7 @@
 //! What one recorded history is about: its level, its keys, its clients and its machine.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use sombra::{DurabilityMethod, Isolation, Options, Routing};
 
@@ -53,6 +54,19 @@ impl fmt::Display for Level {
     }
 }
 
+/// What a history strains.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Strain {
+    /// Nothing in particular.
+    Any,
+    /// Commits over shards that meet while they are prepared: nothing waits for long, and
+    /// messages take as long as writes.
+    Races,
+    /// Validation against what was merged: transactions over keys that are written rarely are
+    /// held while others fill the log.
+    Merges,
+}
+
 /// How a keyspace spreads its keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -87,12 +101,15 @@ pub(super) fn key_of(number: u64) -> Vec<u8> {
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub(super) level: Level,
+    strain: Strain,
     pub(super) kinds: Vec<Kind>,
-    /// Numbers of the keys of each keyspace; few of them make every tablet count.
-    pub(super) keys: Vec<u64>,
-    /// How often one of the first keys is taken.
+    /// Numbers of the keys of each keyspace, ascending.
+    keys: Vec<u64>,
+    /// Transactions that use only the first keys, and whether all others leave them alone.
     pub(super) hot: u64,
-    pub(super) value_bytes_max: u64,
+    are_cold_apart: bool,
+    pub(super) value_bytes: RangeInclusive<u64>,
+    pub(super) transactions: u64,
     pub(super) clients: u64,
     pub(super) on_shard: u64,
     pub(super) operations_max: u64,
@@ -104,16 +121,29 @@ pub(super) struct Plan {
     pub(super) relaxed: u64,
     /// Writes without a transaction around them.
     pub(super) blind: u64,
-    /// How often a transaction waits for others between two operations, and for how many.
+    /// How often a transaction that is not hot waits for others between two operations, and for
+    /// how many.
     pub(super) holds: u64,
     pub(super) held_for_max: u64,
     /// Lives that end with a failed write or flush.
     pub(super) faults: u64,
+    /// The longest turn of a shard, in virtual time.
+    pub(super) turn_ns_max: u64,
     pub(super) options: Options,
 }
 
 impl Plan {
     pub(super) fn draw(random: &mut Random) -> Plan {
+        let mut plan = Plan::draw_any(random);
+        match random.below(10) {
+            0..4 => {}
+            4..7 => plan.strain_races(random),
+            _ => plan.strain_merges(random),
+        }
+        plan
+    }
+
+    fn draw_any(random: &mut Random) -> Plan {
         let kinds = match random.below(8) {
             0..3 => vec![Kind::Range],
             3 => vec![Kind::Hash],
@@ -127,10 +157,13 @@ impl Plan {
         };
         Plan {
             level: Level::draw(random),
+            strain: Strain::Any,
             keys: draw_keys(random, per_kind),
             kinds,
             hot: *random.pick(&[0, 0, 30, 60]),
-            value_bytes_max,
+            are_cold_apart: false,
+            value_bytes: 8..=value_bytes_max,
+            transactions: limits::RECORDED_TRANSACTIONS_MIN + random.below(1_000),
             clients: random.between(4, 10),
             on_shard: *random.pick(&[0, 50, 50, 100]),
             operations_max: random.between(2, limits::RECORDED_OPERATIONS_MAX),
@@ -144,25 +177,58 @@ impl Plan {
             holds: *random.pick(&[0, 5, 10, 20]),
             held_for_max: random.scale(2, 60),
             faults: *random.pick(&[0, 10, 30]),
+            turn_ns_max: 5_000,
             options: draw_options(random),
         }
     }
 
+    fn strain_races(&mut self, random: &mut Random) {
+        self.strain = Strain::Races;
+        self.value_bytes = 8..=8;
+        self.transactions += 1_000;
+        self.clients = random.between(6, 10);
+        self.operations_max = random.between(2, 4);
+        self.writes = random.between(40, 60);
+        self.scans = *random.pick(&[0, 30, 60, 90]);
+        (self.read_only, self.blind) = (0, 0);
+        self.relaxed = *random.pick(&[0, 50, 90]);
+        self.holds = 0;
+        self.turn_ns_max = *random.pick(&[5_000, 50_000, 500_000]);
+    }
+
+    fn strain_merges(&mut self, random: &mut Random) {
+        self.strain = Strain::Merges;
+        let max = limits::RECORDED_VALUE_BYTES_MAX;
+        self.value_bytes = max / 2..=max;
+        (self.hot, self.are_cold_apart) = (random.between(50, 80), true);
+        self.clients = random.between(6, 10);
+        self.writes = random.between(40, 60);
+        self.scans = *random.pick(&[10, 40, 70]);
+        (self.read_only, self.blind, self.rollbacks) = (0, 0, 0);
+        self.holds = random.between(20, 50);
+        self.held_for_max = random.between(30, 150);
+        self.options.log_bytes_max = 2 * limits::SEGMENT_BYTES;
+    }
+
     /// What a reader of a failing seed wants to know.
     pub(super) fn describe(&self) -> String {
-        let Plan { level, kinds, keys, value_bytes_max, clients, .. } = self;
+        let Plan { level, strain, kinds, keys, value_bytes, clients, .. } = self;
         let log_bytes_max = self.options.log_bytes_max;
         format!(
-            "{level}, {kinds:?} of {} keys, values of up to {value_bytes_max} bytes, \
+            "{level}, strains {strain:?}, {kinds:?} of {} keys, values of {value_bytes:?} bytes, \
              {clients} clients, log of {log_bytes_max} bytes",
             keys.len()
         )
     }
 
-    pub(super) fn key(&self, random: &mut Random) -> u64 {
-        let hot = self.keys.len().div_ceil(4);
-        let among = if random.percent(self.hot) { &self.keys[..hot] } else { &self.keys[..] };
-        *random.pick(among)
+    /// A key for a transaction that is hot, or is not.
+    pub(super) fn key(&self, random: &mut Random, is_hot: bool) -> u64 {
+        let (hot, cold) = self.keys.split_at(self.keys.len().div_ceil(4));
+        *random.pick(match is_hot {
+            true => hot,
+            false if self.are_cold_apart => cold,
+            false => &self.keys,
+        })
     }
 }
 
@@ -171,7 +237,7 @@ fn draw_keys(random: &mut Random, max: u64) -> Vec<u64> {
     let count = random.between(3, max);
     let mut keys: Vec<u64> = (0..max).collect();
     while keys.len() as u64 > count {
-        keys.swap_remove(random.below(keys.len() as u64) as usize);
+        keys.remove(random.below(keys.len() as u64) as usize);
     }
     keys
 }

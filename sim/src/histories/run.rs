@@ -96,7 +96,7 @@ impl Run {
 
     fn lives(&mut self) -> Result<(), Failed> {
         for number in 0..limits::RECORDED_LIVES_MAX {
-            if self.book.counts().finished >= limits::RECORDED_TRANSACTIONS_MIN {
+            if self.book.counts().finished >= self.plan.transactions {
                 break;
             }
             self.life(true).map_err(|error| format!("life {number}: {error}"))?;
@@ -108,7 +108,9 @@ impl Run {
     fn life(&mut self, works: bool) -> Result<(), Failed> {
         let shards = self.random.between(2, 4);
         let seed = self.random.next_u64();
-        let mut world = SimWorld::new(SimOptions::new(seed, shards as usize, self.disk.clone()));
+        let mut options = SimOptions::new(seed, shards as usize, self.disk.clone());
+        options.turn_ns = 100..=self.plan.turn_ns_max;
+        let mut world = SimWorld::new(options);
         let Some(opened) = self.open(&mut world)? else {
             world.kill();
             return Ok(());
@@ -158,7 +160,7 @@ impl Run {
             let shard = on_shard.then(|| ShardId::new(self.random.below(shards) as u16));
             world.spawn_client("client", drive(options, shard));
         }
-        let target = self.book.counts().finished + self.random.scale(30, 400);
+        let target = self.book.counts().finished + self.random.scale(60, 600);
         let book = self.book.clone();
         let is_over = |now: &Counts| now.finished >= target || now.clients_ended == clients;
         machine::work(world, || book.counts(), is_over)?;
