@@ -4,8 +4,10 @@
 //! Everything here follows from one seed: time, chance and order come from the simulated
 //! runtime and from [`random::Random`].
 
+pub mod histories;
 pub mod isolation;
 pub mod limits;
+mod machine;
 pub mod model;
 pub mod protocol;
 pub mod random;

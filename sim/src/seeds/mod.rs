@@ -17,6 +17,7 @@ use crate::limits;
 use crate::workload::TallyReport;
 use run::Run;
 
+pub(crate) use opening::STORE_DIR;
 pub use range::RangeReport;
 pub use swarm::Load;
 
