@@ -371,8 +371,11 @@ fn small_bank(s: &Stage) -> bool {
     commit(check) && total == 0
 }
 
-/// By the first word of the table's line.
-const SCHEDULES: [(&str, fn(&Stage) -> bool); 19] = [
+/// Runs a schedule; tells whether its anomaly was seen.
+type Schedule = fn(&Stage) -> bool;
+
+/// By the first words of the table's line.
+const SCHEDULES: [(&str, Schedule); 19] = [
     ("G0:", g0),
     ("G1a:", g1a),
     ("G1b:", g1b),
@@ -433,12 +436,15 @@ fn anomalies_are_seen_and_prevented_as_the_table_says() {
     }
 }
 
+/// What a transaction does with what changes.
+type Touch<'a> = &'a dyn Fn(&BlockingTransaction);
+
 #[test]
 fn conflict_names_the_key_that_changed_and_why() {
     for placement in [Placement::OneShard, Placement::TwoShards] {
         let stage = Stage::new(placement, Isolation::Serializable);
         stage.reset();
-        let cases: [(&dyn Fn(&BlockingTransaction), &str, &str); 4] = [
+        let cases: [(Touch<'_>, &str, &str); 4] = [
             (&|tx| put(&stage, tx, X, 5), X, "newer_version"),
             (&|tx| _ = get(&stage, tx, X), X, "read_changed"),
             (&|tx| _ = get(&stage, tx, NEW[0]), NEW[0], "read_changed"),

@@ -110,9 +110,9 @@ impl Book {
         let mut recording = self.lock();
         let recording = &mut *recording;
         let end_ns = recording.base_ns + now_ns;
+        let proven_lsn = recording.proven_lsn;
         for transaction in &mut recording.done[recording.first..] {
-            if matches!(transaction.outcome, Outcome::Committed { lsn } if lsn > recording.proven_lsn)
-            {
+            if matches!(transaction.outcome, Outcome::Committed { lsn } if lsn > proven_lsn) {
                 transaction.outcome = Outcome::Unknown;
             }
         }
