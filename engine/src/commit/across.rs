@@ -133,6 +133,7 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
         drop(charge);
         core.take_message(CommitMessage::Release { id });
         release_all(&carrier, id, &others).await;
+        drop(snapshot);
         return drop(reply.send(Err(error)));
     }
     let (start, reserved) = core.reserve(charge, &record, durability);

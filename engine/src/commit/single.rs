@@ -92,6 +92,8 @@ impl Core {
         let charge = match charged.and_then(|bytes| self.charge_log(&request.record, bytes)) {
             Ok(charge) => charge,
             Err(Hold::Refused(error)) => {
+                // Whoever has the answer may count on the slot.
+                drop(request.snapshot.take());
                 drop(request.reply.send(Err(error)));
                 return None;
             }
