@@ -123,11 +123,11 @@ impl<P: Port> Scan<P> {
     pub async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, ReadError> {
         loop {
             if let Some((window_key, value)) = self.rows.pop_front() {
-                self.note_seen(Bound::Included(window_key.clone()));
+                self.note_seen(|| Bound::Included(window_key.clone()));
                 return Ok(Some((window_key.slice(self.keyspace.key_offset()..), value)));
             }
             if let Some(reached) = self.seen_to.take() {
-                self.note_seen(reached);
+                self.note_seen(|| reached);
             }
             if self.is_finished {
                 return Ok(None);
@@ -148,9 +148,9 @@ impl<P: Port> Scan<P> {
         Ok(rows)
     }
 
-    fn note_seen(&mut self, reached: Bound<Bytes>) {
+    fn note_seen(&mut self, reached: impl FnOnce() -> Bound<Bytes>) {
         if let Some(progress) = &mut self.seen {
-            self.transaction.note_scanned(&self.keyspace, progress, reached);
+            self.transaction.note_scanned(&self.keyspace, progress, reached());
         }
     }
 
@@ -169,17 +169,18 @@ impl<P: Port> Scan<P> {
         self.transaction.refuse_if_ended()?;
         let page = page?;
         let (start, end) = match direction {
-            Direction::Forward => (from.clone(), to.clone()),
-            Direction::Reverse => (to.clone(), from.clone()),
+            Direction::Forward => (from, to),
+            Direction::Reverse => (to, from),
         };
-        if self.seen.as_ref().is_none_or(|progress| progress.tablet() != tablet) {
-            self.seen = Some(Progress::new(tablet, start, direction));
+        let is_new = self.seen.as_ref().is_none_or(|progress| progress.tablet() != tablet);
+        if is_new && self.transaction.notes_reads() {
+            self.seen = Some(Progress::new(tablet, start.clone(), direction));
         }
-        self.seen_to = Some(page.resume_after.clone().map_or(end, Bound::Included));
-        let reached = page.resume_after.clone().map(Bound::Included);
+        let reached = page.resume_after.clone().map_or(end, Bound::Included);
+        self.seen_to = Some(reached.clone());
         let (own_from, own_to) = match direction {
-            Direction::Forward => (from, reached.unwrap_or(to)),
-            Direction::Reverse => (reached.unwrap_or(from), to),
+            Direction::Forward => (start, reached),
+            Direction::Reverse => (reached, start),
         };
         let id = self.keyspace.id();
         let mut own = self.transaction.own_writes(|writes| writes.range(id, own_from, own_to));

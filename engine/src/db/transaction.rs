@@ -230,6 +230,11 @@ impl<P: Port> Transaction<P> {
         Scan::new(self.port.clone(), self.second(), keyspace.clone(), range)
     }
 
+    /// Whether the commit will be checked for what was read: nothing else needs to be noted.
+    pub(super) fn notes_reads(&self) -> bool {
+        self.state().reads.is_some()
+    }
+
     /// A scan has seen everything from its start to `reached`.
     pub(super) fn note_scanned(
         &self,
