@@ -1,12 +1,30 @@
 //! What every kind of seed does with a simulated machine: draw its disk, turn it while somebody
 //! works, and end it.
 
+use std::any::Any;
 use std::fmt::Debug;
 
+use sombra::DurabilityMethod;
 use sombra_runtime::sim::{RunEnd, SimDisk, SimDiskOptions, SimLatency, SimWorld};
 
 use crate::limits;
 use crate::random::Random;
+
+/// How a store makes its log durable, for a seed to pick from; `None` measures.
+pub(crate) const DURABILITY_METHODS: [Option<DurabilityMethod>; 5] = [
+    None,
+    Some(DurabilityMethod::Dsync),
+    Some(DurabilityMethod::Dsync),
+    Some(DurabilityMethod::RingFlush),
+    Some(DurabilityMethod::PoolFlush),
+];
+
+/// What a seed that panicked says of it.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panic: {}", text.unwrap_or("without a message"))
+}
 
 /// A disk of random speed that in a share of seeds does less than it was asked for.
 pub(crate) fn draw_disk(random: &mut Random) -> SimDiskOptions {

@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::isolation::{History, Report};
 use crate::limits;
+use crate::machine;
 use run::Run;
 
 pub use plan::Level;
@@ -69,9 +70,7 @@ impl HistoryReport {
 pub fn run_history(seed: u64, options: HistoryOptions) -> (HistoryReport, Option<History>) {
     let outcome = catch_unwind(AssertUnwindSafe(|| Run::new(seed, &options).finish()));
     outcome.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        let failure = Some(format!("panic: {}", text.unwrap_or("without a message")));
+        let failure = Some(machine::panic_text(&*panic));
         (HistoryReport { seed, failure, ..HistoryReport::default() }, None)
     })
 }

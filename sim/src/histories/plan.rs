@@ -3,9 +3,10 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use sombra::{DurabilityMethod, Isolation, Options, Routing};
+use sombra::{Isolation, Options, Routing};
 
 use crate::limits;
+use crate::machine;
 use crate::random::Random;
 
 /// Keys that share their first byte: those of one prefix in a hash keyspace.
@@ -243,13 +244,6 @@ fn draw_keys(random: &mut Random, max: u64) -> Vec<u64> {
 }
 
 fn draw_options(random: &mut Random) -> Options {
-    let methods = [
-        None,
-        Some(DurabilityMethod::Dsync),
-        Some(DurabilityMethod::Dsync),
-        Some(DurabilityMethod::RingFlush),
-        Some(DurabilityMethod::PoolFlush),
-    ];
     let is_tight = random.percent(90);
     Options {
         memory_bytes: limits::MEMORY_BYTES_TIGHT,
@@ -259,7 +253,7 @@ fn draw_options(random: &mut Random) -> Options {
             true => random.between(2, 3) * limits::SEGMENT_BYTES,
             false => limits::LOG_BYTES_AMPLE,
         },
-        durability_method: *random.pick(&methods),
+        durability_method: *random.pick(&machine::DURABILITY_METHODS),
         metrics_file: false,
         ..Options::default()
     }
