@@ -12,4 +12,5 @@ pub mod model;
 pub mod protocol;
 pub mod random;
 pub mod seeds;
+pub mod verdicts;
 pub mod workload;

@@ -45,7 +45,7 @@ pub(crate) fn write_seed(seed: u64, file: &Path, options: HistoryOptions) -> Res
     report.course.iter().for_each(|line| println!("{line}"));
     print!("{}", report.found);
     let mut total = HistoriesReport::default();
-    total.replayed(seed, is_same);
+    total.verdicts.replayed(seed, is_same);
     total.add(report);
     conclude(&total, options, 0)
 }
@@ -72,14 +72,14 @@ fn add(shared: &Mutex<(HistoriesReport, Instant)>, report: HistoryReport, is_sam
     let mut guard = shared.lock().unwrap_or_else(PoisonError::into_inner);
     let (total, told) = &mut *guard;
     if let Some(is_same) = is_same {
-        total.replayed(report.seed, is_same);
+        total.verdicts.replayed(report.seed, is_same);
     }
     if let Some(failure) = &report.failure {
         println!("seed {}: {failure}", report.seed);
     }
     total.add(report);
     if told.elapsed() > Duration::from_secs(30) {
-        println!("histories: {} seeds, {} failed", total.seeds, total.failed);
+        println!("histories: {} seeds, {} failed", total.seeds, total.verdicts.failed);
         *told = Instant::now();
     }
 }
@@ -90,7 +90,9 @@ fn conclude(
     options: HistoryOptions,
     violating_min: u64,
 ) -> Result<(), Failure> {
-    let failing: Vec<u64> = report.failing_seeds().chain(report.diverged.iter().copied()).collect();
+    let verdicts = &report.verdicts;
+    let diverged = verdicts.diverged.iter().copied();
+    let failing: Vec<u64> = verdicts.failing_seeds().chain(diverged).collect();
     for seed in &failing {
         let control = if options.is_mislabelled { " --histories-control" } else { "" };
         println!(
@@ -98,8 +100,8 @@ fn conclude(
              `cargo xtask history /tmp/{seed}.jsonl`"
         );
     }
-    if !report.is_clean() {
-        return Err(format!("{} histories failed: {failing:?}", report.failed));
+    if !verdicts.is_clean() {
+        return Err(format!("{} histories failed: {failing:?}", verdicts.failed));
     }
     if options.is_mislabelled {
         println!("negative control: {} of {} found out", report.violating, report.seeds);

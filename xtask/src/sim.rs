@@ -80,16 +80,17 @@ fn run_seeds(arguments: &SimArguments) -> Result<(), Failure> {
     if arguments.flush_suppressed {
         return judge_control(&report);
     }
-    if report.is_clean() {
+    if report.verdicts.is_clean() {
         return Ok(());
     }
-    let failing: Vec<String> = report.failing_seeds().map(|seed| seed.to_string()).collect();
-    Err(format!("{} seeds failed: {}", report.failed, failing.join(" ")))
+    let failing: Vec<String> =
+        report.verdicts.failing_seeds().map(|seed| seed.to_string()).collect();
+    Err(format!("{} seeds failed: {}", report.verdicts.failed, failing.join(" ")))
 }
 
 /// A disk that forgets flushed data must be found out, or the simulation proves nothing.
 fn judge_control(report: &RangeReport) -> Result<(), Failure> {
-    println!("negative control: {} of {} seeds failed", report.failed, report.seeds);
+    println!("negative control: {} of {} seeds failed", report.verdicts.failed, report.seeds);
     if report.lost > 0 { Ok(()) } else { Err("flushes do nothing and no commit was lost".into()) }
 }
 
@@ -135,14 +136,14 @@ fn add(
         println!("seed {seed}: trace hash {:016x}, {first:?}", first.trace_hash);
     }
     if let Some(second) = second {
-        report.replayed(seed, first.trace_hash, second.trace_hash);
+        report.verdicts.replayed(seed, first.trace_hash == second.trace_hash);
     }
     if let Some(failure) = &first.failure {
         println!("seed {seed}: {failure}");
     }
     report.add(first);
     if told.elapsed() > Duration::from_secs(30) {
-        println!("sim: {} seeds, {} failed", report.seeds, report.failed);
+        println!("sim: {} seeds, {} failed", report.seeds, report.verdicts.failed);
         *told = Instant::now();
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::{HistoryReport, Level};
 use crate::isolation::{EdgeCounts, Isolation};
-use crate::limits;
+use crate::verdicts::Verdicts;
 
 /// Totals over a range of seeds.
 #[derive(Clone, Default, Debug)]
@@ -14,8 +14,7 @@ pub struct HistoriesReport {
     /// Of each level.
     levels: BTreeMap<Level, u64>,
     pub counted: u64,
-    pub failed: u64,
-    failures: Vec<(u64, String)>,
+    pub verdicts: Verdicts,
     pub transactions: u64,
     pub committed: u64,
     pub unknown: u64,
@@ -32,9 +31,6 @@ pub struct HistoriesReport {
     pub violations: u64,
     /// Seeds in which something was found that serializability forbids.
     pub violating: u64,
-    /// Seeds that were run a second time, and those that took another course then.
-    pub replayed: u64,
-    pub diverged: Vec<u64>,
     /// CPU time, measured by the caller: this crate knows no clock.
     pub cpu_seconds: f64,
 }
@@ -64,31 +60,7 @@ impl HistoriesReport {
         self.faults += report.faults;
         self.violations += report.found.violation_count as u64;
         self.violating += u64::from(report.found.violates(Isolation::Serializable));
-        if let Some(failure) = report.failure {
-            self.failed += 1;
-            if self.failures.len() < limits::FAILURES_LISTED_MAX {
-                self.failures.push((report.seed, failure));
-            }
-        }
-    }
-
-    /// Notes that a seed ran twice, and whether both runs took the same course.
-    pub fn replayed(&mut self, seed: u64, is_same: bool) {
-        self.replayed += 1;
-        if !is_same {
-            self.diverged.push(seed);
-        }
-    }
-
-    /// Whether nothing was wrong.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.failed == 0 && self.diverged.is_empty()
-    }
-
-    /// The seeds that failed, as far as they are listed.
-    pub fn failing_seeds(&self) -> impl Iterator<Item = u64> {
-        self.failures.iter().map(|(seed, _)| *seed)
+        self.verdicts.add(report.seed, report.failure);
     }
 }
 
@@ -98,12 +70,8 @@ fn percent(part: u64, whole: u64) -> f64 {
 
 impl fmt::Display for HistoriesReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (seed, failure) in &self.failures {
-            writeln!(f, "FAILED seed {seed}: {failure}")?;
-        }
-        for seed in &self.diverged {
-            writeln!(f, "FAILED seed {seed}: a second run took another course")?;
-        }
+        let Verdicts { failed, replayed, diverged, .. } = &self.verdicts;
+        write!(f, "{}", self.verdicts)?;
         let levels: Vec<String> =
             self.levels.iter().map(|(level, count)| format!("{count} {level}")).collect();
         let (seeds, counted) = (self.seeds, self.counted);
@@ -127,10 +95,10 @@ impl fmt::Display for HistoriesReport {
             self.merges
         )?;
         writeln!(f, "crashes        {:>12}  lives with a fault {}", self.crashes, self.faults)?;
-        writeln!(f, "replayed       {:>12}  diverged {}", self.replayed, self.diverged.len())?;
+        writeln!(f, "replayed       {replayed:>12}  diverged {}", diverged.len())?;
         writeln!(f, "violations     {:>12}  in {} seeds", self.violations, self.violating)?;
         let hours = self.cpu_seconds / 3600.0;
         writeln!(f, "CPU seconds    {:>12.1}  hours {hours:.3}", self.cpu_seconds)?;
-        write!(f, "failed         {:>12}", self.failed)
+        write!(f, "failed         {failed:>12}")
     }
 }
