@@ -127,6 +127,18 @@ fn commit(tx: BlockingTransaction) -> bool {
     }
 }
 
+/// Commits them one after the other; the first finds nobody in its way.
+fn more_than_one_commits(s: &Stage, all: Vec<BlockingTransaction>) -> bool {
+    s.pause();
+    let mut committed = 0;
+    for tx in all {
+        committed += u32::from(commit(tx));
+        s.pause();
+    }
+    assert!(committed > 0);
+    committed > 1
+}
+
 fn g0(s: &Stage) -> bool {
     let (t1, t2) = (s.begin(), s.begin());
     put(s, &t1, X, 1);
@@ -219,10 +231,7 @@ fn lost_update(s: &Stage) -> bool {
     let (a, b) = (get(s, &t1, X), get(s, &t2, X));
     put(s, &t1, X, a + 1);
     put(s, &t2, X, b + 1);
-    let first = commit(t1);
-    s.pause();
-    let second = commit(t2);
-    first && second
+    more_than_one_commits(s, vec![t1, t2])
 }
 
 fn g_single(s: &Stage) -> bool {
@@ -282,14 +291,7 @@ fn insert_if_absent_by_key(s: &Stage) -> bool {
         assert_eq!(get(s, tx, NEW[0]), -1);
         put(s, tx, NEW[0], value as i64);
     }
-    s.pause();
-    let mut committed = 0;
-    for tx in all {
-        committed += u32::from(commit(tx));
-        s.pause();
-    }
-    assert!(committed > 0);
-    committed > 1
+    more_than_one_commits(s, all)
 }
 
 fn insert_if_absent_by_scan(s: &Stage) -> bool {
@@ -298,14 +300,7 @@ fn insert_if_absent_by_scan(s: &Stage) -> bool {
         assert_eq!(inserted(s, tx), 0);
         put(s, tx, &format!("{}/{at}", NEW[at % 2]), at as i64);
     }
-    s.pause();
-    let mut committed = 0;
-    for tx in all {
-        committed += u32::from(commit(tx));
-        s.pause();
-    }
-    assert!(committed > 0);
-    committed > 1
+    more_than_one_commits(s, all)
 }
 
 fn write_skew(s: &Stage) -> bool {
@@ -314,10 +309,7 @@ fn write_skew(s: &Stage) -> bool {
     assert_eq!((get(s, &t2, X), get(s, &t2, Y)), (0, 0));
     put(s, &t1, X, 1);
     put(s, &t2, Y, 1);
-    let first = commit(t1);
-    s.pause();
-    let second = commit(t2);
-    first && second
+    more_than_one_commits(s, vec![t1, t2])
 }
 
 fn predicate_write_skew(s: &Stage) -> bool {
@@ -325,10 +317,7 @@ fn predicate_write_skew(s: &Stage) -> bool {
     assert_eq!((inserted(s, &t1), inserted(s, &t2)), (0, 0));
     put(s, &t1, NEW[0], 1);
     put(s, &t2, NEW[1], 1);
-    let first = commit(t1);
-    s.pause();
-    let second = commit(t2);
-    first && second
+    more_than_one_commits(s, vec![t1, t2])
 }
 
 fn read_only_anomaly(s: &Stage) -> bool {
