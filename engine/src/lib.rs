@@ -79,8 +79,9 @@ mod wal;
 mod window;
 
 pub use db::{
-    BlockingDb, BlockingScan, BlockingTransaction, Committed, Db, DbHandle, Local, LocalDb,
-    LocalTransaction, Port, Remote, Scan, Snapshot, Transaction,
+    BlockingDb, BlockingKeyScan, BlockingScan, BlockingSnapshot, BlockingTransaction, Committed,
+    Db, DbHandle, KeyScan, Local, LocalDb, LocalTransaction, Port, Remote, Scan, Snapshot,
+    Transaction, WriteBatch,
 };
 pub use error::{
     BeginError, CloseError, CommitError, ConflictReason, KeyspaceError, OpenError, ReadError,
@@ -94,3 +95,8 @@ pub use options::{
 };
 pub use recovery::{METRICS_FILE, OpenReport};
 pub use txn::KeyRange;
+
+/// The snippets of `docs/embedding.md`, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+struct EmbeddingGuide;

@@ -145,6 +145,9 @@ pub const VIEW_REDUCE_SNAPSHOTS_MAX: usize = 16;
 pub const VIEW_REDUCE_STEP_KEYS: usize = 256;
 /// Views of one tablet before the oldest snapshot ends.
 pub const VIEWS_PER_TABLET_MAX: usize = 64;
+/// Budgets of `Options::temporary()`.
+pub const MEMORY_BYTES_TEMPORARY: u64 = 32 << 20;
+pub const LOG_BYTES_MAX_TEMPORARY: u64 = 64 << 20;
 /// Attempts of `Db::run`, and how long after the first one begins the last may begin, before the
 /// conflict is handed to the caller.
 pub const RUN_ATTEMPTS_MAX_DEFAULT: u32 = 64;

@@ -55,6 +55,25 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// For tests of a program that embeds the store: small, quick to make, refused where there is
+    /// a store. Nothing in it is meant to outlive the power; what the process wrote outlives the
+    /// process. The caller removes the directory.
+    #[must_use]
+    pub fn temporary() -> Options {
+        Options {
+            memory_bytes: limits::MEMORY_BYTES_TEMPORARY,
+            segment_bytes: limits::SEGMENT_BYTES_MIN,
+            log_bytes_max: limits::LOG_BYTES_MAX_TEMPORARY,
+            open_mode: OpenMode::CreateNew,
+            // Measures nothing and flushes nothing on the way of a commit.
+            durability_method: Some(DurabilityMethod::WriteThrough),
+            metrics_file: false,
+            ..Options::default()
+        }
+    }
+}
+
 /// An option outside its bounds, found before anything on disk is touched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("option {field}: expected {expected}, found {found}")]

@@ -4,10 +4,13 @@
 //! Everything here follows from one seed: time, chance and order come from the simulated
 //! runtime and from [`random::Random`].
 
+pub mod histories;
 pub mod isolation;
 pub mod limits;
+mod machine;
 pub mod model;
 pub mod protocol;
 pub mod random;
 pub mod seeds;
+pub mod verdicts;
 pub mod workload;

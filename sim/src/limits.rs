@@ -57,3 +57,15 @@ pub const VIOLATIONS_LISTED_MAX: usize = 20;
 pub const CYCLE_STARTS_MAX: usize = 2_000;
 /// Transactions that the text of one lost update names; the rest are counted.
 pub const WRITERS_NAMED_MAX: usize = 8;
+/// Transactions of a counted seed of recorded histories, and how many of them, in percent, must
+/// have ended by a conflict.
+pub const RECORDED_TRANSACTIONS_MIN: u64 = 500;
+pub const RECORDED_CONFLICTS_PERCENT_MIN: u64 = 10;
+/// Crash-and-reopen lives of one recorded history.
+pub const RECORDED_LIVES_MAX: u32 = 64;
+/// Keys of one recorded history, over all its keyspaces: so few that all are fought over.
+pub const RECORDED_KEYS_MAX: u64 = 16;
+/// Operations of one recorded transaction.
+pub const RECORDED_OPERATIONS_MAX: u64 = 6;
+/// Padded value of a recorded history: so large that a full scan is more than one page.
+pub const RECORDED_VALUE_BYTES_MAX: u64 = 32 << 10;

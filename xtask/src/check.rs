@@ -2,7 +2,7 @@
 
 use crate::{
     Failure, layers,
-    limits::{CHECK_KILL_ROUNDS, CHECK_SECONDS_MAX, CHECK_SIM_SEEDS},
+    limits::{CHECK_KILL_ROUNDS, CHECK_SECONDS_MAX, CHECK_SIM_HISTORIES, CHECK_SIM_SEEDS},
     process, testing, tidy,
     workspace::Workspace,
 };
@@ -26,7 +26,7 @@ enum Done {
 type Step = fn(&Workspace) -> Result<Done, Failure>;
 
 /// Cheap steps first: a wrong blank is told in seconds, not behind a build.
-const STEPS: [(&str, Step); 11] = [
+const STEPS: [(&str, Step); 12] = [
     ("format", format),
     ("layers", layers_step),
     ("tidy", tidy_step),
@@ -38,6 +38,7 @@ const STEPS: [(&str, Step); 11] = [
     ("models of the engine", engine_models),
     ("kill", kill),
     ("sim", sim),
+    ("histories", histories),
 ];
 
 pub(crate) fn run(workspace: &Workspace, arguments: &CheckArguments) -> Result<(), Failure> {
@@ -170,4 +171,8 @@ fn kill(workspace: &Workspace) -> Result<Done, Failure> {
 
 fn sim(workspace: &Workspace) -> Result<Done, Failure> {
     released(workspace, &["sim", "--seeds", CHECK_SIM_SEEDS])
+}
+
+fn histories(workspace: &Workspace) -> Result<Done, Failure> {
+    released(workspace, &["sim", "--histories", CHECK_SIM_HISTORIES])
 }

@@ -10,8 +10,9 @@ pub(crate) const FUNCTION_LINES_MAX: usize = 70;
 pub(crate) const LINE_CHARS_MAX: usize = 100;
 /// Findings printed in full by one check; the rest are only counted.
 pub(crate) const FINDINGS_PRINTED_MAX: usize = 100;
-/// `kill` rounds and `sim` seeds that a developer waits for in `check`.
+/// `kill` rounds, `sim` seeds and recorded histories that a developer waits for in `check`.
 pub(crate) const CHECK_KILL_ROUNDS: u32 = 25;
 pub(crate) const CHECK_SIM_SEEDS: &str = "0..200";
+pub(crate) const CHECK_SIM_HISTORIES: &str = "0..100";
 /// Wall time that `check` may take on two cores.
 pub(crate) const CHECK_SECONDS_MAX: u64 = 15 * 60;

@@ -2,6 +2,7 @@
 
 mod check;
 mod findings;
+mod histories;
 mod kill;
 mod layers;
 mod limits;
@@ -44,6 +45,8 @@ enum Command {
     KillWriter(kill::WriterArguments),
     /// Run seeds of the whole-system simulation
     Sim(sim::SimArguments),
+    /// Check a recorded history for what its isolation levels forbid
+    History(histories::HistoryArguments),
     /// Build the release binary and drive it once through a short life on a real file system
     Sanity(sanity::SanityArguments),
 }
@@ -69,6 +72,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Kill(arguments) => kill::run(workspace, &arguments),
         Command::KillWriter(arguments) => kill::run_writer(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::History(arguments) => histories::check_file(&arguments),
         Command::Sanity(arguments) => sanity::run(workspace, &arguments),
     }
 }

@@ -1,25 +1,37 @@
 //! `cargo xtask sim`: seeds of the whole-system simulation. A seed that fails is printed and
 //! replays alone with `--seed`.
 
-use crate::Failure;
+use crate::{Failure, histories};
 use nix::sys::resource::{UsageWho, getrusage};
+use sombra_sim::histories::HistoryOptions;
 use sombra_sim::seeds::{Load, RangeReport, SeedOptions, SeedReport, run_seed};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One seed in so many runs twice; both runs must take the same course.
-const REPLAY_ONE_IN: u64 = 50;
+pub(crate) const REPLAY_ONE_IN: u64 = 50;
 
 #[derive(clap::Args)]
 pub(crate) struct SimArguments {
     /// Seeds to run, `FIRST..END` without the end
-    #[arg(long, value_parser = parse_seeds, required_unless_present = "seed")]
+    #[arg(long, value_parser = parse_seeds, required_unless_present_any = ["seed", "histories"])]
     seeds: Option<Range<u64>>,
     /// Replay this seed only
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
+    /// Seeds of recorded histories instead, `FIRST..END`: what clients saw, checked for isolation
+    #[arg(long, value_parser = parse_seeds, conflicts_with_all = ["seeds", "seed"])]
+    histories: Option<Range<u64>>,
+    /// Replay `--seed` as a recorded history and write it to this file, for `xtask history`
+    #[arg(long, requires = "seed", value_name = "FILE")]
+    history: Option<PathBuf>,
+    /// Negative control: histories of snapshot isolation are recorded as serializable; passes
+    /// only if most are found out
+    #[arg(long)]
+    histories_control: bool,
     /// Negative control: flushes do nothing; passes only if commits are found lost
     #[arg(long)]
     flush_suppressed: bool,
@@ -42,6 +54,17 @@ impl SimArguments {
 }
 
 pub(crate) fn run(arguments: &SimArguments) -> Result<(), Failure> {
+    let control = HistoryOptions { is_mislabelled: arguments.histories_control };
+    if let Some(seeds) = &arguments.histories {
+        return histories::run(seeds, control, arguments.jobs);
+    }
+    match (arguments.seed, &arguments.history) {
+        (Some(seed), Some(file)) => histories::write_seed(seed, file, control),
+        _ => run_seeds(arguments),
+    }
+}
+
+fn run_seeds(arguments: &SimArguments) -> Result<(), Failure> {
     let options = SeedOptions {
         flush_suppressed: arguments.flush_suppressed,
         load: arguments.load,
@@ -57,22 +80,34 @@ pub(crate) fn run(arguments: &SimArguments) -> Result<(), Failure> {
     if arguments.flush_suppressed {
         return judge_control(&report);
     }
-    if report.is_clean() {
+    if report.verdicts.is_clean() {
         return Ok(());
     }
-    let failing: Vec<String> = report.failing_seeds().map(|seed| seed.to_string()).collect();
-    Err(format!("{} seeds failed: {}", report.failed, failing.join(" ")))
+    let failing: Vec<String> =
+        report.verdicts.failing_seeds().map(|seed| seed.to_string()).collect();
+    Err(format!("{} seeds failed: {}", report.verdicts.failed, failing.join(" ")))
 }
 
 /// A disk that forgets flushed data must be found out, or the simulation proves nothing.
 fn judge_control(report: &RangeReport) -> Result<(), Failure> {
-    println!("negative control: {} of {} seeds failed", report.failed, report.seeds);
+    println!("negative control: {} of {} seeds failed", report.verdicts.failed, report.seeds);
     if report.lost > 0 { Ok(()) } else { Err("flushes do nothing and no commit was lost".into()) }
 }
 
 fn run_all(seeds: &Range<u64>, options: &SeedOptions, jobs: u32, alone: bool) -> RangeReport {
-    let next = AtomicU64::new(seeds.start);
     let report = Mutex::new((RangeReport::default(), Instant::now()));
+    on_jobs(seeds, jobs, |seed| {
+        let first = run_seed(seed, options);
+        let twice = alone || seed.is_multiple_of(REPLAY_ONE_IN);
+        let second = twice.then(|| run_seed(seed, options));
+        add(&report, first, second, alone);
+    });
+    report.into_inner().unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// Calls `run` once for each seed, on so many threads.
+pub(crate) fn on_jobs(seeds: &Range<u64>, jobs: u32, run: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(seeds.start);
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {
@@ -81,15 +116,11 @@ fn run_all(seeds: &Range<u64>, options: &SeedOptions, jobs: u32, alone: bool) ->
                     if seed >= seeds.end {
                         break;
                     }
-                    let first = run_seed(seed, options);
-                    let twice = alone || seed.is_multiple_of(REPLAY_ONE_IN);
-                    let second = twice.then(|| run_seed(seed, options));
-                    add(&report, first, second, alone);
+                    run(seed);
                 }
             });
         }
     });
-    report.into_inner().unwrap_or_else(PoisonError::into_inner).0
 }
 
 fn add(
@@ -105,19 +136,19 @@ fn add(
         println!("seed {seed}: trace hash {:016x}, {first:?}", first.trace_hash);
     }
     if let Some(second) = second {
-        report.replayed(seed, first.trace_hash, second.trace_hash);
+        report.verdicts.replayed(seed, first.trace_hash == second.trace_hash);
     }
     if let Some(failure) = &first.failure {
         println!("seed {seed}: {failure}");
     }
     report.add(first);
     if told.elapsed() > Duration::from_secs(30) {
-        println!("sim: {} seeds, {} failed", report.seeds, report.failed);
+        println!("sim: {} seeds, {} failed", report.seeds, report.verdicts.failed);
         *told = Instant::now();
     }
 }
 
-fn cpu_seconds() -> f64 {
+pub(crate) fn cpu_seconds() -> f64 {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return 0.0 };
     let seconds =
         |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1_000_000.0;

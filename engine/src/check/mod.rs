@@ -14,6 +14,7 @@ use crate::error::OpenError;
 use crate::format::log_record::Record;
 use crate::format::superblock::SuperblockTwin;
 use crate::ids::{Lsn, PageAddr, StoreId, TabletId};
+use crate::keyspace::LoadedKeyspace;
 use crate::options::{Options, Routing};
 use crate::recovery::{self, DataFile, LoadedTablet, LogEnd, ReplaySink};
 use crate::volume::PageRun;
@@ -171,9 +172,9 @@ async fn check_data(
     let mut owners: BTreeMap<PageAddr, TabletId> = BTreeMap::new();
     for (done, (&id, loaded)) in data.tablets.iter().enumerate() {
         progress(done, data.tablets.len());
-        let found = data.keyspaces.iter().find(|keyspace| keyspace.def.id == id.keyspace);
+        let found = keyspace_of(data, id);
         let name = found.map_or_else(String::new, |found| found.def.name.clone());
-        let bounds = found.map_or((None, None), |found| bounds(&found.def.routing, id.index));
+        let bounds = bounds_of(found, id);
         let path = data.volume.path().display();
         let place = format!("{path}, keyspace {name:?}, tablet {}", id.index);
         if let Some(reason) = &loaded.damage {
@@ -203,10 +204,8 @@ async fn check_data(
 /// What the store would fall back to if the newest copy of a root page were damaged.
 async fn check_older(shard: &Shard, data: &DataFile, report: &mut CheckReport) {
     for &(id, root) in &data.older_roots {
-        let found = data.keyspaces.iter().find(|keyspace| keyspace.def.id == id.keyspace);
-        let bounds = found.map_or((None, None), |found| bounds(&found.def.routing, id.index));
         let mut walk = TreeWalk::new(shard, &data.volume, id);
-        walk.walk(Some(root), bounds).await;
+        walk.walk(Some(root), bounds_of(keyspace_of(data, id), id)).await;
         report.problems.extend(walk.problems.into_iter().map(|problem| CheckProblem {
             place: format!("{}, below the older root page", problem.place),
             ..problem
@@ -234,6 +233,17 @@ fn checked_tablet(
         leaf_fill_percent: walk.leaf_fill_percent(page_size_bytes),
         merge_lsn: loaded.parts.merge_lsn,
     }
+}
+
+fn keyspace_of(data: &DataFile, tablet: TabletId) -> Option<&LoadedKeyspace> {
+    data.keyspaces.iter().find(|keyspace| keyspace.def.id == tablet.keyspace)
+}
+
+fn bounds_of(
+    keyspace: Option<&LoadedKeyspace>,
+    tablet: TabletId,
+) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    keyspace.map_or((None, None), |found| bounds(&found.def.routing, tablet.index))
 }
 
 /// The keys that the routing sends to a tablet: from the first to below the second.

@@ -114,16 +114,20 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
     let sequence = core.sequence.get();
     core.sequence.set(sequence + 1);
     let id = PrepareId { coordinator: core.shard.id(), sequence };
-    let others: Vec<ShardId> = parts[1..].iter().map(|part| part.shard).collect();
-    let (writers, readers): (Vec<&ShardPart>, Vec<&ShardPart>) =
-        parts[1..].iter().partition(|part| !part.writes.is_empty());
-    let shards = |parts: Vec<&ShardPart>| parts.iter().map(|part| part.shard).collect();
-    let (writers, readers): (Vec<ShardId>, Vec<ShardId>) = (shards(writers), shards(readers));
+    let others = |is_writer: bool| -> Vec<ShardId> {
+        let those = parts[1..].iter().filter(|part| part.writes.is_empty() != is_writer);
+        those.map(|part| part.shard).collect()
+    };
+    let (writers, readers) = (others(true), others(false));
 
     // Everything that may be missing is charged before anything is prepared or reserved.
     let (charge, memory_bytes) = match core.charge_when_room(&parts, &record).await {
         Ok(charged) => charged,
-        Err(error) => return drop(reply.send(Err(error))),
+        Err(error) => {
+            // Whoever has the answer may count on the slot.
+            drop(snapshot);
+            return drop(reply.send(Err(error)));
+        }
     };
     let prepared = prepare_all(&core, &carrier, id, &snapshot, parts).await;
     // The mark is looked at after every prepare has answered: what they validated against was
@@ -132,7 +136,9 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
         core.store.memory.release(memory_bytes);
         drop(charge);
         core.take_message(CommitMessage::Release { id });
-        release_all(&carrier, id, &others).await;
+        release_all(&carrier, id, &writers).await;
+        release_all(&carrier, id, &readers).await;
+        drop(snapshot);
         return drop(reply.send(Err(error)));
     }
     let (start, reserved) = core.reserve(charge, &record, durability);

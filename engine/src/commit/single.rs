@@ -92,6 +92,8 @@ impl Core {
         let charge = match charged.and_then(|bytes| self.charge_log(&request.record, bytes)) {
             Ok(charge) => charge,
             Err(Hold::Refused(error)) => {
+                // Whoever has the answer may count on the slot.
+                drop(request.snapshot.take());
                 drop(request.reply.send(Err(error)));
                 return None;
             }
@@ -230,6 +232,8 @@ impl Core {
                         Err(Hold::Wait(WaitFor::Room(len)))
                     }
                     SpaceState::LogFull { expected, found } => {
+                        // Merges may wait for the disk: the next commit will know.
+                        self.store.volume.want();
                         refuse(CommitError::LogFull { expected, found })
                     }
                     SpaceState::DiskFull { needed, reason } => {

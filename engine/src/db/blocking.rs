@@ -5,9 +5,10 @@ use std::future::Future;
 use bytes::Bytes;
 use sombra_runtime::Runtime;
 
+use super::batch::WriteBatch;
 use super::handle::Db;
-use super::scan::Scan;
-use super::transaction::{Committed, Transaction};
+use super::scan::{KeyScan, Scan};
+use super::transaction::{Committed, Snapshot, Transaction};
 use crate::error::{
     BeginError, CloseError, CommitError, KeyspaceError, ReadError, TransactionError, WriteError,
 };
@@ -111,6 +112,23 @@ impl BlockingDb {
         self.wait(self.db.delete(keyspace, key))
     }
 
+    /// As [`Db::write`](super::DbHandle::write).
+    ///
+    /// # Errors
+    /// As [`TransactionError`].
+    pub fn write(&self, batch: &WriteBatch) -> Result<Lsn, TransactionError> {
+        self.wait(self.db.write(batch))
+    }
+
+    /// As [`Db::snapshot`](super::DbHandle::snapshot).
+    ///
+    /// # Errors
+    /// As [`BeginError`].
+    pub fn snapshot(&self) -> Result<BlockingSnapshot, BeginError> {
+        let inner = self.db.snapshot()?;
+        Ok(BlockingSnapshot { inner, runtime: self.runtime.clone() })
+    }
+
     /// As [`Db::keyspace`](super::DbHandle::keyspace).
     #[must_use]
     pub fn keyspace(&self, name: &str) -> Option<Keyspace> {
@@ -160,6 +178,18 @@ impl BlockingTransaction {
         key: impl AsRef<[u8]>,
     ) -> Result<Option<Bytes>, ReadError> {
         self.runtime.block_on(self.inner.get(keyspace, key))
+    }
+
+    /// As [`Transaction::multi_get`].
+    ///
+    /// # Errors
+    /// As [`ReadError`].
+    pub fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keyspace: &Keyspace,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Bytes>>, ReadError> {
+        self.runtime.block_on(self.inner.multi_get(keyspace, keys))
     }
 
     /// As [`Transaction::put`].
@@ -223,10 +253,90 @@ impl BlockingTransaction {
     }
 }
 
+/// A read-only view of one moment whose methods block the calling thread.
+pub struct BlockingSnapshot {
+    inner: Snapshot,
+    runtime: Runtime,
+}
+
+impl BlockingSnapshot {
+    /// As [`Snapshot::lsn`].
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.inner.lsn()
+    }
+
+    /// As [`Snapshot::get`].
+    ///
+    /// # Errors
+    /// As [`ReadError`].
+    pub fn get(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<Bytes>, ReadError> {
+        self.runtime.block_on(self.inner.get(keyspace, key))
+    }
+
+    /// As [`Snapshot::multi_get`].
+    ///
+    /// # Errors
+    /// As [`ReadError`].
+    pub fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keyspace: &Keyspace,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Bytes>>, ReadError> {
+        self.runtime.block_on(self.inner.multi_get(keyspace, keys))
+    }
+
+    /// As [`BlockingTransaction::scan`].
+    #[must_use]
+    pub fn scan(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> BlockingScan {
+        let inner = self.inner.scan(keyspace, range);
+        BlockingScan { inner, runtime: self.runtime.clone() }
+    }
+
+    /// As [`BlockingTransaction::scan_reverse`].
+    #[must_use]
+    pub fn scan_reverse(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> BlockingScan {
+        let inner = self.inner.scan_reverse(keyspace, range);
+        BlockingScan { inner, runtime: self.runtime.clone() }
+    }
+}
+
 /// The rows of a range; an iterator that blocks for each page.
 pub struct BlockingScan {
     inner: Scan,
     runtime: Runtime,
+}
+
+impl BlockingScan {
+    /// As [`Scan::after`].
+    #[must_use]
+    pub fn after(self, key: impl AsRef<[u8]>) -> BlockingScan {
+        BlockingScan { inner: self.inner.after(key), runtime: self.runtime }
+    }
+
+    /// As [`Scan::keys`].
+    #[must_use]
+    pub fn keys(self) -> BlockingKeyScan {
+        BlockingKeyScan { inner: self.inner.keys(), runtime: self.runtime }
+    }
+}
+
+/// The keys of a range; an iterator that blocks for each page.
+pub struct BlockingKeyScan {
+    inner: KeyScan,
+    runtime: Runtime,
+}
+
+impl Iterator for BlockingKeyScan {
+    type Item = Result<Bytes, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.runtime.block_on(self.inner.next()).transpose()
+    }
 }
 
 impl Iterator for BlockingScan {

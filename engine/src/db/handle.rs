@@ -9,10 +9,11 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use sombra_runtime::{Runtime, ShardId, TaskClass};
 
+use super::batch::WriteBatch;
 use super::blocking::BlockingDb;
 use super::open;
 use super::port::{self, Local, Port, Remote};
-use super::transaction::{Snapshot, Transaction, commit_blind};
+use super::transaction::{Committed, Snapshot, Transaction, commit_blind};
 use crate::error::{
     BeginError, CloseError, CommitError, KeyspaceError, OpenError, ReadError, TransactionError,
 };
@@ -89,8 +90,20 @@ impl<P: Port> DbHandle<P> {
     pub async fn run_with<T, F, Fut>(
         &self,
         options: RunOptions,
-        mut f: F,
+        f: F,
     ) -> Result<T, TransactionError>
+    where
+        F: FnMut(Transaction<P>) -> Fut,
+        Fut: Future<Output = Result<T, TransactionError>>,
+    {
+        self.run_to_commit(options, f).await.map(|(value, _)| value)
+    }
+
+    async fn run_to_commit<T, F, Fut>(
+        &self,
+        options: RunOptions,
+        mut f: F,
+    ) -> Result<(T, Committed), TransactionError>
     where
         F: FnMut(Transaction<P>) -> Fut,
         Fut: Future<Output = Result<T, TransactionError>>,
@@ -103,7 +116,7 @@ impl<P: Port> DbHandle<P> {
             let transaction = self.begin_with(options.isolation)?;
             let outcome = match f(transaction.second()).await {
                 Ok(value) => match transaction.commit().await {
-                    Ok(_) => Ok(value),
+                    Ok(committed) => Ok((value, committed)),
                     Err(error) => Err(error.into()),
                 },
                 Err(error) => Err(error),
@@ -163,6 +176,24 @@ impl<P: Port> DbHandle<P> {
         key: impl AsRef<[u8]>,
     ) -> Result<Lsn, CommitError> {
         commit_blind(&self.port, keyspace, key.as_ref(), None).await
+    }
+
+    /// Commits a batch durably, all of it or nothing. It has read nothing, so it is tried again
+    /// when another commit gets one of its keys first.
+    ///
+    /// # Errors
+    /// What the last commit said, a conflict among them when `RunOptions::default()` is used up;
+    /// or why no transaction began.
+    pub async fn write(&self, batch: &WriteBatch) -> Result<Lsn, TransactionError> {
+        let options = RunOptions { isolation: Isolation::Snapshot, ..RunOptions::default() };
+        let committed = self.run_to_commit(options, |transaction| {
+            let added = batch.writes.iter().try_for_each(|(keyspace, key, value)| match value {
+                Some(value) => transaction.put(keyspace, key, value.clone()),
+                None => transaction.delete(keyspace, key),
+            });
+            std::future::ready(added.map_err(TransactionError::from))
+        });
+        committed.await.map(|((), committed)| committed.lsn())
     }
 
     /// The keyspace of that name.
@@ -289,6 +320,24 @@ impl Db {
         let shared = self.port.0.shared();
         shared.send(shard, Request::Run(job)).await.map_err(|()| stopped())?;
         answer.await.map_err(|_| stopped())
+    }
+
+    /// As [`Db::on_shard`], on the shard that owns `key`.
+    ///
+    /// # Errors
+    /// As [`Db::on_shard`].
+    pub async fn on_shard_of<T, F, Fut>(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+        f: F,
+    ) -> Result<T, BeginError>
+    where
+        F: FnOnce(LocalDb) -> Fut + Send + 'static,
+        Fut: Future<Output = T> + 'static,
+        T: Send + 'static,
+    {
+        self.on_shard(self.shard_of(keyspace, key), f).await
     }
 
     /// Closes the store for all handles: refuses new work, settles the commits on their way,

@@ -2,6 +2,7 @@
 //!
 //! Knows what callers see. Must never touch a window, the log or a file.
 
+mod batch;
 mod blocking;
 mod handle;
 mod open;
@@ -11,8 +12,11 @@ mod scan;
 mod tests;
 mod transaction;
 
-pub use blocking::{BlockingDb, BlockingScan, BlockingTransaction};
+pub use batch::WriteBatch;
+pub use blocking::{
+    BlockingDb, BlockingKeyScan, BlockingScan, BlockingSnapshot, BlockingTransaction,
+};
 pub use handle::{Db, DbHandle, LocalDb};
 pub use port::{Local, Port, Remote};
-pub use scan::Scan;
+pub use scan::{KeyScan, Scan};
 pub use transaction::{Committed, LocalTransaction, Snapshot, Transaction};

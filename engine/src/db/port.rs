@@ -113,28 +113,45 @@ impl Requests for Local {
     }
 }
 
-/// Reads one key at a snapshot that the caller keeps alive.
-pub(super) async fn get<P: Port>(
+type Got = Result<Option<Bytes>, TabletReadError>;
+
+/// A read of one key that has begun.
+pub(super) enum Getting {
+    Here(Got),
+    There(oneshot::Receiver<Got>),
+}
+
+/// Begins to read one key at a snapshot that the caller keeps alive.
+pub(super) async fn begin_get<P: Port>(
     port: &P,
     keyspace: &Keyspace,
     place: crate::keyspace::Place,
     snapshot: Lsn,
-) -> Result<Option<Bytes>, ReadError> {
+) -> Result<Getting, ReadError> {
     refuse_if_stopped(port)?;
     let shard = port.shared().owner(keyspace, place.tablet);
-    let here = port.get_here((shard, place.tablet), &place.window_key, snapshot);
-    let answer = match here {
-        Some(answer) => answer,
-        None => {
-            let (reply, answer) = oneshot::channel();
-            let (tablet, key) = (place.tablet, place.window_key);
-            let request = Request::Get { tablet, key, snapshot, reply };
-            let refused = || port.shared().read_refused();
-            port.send(shard, request).await.map_err(|()| refused())?;
-            answer.await.map_err(|_| refused())?
-        }
+    if let Some(got) = port.get_here((shard, place.tablet), &place.window_key, snapshot) {
+        return Ok(Getting::Here(got));
+    }
+    let (reply, answer) = oneshot::channel();
+    let (tablet, key) = (place.tablet, place.window_key);
+    let request = Request::Get { tablet, key, snapshot, reply };
+    port.send(shard, request).await.map_err(|()| port.shared().read_refused())?;
+    Ok(Getting::There(answer))
+}
+
+/// Waits for the value.
+pub(super) async fn finish_get<P: Port>(
+    port: &P,
+    keyspace: &Keyspace,
+    getting: Getting,
+    snapshot: Lsn,
+) -> Result<Option<Bytes>, ReadError> {
+    let got = match getting {
+        Getting::Here(got) => got,
+        Getting::There(answer) => answer.await.map_err(|_| port.shared().read_refused())?,
     };
-    answer.map_err(|error| refused_read(error, keyspace, snapshot))
+    got.map_err(|error| refused_read(error, keyspace, snapshot))
 }
 
 /// Reads one page of a scan at a snapshot that the caller keeps alive.

@@ -23,6 +23,7 @@ pub struct Scan<P: Port = Remote> {
     from: Bound<Bytes>,
     to: Bound<Bytes>,
     direction: Direction,
+    is_keys_only: bool,
     tablet: u32,
     last_tablet: u32,
     /// By window key.
@@ -55,6 +56,7 @@ impl<P: Port> Scan<P> {
             from: plan.from,
             to: plan.to,
             direction,
+            is_keys_only: false,
             tablet,
             last_tablet,
             rows: VecDeque::new(),
@@ -64,6 +66,56 @@ impl<P: Port> Scan<P> {
         }
     }
 
+    /// Begins behind `key` instead of at the range's end, in the scan's own order: where the page
+    /// before this one ended. For a scan that has not begun.
+    #[must_use]
+    pub fn after(mut self, key: impl AsRef<[u8]>) -> Scan<P> {
+        let place = self.keyspace.place(key.as_ref());
+        let at = place.tablet.index;
+        let (is_before, is_behind) = match self.direction {
+            Direction::Forward => (at < self.tablet, at > self.last_tablet),
+            Direction::Reverse => (at > self.tablet, at < self.last_tablet),
+        };
+        if is_before || self.is_finished {
+            return self;
+        }
+        self.is_finished = is_behind;
+        let is_same_tablet = at == self.tablet;
+        let behind = Bound::Excluded(place.window_key);
+        match self.direction {
+            Direction::Forward if !is_same_tablet || is_further(&self.from, &behind) => {
+                self.from = behind;
+            }
+            Direction::Reverse if !is_same_tablet || is_further(&behind, &self.to) => {
+                self.to = behind;
+            }
+            Direction::Forward | Direction::Reverse => {}
+        }
+        self.tablet = at;
+        self
+    }
+
+    /// The keys alone: values are neither read from their own pages nor copied.
+    #[must_use]
+    pub fn keys(mut self) -> KeyScan<P> {
+        self.is_keys_only = true;
+        KeyScan { rows: self }
+    }
+
+    /// Up to `rows_max` further rows; fewer only at the end. Go on with the same scan, or later
+    /// with a new one that begins [`after`](Scan::after) the last key.
+    ///
+    /// # Errors
+    /// As [`Scan::next`]; rows that were taken before it are lost to the caller.
+    pub async fn next_page(&mut self, rows_max: usize) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        let mut rows = Vec::new();
+        while rows.len() < rows_max {
+            let Some(row) = self.next().await? else { break };
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
     /// The next row, or `None` at the end.
     ///
     /// # Errors
@@ -71,11 +123,11 @@ impl<P: Port> Scan<P> {
     pub async fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, ReadError> {
         loop {
             if let Some((window_key, value)) = self.rows.pop_front() {
-                self.note_seen(Bound::Included(window_key.clone()));
+                self.note_seen(|| Bound::Included(window_key.clone()));
                 return Ok(Some((window_key.slice(self.keyspace.key_offset()..), value)));
             }
             if let Some(reached) = self.seen_to.take() {
-                self.note_seen(reached);
+                self.note_seen(|| reached);
             }
             if self.is_finished {
                 return Ok(None);
@@ -96,9 +148,9 @@ impl<P: Port> Scan<P> {
         Ok(rows)
     }
 
-    fn note_seen(&mut self, reached: Bound<Bytes>) {
+    fn note_seen(&mut self, reached: impl FnOnce() -> Bound<Bytes>) {
         if let Some(progress) = &mut self.seen {
-            self.transaction.note_scanned(&self.keyspace, progress, reached);
+            self.transaction.note_scanned(&self.keyspace, progress, reached());
         }
     }
 
@@ -109,23 +161,26 @@ impl<P: Port> Scan<P> {
         let snapshot = self.transaction.snapshot_lsn();
         let direction = self.direction;
         let (page_from, page_to) = (from.clone(), to.clone());
-        let page = ScanPage { tablet, from: page_from, to: page_to, direction, snapshot };
+        let is_keys_only = self.is_keys_only;
+        let page =
+            ScanPage { tablet, from: page_from, to: page_to, direction, is_keys_only, snapshot };
         let page = port::scan_page(&self.port, &self.keyspace, page).await;
         // Versions were kept only while the transaction lived.
         self.transaction.refuse_if_ended()?;
         let page = page?;
         let (start, end) = match direction {
-            Direction::Forward => (from.clone(), to.clone()),
-            Direction::Reverse => (to.clone(), from.clone()),
+            Direction::Forward => (from, to),
+            Direction::Reverse => (to, from),
         };
-        if self.seen.as_ref().is_none_or(|progress| progress.tablet() != tablet) {
-            self.seen = Some(Progress::new(tablet, start, direction));
+        let is_new = self.seen.as_ref().is_none_or(|progress| progress.tablet() != tablet);
+        if is_new && self.transaction.notes_reads() {
+            self.seen = Some(Progress::new(tablet, start.clone(), direction));
         }
-        self.seen_to = Some(page.resume_after.clone().map_or(end, Bound::Included));
-        let reached = page.resume_after.clone().map(Bound::Included);
+        let reached = page.resume_after.clone().map_or(end, Bound::Included);
+        self.seen_to = Some(reached.clone());
         let (own_from, own_to) = match direction {
-            Direction::Forward => (from, reached.unwrap_or(to)),
-            Direction::Reverse => (reached.unwrap_or(from), to),
+            Direction::Forward => (start, reached),
+            Direction::Reverse => (reached, start),
         };
         let id = self.keyspace.id();
         let mut own = self.transaction.own_writes(|writes| writes.range(id, own_from, own_to));
@@ -133,7 +188,8 @@ impl<P: Port> Scan<P> {
         if direction == Direction::Reverse {
             own.reverse();
         }
-        let own = own.into_iter().map(|write| (write.window_key, write.value));
+        let seen = |value: Bytes| if is_keys_only { Bytes::new() } else { value };
+        let own = own.into_iter().map(|write| (write.window_key, write.value.map(seen)));
         let offset = self.keyspace.key_offset();
         for (window_key, value) in weave(page.rows, own, direction) {
             if self.range.contains(&window_key[offset..]) {
@@ -172,6 +228,43 @@ impl<P: Port> Scan<P> {
                 let key = first.map(|first| Bytes::copy_from_slice(first));
                 self.to = key.map_or(Bound::Unbounded, Bound::Excluded);
             }
+        }
+    }
+}
+
+/// The keys of a range, fetched page by page.
+pub struct KeyScan<P: Port = Remote> {
+    rows: Scan<P>,
+}
+
+impl<P: Port> KeyScan<P> {
+    /// The next key, or `None` at the end.
+    ///
+    /// # Errors
+    /// As [`Scan::next`].
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.rows.next().await?.map(|(key, _)| key))
+    }
+
+    /// All remaining keys. Memory: as many as there are.
+    ///
+    /// # Errors
+    /// As [`Scan::next`].
+    pub async fn collect(mut self) -> Result<Vec<Bytes>, ReadError> {
+        let mut keys = Vec::new();
+        while let Some(key) = self.next().await? {
+            keys.push(key);
+        }
+        Ok(keys)
+    }
+}
+
+/// Whether the bound `b`, the end of a range that excludes its key, lies further on than `a`.
+fn is_further(a: &Bound<Bytes>, b: &Bound<Bytes>) -> bool {
+    match (a, b) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => true,
+        (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => {
+            a <= b
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 use sombra_runtime::ShardId;
 
-use super::port::{self, Local, Port, Remote};
+use super::port::{self, Getting, Local, Port, Remote};
 use super::scan::Scan;
 use crate::commit::{CommitRequest, ShardPart};
 use crate::error::{CommitError, ReadError, WriteError};
@@ -123,7 +123,31 @@ impl<P: Port> Transaction<P> {
         keyspace: &Keyspace,
         key: impl AsRef<[u8]>,
     ) -> Result<Option<Bytes>, ReadError> {
-        let key = key.as_ref();
+        let begun = self.begin_get(keyspace, key.as_ref()).await?;
+        self.finish_get(keyspace, begun).await
+    }
+
+    /// The values of `keys`, in their order, all read at the same time.
+    ///
+    /// # Errors
+    /// As [`Transaction::get`], the first that a key met.
+    pub async fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keyspace: &Keyspace,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Bytes>>, ReadError> {
+        let mut begun = Vec::new();
+        for key in keys {
+            begun.push(self.begin_get(keyspace, key.as_ref()).await?);
+        }
+        let mut values = Vec::with_capacity(begun.len());
+        for begun in begun {
+            values.push(self.finish_get(keyspace, begun).await?);
+        }
+        Ok(values)
+    }
+
+    async fn begin_get(&self, keyspace: &Keyspace, key: &[u8]) -> Result<Getting, ReadError> {
         check_key(key).map_err(|_| {
             let (expected, found) = (limits::KEY_BYTES_MAX, key.len());
             ReadError::KeyLength { expected, found }
@@ -133,14 +157,22 @@ impl<P: Port> Transaction<P> {
         {
             let mut state = self.state();
             if let Some(own) = state.writes.get(keyspace.id(), &place.window_key) {
-                return Ok(own);
+                return Ok(Getting::Here(Ok(own)));
             }
             if let Some(reads) = &mut state.reads {
                 reads.add_key(place.tablet, place.window_key.clone());
                 state.note_keyspace(keyspace);
             }
         }
-        let value = port::get(&self.port, keyspace, place, self.snapshot).await;
+        port::begin_get(&self.port, keyspace, place, self.snapshot).await
+    }
+
+    async fn finish_get(
+        &self,
+        keyspace: &Keyspace,
+        begun: Getting,
+    ) -> Result<Option<Bytes>, ReadError> {
+        let value = port::finish_get(&self.port, keyspace, begun, self.snapshot).await;
         // Versions were kept only while the transaction lived.
         self.refuse_if_ended()?;
         value
@@ -196,6 +228,11 @@ impl<P: Port> Transaction<P> {
     pub fn scan_reverse(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> Scan<P> {
         let range = (range.into(), Direction::Reverse);
         Scan::new(self.port.clone(), self.second(), keyspace.clone(), range)
+    }
+
+    /// Whether the commit will be checked for what was read: nothing else needs to be noted.
+    pub(super) fn notes_reads(&self) -> bool {
+        self.state().reads.is_some()
     }
 
     /// A scan has seen everything from its start to `reached`.
@@ -357,6 +394,18 @@ impl<P: Port> Snapshot<P> {
         key: impl AsRef<[u8]>,
     ) -> Result<Option<Bytes>, ReadError> {
         self.inner.get(keyspace, key).await
+    }
+
+    /// As [`Transaction::multi_get`].
+    ///
+    /// # Errors
+    /// As [`ReadError`].
+    pub async fn multi_get<K: AsRef<[u8]>>(
+        &self,
+        keyspace: &Keyspace,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Bytes>>, ReadError> {
+        self.inner.multi_get(keyspace, keys).await
     }
 
     /// The rows of a range, ordered as [`Transaction::scan`] says.

@@ -13,7 +13,7 @@ mod writer;
 
 pub(crate) use publisher::{Catalog, PublishRequest, Publisher, missing_rows};
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -47,8 +47,6 @@ pub(crate) struct Merger {
     core: Rc<Core>,
     pages: Rc<PageStore>,
     publisher: MailboxSender<PublishRequest>,
-    /// Length of the data file when a merge found no room in it and it could not grow.
-    stuck_len_bytes: Cell<Option<u64>>,
     /// How often each shard had looked what it may release when a snapshot was last ended for
     /// what it held up.
     releases_at_end: RefCell<Vec<u64>>,
@@ -60,8 +58,7 @@ impl Merger {
         pages: Rc<PageStore>,
         publisher: MailboxSender<PublishRequest>,
     ) -> Merger {
-        let (stuck_len_bytes, releases_at_end) = (Cell::default(), RefCell::default());
-        Merger { core, pages, publisher, stuck_len_bytes, releases_at_end }
+        Merger { core, pages, publisher, releases_at_end: RefCell::default() }
     }
 
     /// Runs for the life of the store on this shard.
@@ -90,14 +87,9 @@ impl Merger {
 
     /// Takes note of why a merge stopped; tells whether to wait for the next signal.
     fn is_final(&self, id: TabletId, stop: MergeStop) -> bool {
-        // While the data file can grow it does: the keeper calls again. Once it could not, only
-        // growth is news: its state says what the keeper was asked for last, by whomever.
-        let volume = &self.core.store.volume;
-        let len_bytes = volume.len_bytes();
-        let has_not_grown = self.stuck_len_bytes.get().is_some_and(|stuck| len_bytes <= stuck);
+        // While the data file can grow it does: the keeper calls again.
         let is_stuck = matches!(stop, MergeStop::NoSpace)
-            && (has_not_grown || volume.state() != VolumeState::Fine);
-        self.stuck_len_bytes.set(is_stuck.then_some(len_bytes));
+            && self.core.store.volume.state() != VolumeState::Fine;
         self.core.store.set_merge_stuck(self.core.shard.id(), is_stuck);
         match stop {
             // A dropped tablet leaves its shard a moment after its keyspace's name.
@@ -156,7 +148,6 @@ impl Merger {
                 break;
             }
         }
-        self.stuck_len_bytes.set(None);
         self.core.store.set_merge_stuck(self.core.shard.id(), false);
         // The window is the tablet's alone again, unless somebody reads it.
         drop(frozen);

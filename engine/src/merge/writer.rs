@@ -90,6 +90,8 @@ pub(super) struct SliceWriter {
     /// Everything this slice took, for giving it back.
     taken: Vec<PageRun>,
     obsolete: Vec<PageRun>,
+    /// Pages of the map that this slice has replaced.
+    map_before: Option<Vec<PageAddr>>,
     written_pages: u64,
 }
 
@@ -104,6 +106,7 @@ impl SliceWriter {
             unwritten: Unwritten::default(),
             taken: Vec::new(),
             obsolete: Vec::new(),
+            map_before: None,
             written_pages: 0,
         }
     }
@@ -195,12 +198,9 @@ impl SliceWriter {
         owner: PageOwner,
         (has_root, lsn): (bool, Lsn),
     ) -> Result<Option<TabletSpace>, SliceError> {
-        let mut note_replaced = |replaced: Vec<PageAddr>| {
-            self.obsolete.extend(replaced.into_iter().map(|addr| PageRun { addr, pages: 1 }));
-        };
         if !has_root {
             let replaced = self.allocator.borrow_mut().drop_map();
-            note_replaced(replaced);
+            self.note_replaced_map(replaced);
             return Ok(None);
         }
         loop {
@@ -209,7 +209,7 @@ impl SliceWriter {
                 self.add_extents(1)?;
                 continue;
             };
-            self.obsolete.extend(map.replaced.iter().map(|&addr| PageRun { addr, pages: 1 }));
+            self.note_replaced_map(map.replaced);
             for (addr, bytes) in &map.pages {
                 self.taken.push(PageRun { addr: *addr, pages: 1 });
                 let mut page = self.store.shard.alloc_buffer(bytes.len());
@@ -218,6 +218,11 @@ impl SliceWriter {
             }
             return Ok(Some(map.space));
         }
+    }
+
+    fn note_replaced_map(&mut self, replaced: Vec<PageAddr>) {
+        self.obsolete.extend(replaced.iter().map(|&addr| PageRun { addr, pages: 1 }));
+        self.map_before = Some(replaced);
     }
 
     fn append(&mut self, addr: PageAddr, page: Pending) {
@@ -295,6 +300,9 @@ impl SliceWriter {
         }
         let mut allocator = self.allocator.borrow_mut();
         allocator.revive(&self.obsolete);
+        if let Some(before) = self.map_before.take() {
+            allocator.restore_map(before);
+        }
         for run in &self.taken {
             allocator.unalloc(run.addr, run.pages);
             (0..u64::from(run.pages)).for_each(|at| self.store.cache.forget(run.addr.plus(at)));

@@ -164,8 +164,8 @@ impl ShardState {
             Request::Scan { page, reply } => match self.reader(page.tablet, page.snapshot) {
                 Err(error) => drop(reply.send(Err(error))),
                 Ok(reader) => {
-                    let (from, to, direction) = (page.from, page.to, page.direction);
-                    let request = RangeRequest { from, to, direction };
+                    let ScanPage { from, to, direction, is_keys_only, .. } = page;
+                    let request = RangeRequest { from, to, direction, is_keys_only };
                     let rows = reader.range(self.pages.of(page.tablet), request);
                     let spec = self.core.spec("scan", TaskClass::Foreground);
                     self.shard.spawn(spec, async move {

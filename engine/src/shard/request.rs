@@ -38,6 +38,7 @@ pub(crate) struct ScanPage {
     pub(crate) from: Bound<Bytes>,
     pub(crate) to: Bound<Bytes>,
     pub(crate) direction: Direction,
+    pub(crate) is_keys_only: bool,
     pub(crate) snapshot: Lsn,
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct RangeRequest {
     pub(crate) from: Bound<Bytes>,
     pub(crate) to: Bound<Bytes>,
     pub(crate) direction: Direction,
+    /// Values are left empty, and none that lies outside its leaf is read.
+    pub(crate) is_keys_only: bool,
 }
 
 type TreePage = <TabletPages as Pages>::Page;
@@ -92,6 +94,7 @@ enum Taken {
 struct RangeRead {
     snapshot: Lsn,
     direction: Direction,
+    is_keys_only: bool,
     windows: SmallVec<[(Rc<SharedWindow>, WindowCursor); 2]>,
     /// Keeps the pages of the tree in place.
     _root: Rc<RootHandle>,
@@ -116,6 +119,7 @@ impl RangeRead {
         RangeRead {
             snapshot: reader.snapshot,
             direction,
+            is_keys_only: request.is_keys_only,
             windows: windows.collect(),
             _root: reader.root,
             tree,
@@ -212,6 +216,7 @@ impl RangeRead {
         }
         let key = Bytes::copy_from_slice(first.key);
         match first.lookup() {
+            Lookup::Found(_) if self.is_keys_only => self.push(key, Bytes::new()),
             Lookup::Found(value) => self.push(key, value),
             Lookup::Deleted | Lookup::Miss => self.page.resume_after = Some(key),
         }
@@ -223,6 +228,10 @@ impl RangeRead {
             return Taken::End;
         };
         self.looks = self.looks.saturating_sub(1);
+        if self.is_keys_only {
+            self.push(Bytes::from(row.key), Bytes::new());
+            return Taken::Row;
+        }
         match row.value.as_slice() {
             Some(value) => {
                 let value = Bytes::copy_from_slice(value);

@@ -1,6 +1,6 @@
 //! The ranges that scans take.
 
-use std::ops::{Bound, Range, RangeFrom, RangeFull, RangeInclusive, RangeTo};
+use std::ops::{Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo};
 
 /// A range of keys of one keyspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,17 +30,9 @@ impl KeyRange {
     }
 
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
-        let after_from = match &self.from {
-            Bound::Unbounded => true,
-            Bound::Included(from) => key >= from.as_slice(),
-            Bound::Excluded(from) => key > from.as_slice(),
-        };
-        let before_to = match &self.to {
-            Bound::Unbounded => true,
-            Bound::Included(to) => key <= to.as_slice(),
-            Bound::Excluded(to) => key < to.as_slice(),
-        };
-        after_from && before_to
+        let (from, to) = (self.from.as_ref(), self.to.as_ref());
+        let bounds = (from.map(Vec::as_slice), to.map(Vec::as_slice));
+        RangeBounds::<[u8]>::contains(&bounds, key)
     }
 
     /// The longest prefix that all keys of the range share by its bounds alone.

@@ -4,7 +4,7 @@
 //! covers more than was read, never less.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use bytes::Bytes;
 
@@ -33,18 +33,7 @@ impl ReadRange {
     }
 
     pub(crate) fn contains(&self, tablet: TabletId, window_key: &[u8]) -> bool {
-        let (from, to) = self.bounds();
-        let is_after = match from {
-            Bound::Unbounded => true,
-            Bound::Included(from) => window_key >= from,
-            Bound::Excluded(from) => window_key > from,
-        };
-        let is_before = match to {
-            Bound::Unbounded => true,
-            Bound::Included(to) => window_key <= to,
-            Bound::Excluded(to) => window_key < to,
-        };
-        tablet == self.tablet && is_after && is_before
+        tablet == self.tablet && RangeBounds::<[u8]>::contains(&self.bounds(), window_key)
     }
 
     /// Makes the range cover `other` too, and what lies between them.

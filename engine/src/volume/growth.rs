@@ -34,7 +34,7 @@ struct Pool {
     free: FreeExtents,
     /// Extents of the file, the root table's included.
     end: u32,
-    /// Neighbours that somebody did not find; 0 = nobody waits.
+    /// Neighbours that somebody did not find, until they are there; 0 = nobody waits.
     missing: u32,
     /// Neither free nor a tablet's until the root table has settled after the opening.
     aside: Vec<u32>,
@@ -191,9 +191,15 @@ impl Volume {
     /// Gives `count` extents, the lowest that are free, or neighbours; all of them or none.
     /// `None` asks the keeper for them: look again after its next change.
     pub(crate) fn take_extents(&self, count: u32, contiguous: bool) -> Option<Vec<u32>> {
-        let taken = self.space.change(|pool| match contiguous {
-            true => pool.free.take_neighbours(count),
-            false => pool.free.take_lowest(count),
+        let taken = self.space.change(|pool| {
+            let taken = match contiguous {
+                true => pool.free.take_neighbours(count),
+                false => pool.free.take_lowest(count),
+            };
+            if taken.is_some() && count >= pool.missing {
+                pool.missing = 0;
+            }
+            taken
         });
         match taken {
             None => self.want_extents(count),
@@ -269,7 +275,7 @@ impl Volume {
     }
 
     /// Runs for the life of the store on one shard: keeps a step of free extents beyond the
-    /// reserve. `changed` runs after every attempt and whenever the state gets better.
+    /// reserve. `changed` runs when the file has grown and whenever the state changes.
     pub(crate) async fn keep(&self, shard: &Shard, changed: impl Fn()) {
         loop {
             self.space.wanted.wait().await;
@@ -286,12 +292,12 @@ impl Volume {
                 let state = outcome.err().unwrap_or(VolumeState::Fine);
                 let (is_fine, is_broken) =
                     (state == VolumeState::Fine, matches!(state, VolumeState::Broken { .. }));
-                if !is_fine {
-                    // Who waits for neighbours hears of it, and asks again if it still wants.
-                    self.space.change(|pool| pool.missing = 0);
-                }
+                // Who hears of it asks again: a second failure must not make it ask a third time.
+                let is_news = is_fine || state != self.state();
                 self.space.set_state(state);
-                changed();
+                if is_news {
+                    changed();
+                }
                 if is_broken {
                     return;
                 }

@@ -127,6 +127,18 @@ fn commit(tx: BlockingTransaction) -> bool {
     }
 }
 
+/// Commits them one after the other; the first finds nobody in its way.
+fn more_than_one_commits(s: &Stage, all: Vec<BlockingTransaction>) -> bool {
+    s.pause();
+    let mut committed = 0;
+    for tx in all {
+        committed += u32::from(commit(tx));
+        s.pause();
+    }
+    assert!(committed > 0);
+    committed > 1
+}
+
 fn g0(s: &Stage) -> bool {
     let (t1, t2) = (s.begin(), s.begin());
     put(s, &t1, X, 1);
@@ -219,10 +231,7 @@ fn lost_update(s: &Stage) -> bool {
     let (a, b) = (get(s, &t1, X), get(s, &t2, X));
     put(s, &t1, X, a + 1);
     put(s, &t2, X, b + 1);
-    let first = commit(t1);
-    s.pause();
-    let second = commit(t2);
-    first && second
+    more_than_one_commits(s, vec![t1, t2])
 }
 
 fn g_single(s: &Stage) -> bool {
@@ -282,14 +291,7 @@ fn insert_if_absent_by_key(s: &Stage) -> bool {
         assert_eq!(get(s, tx, NEW[0]), -1);
         put(s, tx, NEW[0], value as i64);
     }
-    s.pause();
-    let mut committed = 0;
-    for tx in all {
-        committed += u32::from(commit(tx));
-        s.pause();
-    }
-    assert!(committed > 0);
-    committed > 1
+    more_than_one_commits(s, all)
 }
 
 fn insert_if_absent_by_scan(s: &Stage) -> bool {
@@ -298,14 +300,7 @@ fn insert_if_absent_by_scan(s: &Stage) -> bool {
         assert_eq!(inserted(s, tx), 0);
         put(s, tx, &format!("{}/{at}", NEW[at % 2]), at as i64);
     }
-    s.pause();
-    let mut committed = 0;
-    for tx in all {
-        committed += u32::from(commit(tx));
-        s.pause();
-    }
-    assert!(committed > 0);
-    committed > 1
+    more_than_one_commits(s, all)
 }
 
 fn write_skew(s: &Stage) -> bool {
@@ -314,10 +309,7 @@ fn write_skew(s: &Stage) -> bool {
     assert_eq!((get(s, &t2, X), get(s, &t2, Y)), (0, 0));
     put(s, &t1, X, 1);
     put(s, &t2, Y, 1);
-    let first = commit(t1);
-    s.pause();
-    let second = commit(t2);
-    first && second
+    more_than_one_commits(s, vec![t1, t2])
 }
 
 fn predicate_write_skew(s: &Stage) -> bool {
@@ -325,10 +317,7 @@ fn predicate_write_skew(s: &Stage) -> bool {
     assert_eq!((inserted(s, &t1), inserted(s, &t2)), (0, 0));
     put(s, &t1, NEW[0], 1);
     put(s, &t2, NEW[1], 1);
-    let first = commit(t1);
-    s.pause();
-    let second = commit(t2);
-    first && second
+    more_than_one_commits(s, vec![t1, t2])
 }
 
 fn read_only_anomaly(s: &Stage) -> bool {
@@ -371,8 +360,11 @@ fn small_bank(s: &Stage) -> bool {
     commit(check) && total == 0
 }
 
-/// By the first word of the table's line.
-const SCHEDULES: [(&str, fn(&Stage) -> bool); 19] = [
+/// Runs a schedule; tells whether its anomaly was seen.
+type Schedule = fn(&Stage) -> bool;
+
+/// By the first words of the table's line.
+const SCHEDULES: [(&str, Schedule); 19] = [
     ("G0:", g0),
     ("G1a:", g1a),
     ("G1b:", g1b),
@@ -433,16 +425,19 @@ fn anomalies_are_seen_and_prevented_as_the_table_says() {
     }
 }
 
+/// What a transaction does with what changes.
+type Touch<'a> = &'a dyn Fn(&BlockingTransaction);
+
 #[test]
 fn conflict_names_the_key_that_changed_and_why() {
     for placement in [Placement::OneShard, Placement::TwoShards] {
         let stage = Stage::new(placement, Isolation::Serializable);
         stage.reset();
-        let cases: [(&dyn Fn(&BlockingTransaction), &str, &str); 4] = [
+        let cases: [(Touch<'_>, &str, &str); 4] = [
             (&|tx| put(&stage, tx, X, 5), X, "newer_version"),
-            (&|tx| drop(get(&stage, tx, X)), X, "read_changed"),
-            (&|tx| drop(get(&stage, tx, NEW[0])), NEW[0], "read_changed"),
-            (&|tx| drop(inserted(&stage, tx)), NEW[0], "range_changed"),
+            (&|tx| _ = get(&stage, tx, X), X, "read_changed"),
+            (&|tx| _ = get(&stage, tx, NEW[0]), NEW[0], "read_changed"),
+            (&|tx| _ = inserted(&stage, tx), NEW[0], "range_changed"),
         ];
         for (touch, changed, reason) in cases {
             let tx = stage.begin();

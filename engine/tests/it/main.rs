@@ -6,11 +6,12 @@ mod anomalies;
 mod child;
 mod device;
 mod disk;
+mod embedding;
+mod examples;
 mod support;
 
 mod bad_input;
 mod contention;
-mod in_tokio;
 mod isolation;
 mod log_damage;
 mod log_end;

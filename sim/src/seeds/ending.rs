@@ -9,6 +9,7 @@ use super::opening::Opened;
 use super::run::{Failed, Run};
 use super::swarm::Ending;
 use crate::limits;
+use crate::machine::Crash;
 use crate::workload::Tally;
 
 impl Run {
@@ -49,16 +50,14 @@ impl Run {
         }
         self.count_crash(&opened.db);
         self.fold_world(&world);
-        match ending {
-            Ending::PowerCut => world.power_cut(),
+        let crash = match ending {
+            Ending::PowerCut => Crash::PowerCut,
             // What a failed write or flush left in the device is no longer covered by any later
             // flush, so going on without a power cut would test a promise that nobody can make.
-            Ending::KillThenPowerCut | Ending::Fault => {
-                world.kill();
-                self.disk.power_cut();
-            }
-            _ => world.kill(),
-        }
+            Ending::KillThenPowerCut | Ending::Fault => Crash::KillThenPowerCut,
+            _ => Crash::Kill,
+        };
+        crash.end(world, &self.disk);
         self.disk.clear_faults();
         self.disk.set_options(|disk| disk.flush_suppressed = false);
         drop(opened);
@@ -127,14 +126,11 @@ impl Run {
     /// Ends a world whose store is not open, one way or the other.
     pub(super) fn crash(&mut self, world: SimWorld) {
         self.fold_world(&world);
-        match self.random.below(3) {
-            0 => world.kill(),
-            1 => world.power_cut(),
-            _ => {
-                world.kill();
-                self.disk.power_cut();
-            }
-        }
+        let drawn = *self.random.pick(&Crash::ALL);
+        // What a failed flush was about is covered by no later one: only a power cut shows what
+        // is there, as after any other fault.
+        let crash = if self.opened_with_fault { Crash::KillThenPowerCut } else { drawn };
+        crash.end(world, &self.disk);
     }
 }
 

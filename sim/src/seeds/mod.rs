@@ -14,9 +14,11 @@ mod tests;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::limits;
+use crate::machine;
 use crate::workload::TallyReport;
 use run::Run;
 
+pub(crate) use opening::STORE_DIR;
 pub use range::RangeReport;
 pub use swarm::Load;
 
@@ -121,9 +123,7 @@ impl SeedReport {
 pub fn run_seed(seed: u64, options: &SeedOptions) -> SeedReport {
     let outcome = catch_unwind(AssertUnwindSafe(|| Run::new(seed, options).finish()));
     outcome.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        let failure = Some(format!("panic: {}", text.unwrap_or("without a message")));
+        let failure = Some(machine::panic_text(&*panic));
         SeedReport { seed, failure, ..SeedReport::default() }
     })
 }

@@ -9,7 +9,7 @@ use crate::model::{Observation, Recorder, Shared};
 use crate::workload::{Space, observe, prepare_spaces};
 
 /// Where the store of a simulated world lies.
-pub(super) const STORE_DIR: &str = "/store";
+pub(crate) const STORE_DIR: &str = "/store";
 
 /// A store that is open and has been compared with the model.
 pub(super) struct Opened {

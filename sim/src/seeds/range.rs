@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{SeedReport, TreesReport};
-use crate::limits;
+use crate::verdicts::Verdicts;
 use crate::workload::TallyReport;
 
 /// Totals over a range of seeds.
@@ -11,8 +11,7 @@ use crate::workload::TallyReport;
 pub struct RangeReport {
     pub seeds: u64,
     pub counted: u64,
-    pub failed: u64,
-    failures: Vec<(u64, String)>,
+    pub verdicts: Verdicts,
     pub work: TallyReport,
     pub steps: u64,
     pub crashes: u64,
@@ -29,9 +28,6 @@ pub struct RangeReport {
     pub half_applied: u64,
     /// Seeds in which a bound was reached.
     pub bounded: u64,
-    /// Seeds that were run a second time, and those that took another course then.
-    pub replayed: u64,
-    pub diverged: Vec<u64>,
     /// CPU time, measured by the caller: this crate knows no clock.
     pub cpu_seconds: f64,
 }
@@ -56,31 +52,7 @@ impl RangeReport {
         self.half_applied += report.half_applied;
         let work = report.work;
         self.bounded += u64::from(work.memory_full + work.log_full + work.disk_full > 0);
-        if let Some(failure) = report.failure {
-            self.failed += 1;
-            if self.failures.len() < limits::FAILURES_LISTED_MAX {
-                self.failures.push((report.seed, failure));
-            }
-        }
-    }
-
-    /// Notes that a seed ran twice, with these trace hashes.
-    pub fn replayed(&mut self, seed: u64, first: u64, second: u64) {
-        self.replayed += 1;
-        if first != second {
-            self.diverged.push(seed);
-        }
-    }
-
-    /// Whether nothing was wrong.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.failed == 0 && self.diverged.is_empty()
-    }
-
-    /// The seeds that failed, as far as they are listed.
-    pub fn failing_seeds(&self) -> impl Iterator<Item = u64> {
-        self.failures.iter().map(|(seed, _)| *seed)
+        self.verdicts.add(report.seed, report.failure);
     }
 }
 
@@ -118,12 +90,8 @@ impl RangeReport {
 
 impl fmt::Display for RangeReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (seed, failure) in &self.failures {
-            writeln!(f, "FAILED seed {seed}: {failure}")?;
-        }
-        for seed in &self.diverged {
-            writeln!(f, "FAILED seed {seed}: a second run took another course")?;
-        }
+        let Verdicts { failed, replayed, diverged, .. } = &self.verdicts;
+        write!(f, "{}", self.verdicts)?;
         let work = self.work;
         writeln!(f, "seeds          {:>12}  counted {}", self.seeds, self.counted)?;
         writeln!(f, "operations     {:>12}  steps {}", work.operations, self.steps)?;
@@ -141,10 +109,10 @@ impl fmt::Display for RangeReport {
         self.write_trees(f)?;
         let full = (work.memory_full, work.log_full, work.disk_full);
         writeln!(f, "at a bound     {:>12}  memory, log, disk: {full:?}", self.bounded)?;
-        writeln!(f, "replayed       {:>12}  diverged {}", self.replayed, self.diverged.len())?;
+        writeln!(f, "replayed       {replayed:>12}  diverged {}", diverged.len())?;
         writeln!(f, "lost           {:>12}  half applied {}", self.lost, self.half_applied)?;
         let hours = self.cpu_seconds / 3600.0;
         writeln!(f, "CPU seconds    {:>12.1}  hours {hours:.3}", self.cpu_seconds)?;
-        write!(f, "failed         {:>12}", self.failed)
+        write!(f, "failed         {failed:>12}")
     }
 }

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use sombra::{Db, Options};
 use sombra_runtime::ShardId;
-use sombra_runtime::sim::{
-    DiskOp, RunEnd, SimDisk, SimDiskOptions, SimLatency, SimOptions, SimWorld,
-};
+use sombra_runtime::sim::{DiskOp, RunEnd, SimDisk, SimDiskOptions, SimOptions, SimWorld};
 
 use super::opening::{Opened, Opening, Refusal, SharedProgress, lock};
 use super::swarm::{Ending, Swarm};
 use super::{SeedOptions, SeedReport};
 use crate::limits;
+use crate::machine;
 use crate::model::{Observation, Recorder, Shared};
 use crate::random::{Random, mix};
 use crate::workload::{Client, ClientOptions, Session, Tally};
@@ -271,27 +270,7 @@ impl Run {
         tally: &Tally,
         done: impl Fn(&crate::workload::TallyReport) -> bool,
     ) -> Result<(), Failed> {
-        let (mut progress, mut since) = (tally.report(), world.now());
-        let begun = world.steps();
-        loop {
-            match world.run(limits::STEPS_PER_LOOK, || done(&tally.report())) {
-                RunEnd::Done => return Ok(()),
-                RunEnd::Stuck => {
-                    return Err(format!("stuck: {:?}; {}", tally.report(), world.describe()));
-                }
-                RunEnd::StepsExhausted => {}
-            }
-            let (now, at) = (tally.report(), world.now());
-            if now != progress {
-                (progress, since) = (now, at);
-            }
-            let idle = at.saturating_since(since);
-            let steps = world.steps() - begun;
-            if idle > limits::IDLE_MAX || steps > limits::STEPS_EPISODE_MAX {
-                let where_now = world.describe();
-                return Err(format!("no progress for {idle:?}, {steps} steps: {where_now}"));
-            }
-        }
+        machine::work(world, || tally.report(), done)
     }
 
     /// Adds to what a reader of a failing seed wants to know.
@@ -360,14 +339,7 @@ fn vitals(db: &Db) -> String {
 }
 
 fn disk_options(random: &mut Random, swarm: &Swarm) -> SimDiskOptions {
-    let mut disk = SimDiskOptions::new(random.next_u64());
+    let mut disk = machine::draw_disk(random);
     disk.capacity_bytes = swarm.disk_bytes.unwrap_or(u64::MAX);
-    disk.short_io_one_in = *random.pick(&[0, 0, 20, 200]);
-    disk.dio_alignment_bytes = *random.pick(&[512, 4096, 4096]);
-    let mut latency = |high: u64| SimLatency::us(1, random.scale(2, high) as u32);
-    disk.read_latency = latency(400);
-    disk.write_latency = latency(1_000);
-    disk.flush_latency = latency(4_000);
-    disk.path_latency = latency(2_000);
     disk
 }

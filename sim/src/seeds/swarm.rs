@@ -1,9 +1,10 @@
 //! What one seed is about. Each seed draws its own mixture, so that rare combinations are not
 //! drowned by an average.
 
-use sombra::{DurabilityMethod, OpenMode, Options};
+use sombra::{OpenMode, Options};
 
 use crate::limits;
+use crate::machine;
 use crate::random::Random;
 use crate::workload::Mix;
 
@@ -150,13 +151,6 @@ impl Swarm {
 }
 
 fn draw_options(random: &mut Random, load: Load) -> Options {
-    let methods = [
-        None,
-        Some(DurabilityMethod::Dsync),
-        Some(DurabilityMethod::Dsync),
-        Some(DurabilityMethod::RingFlush),
-        Some(DurabilityMethod::PoolFlush),
-    ];
     let tight = limits::MEMORY_BYTES_TIGHT;
     let memory_bytes = match load {
         Load::Ample => limits::MEMORY_BYTES_AMPLE,
@@ -183,7 +177,7 @@ fn draw_options(random: &mut Random, load: Load) -> Options {
             false => limits::LOG_BYTES_AMPLE,
         },
         open_mode: OpenMode::CreateIfMissing,
-        durability_method: *random.pick(&methods),
+        durability_method: *random.pick(&machine::DURABILITY_METHODS),
         metrics_file: random.percent(20),
         ..Options::default()
     }

@@ -146,7 +146,7 @@ impl Client {
 }
 
 /// Lets every other task go first.
-async fn yield_once() {
+pub(crate) async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {
         if yielded {

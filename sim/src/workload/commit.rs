@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::task::Poll;
 
 use bytes::Bytes;
-use sombra::{CommitError, Keyspace};
+use sombra::{CommitError, Isolation, Keyspace};
 
 use super::client::{Client, End};
 use super::keyspaces::Space;
@@ -21,7 +21,7 @@ impl Client {
     /// One transaction over `spaces`: a few reads, the writes, and usually a commit.
     pub(super) async fn transaction(&mut self, spaces: &[Space]) -> Result<(), End> {
         let floor = self.options.tally.floor();
-        let tx = match self.session.begin() {
+        let tx = match self.session.begin(Isolation::Snapshot) {
             Ok(tx) => tx,
             Err(error) => return self.begin_end(&error),
         };

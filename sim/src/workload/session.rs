@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use sombra::{
     BeginError, CommitError, Committed, Db, Durability, Isolation, KeyRange, Keyspace, Local,
-    LocalDb, LocalTransaction, Lsn, ReadError, Snapshot, Transaction, WriteError,
+    LocalDb, LocalTransaction, Lsn, Port, ReadError, Scan, Snapshot, Transaction, WriteError,
 };
 
 /// How a client reaches the store.
@@ -26,10 +26,10 @@ pub(crate) enum View {
 }
 
 impl Session {
-    pub(crate) fn begin(&self) -> Result<Tx, BeginError> {
+    pub(crate) fn begin(&self, isolation: Isolation) -> Result<Tx, BeginError> {
         match self {
-            Session::Handle(db) => db.begin_with(Isolation::Snapshot).map(Tx::Handle),
-            Session::OnShard(db) => db.begin_with(Isolation::Snapshot).map(Tx::OnShard),
+            Session::Handle(db) => db.begin_with(isolation).map(Tx::Handle),
+            Session::OnShard(db) => db.begin_with(isolation).map(Tx::OnShard),
         }
     }
 
@@ -98,6 +98,22 @@ impl Tx {
         }
     }
 
+    /// Up to `rows_max` rows of `range`, and whether there are no more.
+    pub(crate) async fn rows(
+        &self,
+        keyspace: &Keyspace,
+        range: KeyRange,
+        is_reverse: bool,
+        rows_max: usize,
+    ) -> Result<(Vec<(Bytes, Bytes)>, bool), ReadError> {
+        match (self, is_reverse) {
+            (Tx::Handle(tx), false) => take(tx.scan(keyspace, range), rows_max).await,
+            (Tx::Handle(tx), true) => take(tx.scan_reverse(keyspace, range), rows_max).await,
+            (Tx::OnShard(tx), false) => take(tx.scan(keyspace, range), rows_max).await,
+            (Tx::OnShard(tx), true) => take(tx.scan_reverse(keyspace, range), rows_max).await,
+        }
+    }
+
     pub(crate) fn relax(&self) {
         match self {
             Tx::Handle(tx) => tx.durability(Durability::Async),
@@ -118,6 +134,20 @@ impl Tx {
             Tx::OnShard(tx) => tx.rollback(),
         }
     }
+}
+
+async fn take<P: Port>(
+    mut scan: Scan<P>,
+    rows_max: usize,
+) -> Result<(Vec<(Bytes, Bytes)>, bool), ReadError> {
+    let mut rows = Vec::new();
+    while rows.len() < rows_max {
+        match scan.next().await? {
+            Some(row) => rows.push(row),
+            None => return Ok((rows, true)),
+        }
+    }
+    Ok((rows, false))
 }
 
 impl View {

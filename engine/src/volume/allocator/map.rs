@@ -86,6 +86,12 @@ impl PageAllocator {
         }
     }
 
+    /// The map is the one before again, whose pages are live again; the one that took its place
+    /// is given up.
+    pub(crate) fn restore_map(&mut self, before: Vec<PageAddr>) {
+        self.map_pages = before;
+    }
+
     /// Everything that the root being built reaches.
     pub(crate) fn live_runs(&self) -> Vec<super::PageRun> {
         let mut runs = Vec::new();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sombra_runtime::sim::{DiskOp, RunEnd, SimDisk, SimDiskOptions, SimWorld};
+use sombra_runtime::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use sombra_runtime::{Shard, TaskClass, TaskSpec};
 
 use super::world::{PATH, STEPS_MAX, config, disk, disk_with, run, spawn, world};
@@ -94,6 +95,52 @@ fn growth_without_disk_space_is_a_state_and_goes_on_when_there_is_some() {
     settle(&mut world);
     assert_eq!(volume.state(), VolumeState::Fine);
     assert_eq!(volume.take_extents(1, false), Some(vec![25]));
+    drop(volume);
+    world.power_cut();
+}
+
+/// As a merge that finds no room: it is told of every change and asks again.
+async fn open_asked_again(shard: &Shard, asked: Arc<AtomicU32>) -> Arc<Volume> {
+    let volume = Arc::new(Volume::open(shard, config()).await.unwrap());
+    let (kept, on_shard) = (Arc::clone(&volume), shard.clone());
+    shard.spawn(TaskSpec::new("keeper", TaskClass::Maintenance), async move {
+        let is_served = AtomicBool::new(false);
+        let ask = || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            if !is_served.load(Ordering::Relaxed) && kept.take_extents(64, false).is_some() {
+                is_served.store(true, Ordering::Relaxed);
+            }
+        };
+        kept.keep(&on_shard, ask).await;
+    });
+    volume.want();
+    volume
+}
+
+#[test]
+fn asker_without_disk_space_is_told_once_and_served_when_there_is_some() {
+    let options = SimDiskOptions { capacity_bytes: 8 * MIB, ..SimDiskOptions::new(9) };
+    let disk = disk_with(options);
+    create(9, &disk);
+    let mut world = world(9, &disk);
+    let asked = Arc::new(AtomicU32::new(0));
+    let for_keeper = Arc::clone(&asked);
+    let answer =
+        spawn(&world, 0, move |shard| async move { open_asked_again(&shard, for_keeper).await });
+    settle(&mut world);
+    let volume = answer.take();
+    assert!(matches!(volume.state(), VolumeState::DiskFull { .. }), "64 extents are not there");
+    let so_far = asked.load(Ordering::Relaxed);
+    assert!(so_far <= 8, "{so_far}");
+    volume.want();
+    settle(&mut world);
+    assert!(matches!(volume.state(), VolumeState::DiskFull { .. }), "nor are they now");
+    assert_eq!(asked.load(Ordering::Relaxed), so_far, "which is no news");
+    disk.set_options(|options| options.capacity_bytes = 64 * MIB);
+    volume.want();
+    settle(&mut world);
+    assert_eq!(volume.state(), VolumeState::Fine);
+    assert!(asked.load(Ordering::Relaxed) > so_far && volume.len_bytes() > 24 * MIB);
     drop(volume);
     world.power_cut();
 }
