@@ -176,6 +176,9 @@ pub(super) async fn commit<P: Port>(
     request: CommitRequest,
     answer: oneshot::Receiver<Result<Lsn, CommitError>>,
 ) -> Result<Lsn, CommitError> {
+    if port.shared().report.read_only {
+        return Err(CommitError::ReadOnly);
+    }
     let to = request.parts[0].shard;
     // Not sent means that it never came near the log.
     port.send(to, Request::Commit(request)).await.map_err(|()| CommitError::Closed)?;

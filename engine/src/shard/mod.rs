@@ -102,8 +102,10 @@ impl ShardState {
         mut mailbox: MailboxReceiver<Request>,
         publisher: MailboxSender<PublishRequest>,
     ) {
-        let merger = Merger::new(Rc::clone(&self.core), Rc::clone(&self.pages), publisher);
-        self.spawn_service("merge", TaskClass::Merge, merger.run());
+        if !self.shared.report.read_only {
+            let merger = Merger::new(Rc::clone(&self.core), Rc::clone(&self.pages), publisher);
+            self.spawn_service("merge", TaskClass::Merge, merger.run());
+        }
         let state = Rc::clone(self);
         self.spawn_service("requests from outside", TaskClass::Foreground, async move {
             let mut taken = 0;
