@@ -112,7 +112,9 @@ fn format(workspace: &Workspace) -> Result<Done, Failure> {
 }
 
 fn lints(workspace: &Workspace) -> Result<Done, Failure> {
-    let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let mut arguments = vec!["clippy", "--workspace", "--all-targets"];
+    arguments.extend(testing::TEST_FEATURES);
+    arguments.extend(["--", "-D", "warnings"]);
     with_tool(workspace, "clippy", &arguments)
 }
 

@@ -23,3 +23,5 @@ mod reopening;
 mod store;
 mod superblock;
 mod trees;
+#[cfg(feature = "serde")]
+mod typed;
