@@ -158,7 +158,7 @@ impl Window {
         self.version_count += 1;
         self.version_bytes += versions::cost_bytes(value_len);
         let newest = self.versions.push(lsn, older.chain, value);
-        self.keys.records.set_newest(at, lsn, newest);
+        self.keys.set_newest(at, lsn, newest);
         self.first_lsn = self.first_lsn.min(lsn);
         self.newest_lsn = self.newest_lsn.max(lsn);
         if older.len > 0 && !self.keys.records.is_queued(at) {
@@ -224,7 +224,7 @@ impl Window {
     }
 
     /// A key of the range whose newest version is above `snapshot`: the first one. Cost: nothing
-    /// when the window is older, else one cache line for each key up to the one that is found.
+    /// when the window is older, else that of [`KeyTable::first_newer`].
     #[must_use]
     pub(crate) fn has_newer(
         &self,
