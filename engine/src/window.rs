@@ -103,15 +103,15 @@ impl fmt::Debug for Window {
 }
 
 impl Window {
-    /// The newest version of `key` at or below `snapshot`. Cost: one hash and one cache line for
-    /// a key that is not here; about two more, and a copy of a small value, for one that is.
+    /// The newest version of `key` at or below `snapshot`, and whether there is one above it,
+    /// visible or not. Cost: one hash and one cache line for a key that is not here; about two
+    /// more, and a copy of a small value, for one that is.
     #[inline]
     #[must_use]
-    pub(crate) fn get(&self, key: &[u8], snapshot: Lsn) -> Lookup {
-        match self.keys.find(key, Tag::of(key)) {
-            None => Lookup::Miss,
-            Some(at) => self.row_at(at, snapshot).map_or(Lookup::Miss, |row| row.lookup()),
-        }
+    pub(crate) fn get_and_newer(&self, key: &[u8], snapshot: Lsn) -> (Lookup, bool) {
+        let Some(at) = self.keys.find(key, Tag::of(key)) else { return (Lookup::Miss, false) };
+        let lookup = self.row_at(at, snapshot).map_or(Lookup::Miss, |row| row.lookup());
+        (lookup, self.keys.records.newest_lsn(at) > snapshot)
     }
 
     /// The LSN of the newest version of `key`, visible or not.
