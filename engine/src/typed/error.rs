@@ -1,11 +1,27 @@
 //! Why a typed call failed.
 
 use std::any::type_name;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use crate::error::{CommitError, ReadError, TransactionError, WriteError};
 use crate::keyspace::Keyspace;
 use crate::limits;
+
+/// A part of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowPart {
+    Key,
+    Value,
+}
+
+impl Display for RowPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RowPart::Key => "key",
+            RowPart::Value => "value",
+        })
+    }
+}
 
 /// Why a typed call failed.
 ///
@@ -14,12 +30,11 @@ use crate::limits;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedError {
-    /// The type cannot be a `part` ("key" or "value"): nothing was written or asked for. Caller:
-    /// another type.
+    /// The type cannot be such a part: nothing was written or asked for. Caller: another type.
     #[error("{type_name} cannot be stored as a {part}: {reason}")]
-    Encode { part: &'static str, type_name: &'static str, reason: String },
-    /// The `part` ("key" or "value") of the row at `key` was not written as this type; it stays
-    /// as it is. Caller: read it through `TypedKeyspace::keyspace`, or with the type that wrote it.
+    Encode { part: RowPart, type_name: &'static str, reason: String },
+    /// This part of the row at `key` was not written as this type; it stays as it is. Caller: read
+    /// it through `TypedKeyspace::keyspace`, or with the type that wrote it.
     #[error(
         "keyspace {keyspace:?}, key {}: its {part} is not of type {type_name}: {reason}",
         shown(key)
@@ -27,7 +42,7 @@ pub enum TypedError {
     Decode {
         keyspace: String,
         key: Vec<u8>,
-        part: &'static str,
+        part: RowPart,
         type_name: &'static str,
         reason: String,
     },
@@ -40,13 +55,14 @@ pub enum TypedError {
 }
 
 impl TypedError {
-    pub(super) fn encode<T: ?Sized>(part: &'static str, reason: &impl Display) -> TypedError {
+    pub(super) fn encode<T: ?Sized>(part: RowPart, reason: &impl Display) -> TypedError {
         TypedError::Encode { part, type_name: type_name::<T>(), reason: reason.to_string() }
     }
 
     pub(super) fn decode<T>(
-        (keyspace, key): (&Keyspace, &[u8]),
-        part: &'static str,
+        keyspace: &Keyspace,
+        key: &[u8],
+        part: RowPart,
         reason: &impl Display,
     ) -> TypedError {
         TypedError::Decode {

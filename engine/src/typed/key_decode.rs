@@ -197,7 +197,13 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, KeyCodecError> {
-        visitor.visit_seq(Sequence { decoder: self })
+        let mut elements = Sequence { decoder: &mut *self, is_over: false };
+        let sequence = visitor.visit_seq(&mut elements)?;
+        // A visitor with enough may not ask whether there is more.
+        if !elements.is_over && self.take_is_present(SEQUENCE)? {
+            return Err(KeyCodecError::new("the sequence goes on".to_owned()));
+        }
+        Ok(sequence)
     }
 
     fn deserialize_tuple<V: Visitor<'de>>(
@@ -243,19 +249,24 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'_> {
 /// Elements of a number that the bytes tell one by one.
 struct Sequence<'d, 'b> {
     decoder: &'d mut Decoder<'b>,
+    /// Its end was read.
+    is_over: bool,
 }
 
-impl<'de> SeqAccess<'de> for Sequence<'_, '_> {
+const SEQUENCE: &str = "an element or the end of a sequence";
+
+impl<'de> SeqAccess<'de> for &mut Sequence<'_, '_> {
     type Error = KeyCodecError;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, KeyCodecError> {
-        match self.decoder.take_is_present("an element or the end of a sequence")? {
-            true => seed.deserialize(&mut *self.decoder).map(Some),
-            false => Ok(None),
+        if self.is_over || !self.decoder.take_is_present(SEQUENCE)? {
+            self.is_over = true;
+            return Ok(None);
         }
+        seed.deserialize(&mut *self.decoder).map(Some)
     }
 }
 

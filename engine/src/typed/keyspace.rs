@@ -8,7 +8,7 @@ use std::ops::RangeBounds;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::error::TypedError;
+use super::error::{RowPart, TypedError};
 use super::handles::{Reader, View, Writer};
 use super::key_types::{EncodesAs, KeyPrefix};
 use super::scan::TypedScan;
@@ -124,7 +124,8 @@ impl<K, V> TypedKeyspace<K, V> {
         })
     }
 
-    /// Puts a value: into a transaction or a batch at once, into a store durably.
+    /// Puts a value: into a transaction or a batch at once, into a store durably. With debug
+    /// assertions it also decodes what it encoded, and refuses a type that cannot read it.
     ///
     /// # Errors
     /// `Encode`, `Write` (a key or value too long, a transaction too large), `Commit`.
@@ -133,9 +134,13 @@ impl<K, V> TypedKeyspace<K, V> {
         to: W,
         key: &(impl EncodesAs<K> + ?Sized),
         value: &(impl EncodesAs<V> + ?Sized),
-    ) -> W::Written {
-        let key = Self::encode_key(key);
-        to.write(&self.keyspace, key.and_then(|key| Ok((key, Some(encode_value::<V>(value)?)))))
+    ) -> W::Written
+    where
+        K: DeserializeOwned,
+        V: DeserializeOwned,
+    {
+        let row = encode_row::<K, V>(key, value);
+        to.write(&self.keyspace, row.map(|(key, value)| (key, Some(value))))
     }
 
     /// Deletes a key, there or not: in a transaction or a batch at once, in a store durably.
@@ -146,7 +151,9 @@ impl<K, V> TypedKeyspace<K, V> {
         to.write(&self.keyspace, Self::encode_key(key).map(|key| (key, None)))
     }
 
-    /// The rows of a range of keys, in the order that [`Transaction::scan`] says.
+    /// The rows of a range of keys, in the order that [`Transaction::scan`] says. In a hash
+    /// keyspace that is one tablet only if both bounds share the bytes that are hashed; otherwise
+    /// all tablets are read through.
     ///
     /// # Errors
     /// `Encode`.
@@ -181,7 +188,8 @@ impl<K, V> TypedKeyspace<K, V> {
     }
 
     /// The rows whose keys have these leading fields: of the key `(u64, String)`, those of the
-    /// number `(7,)`. Whole fields only; for the beginning of a string scan a range.
+    /// number `(7,)`. Whole fields only; for the beginning of a string scan a range, as in
+    /// `"ab".to_owned().."ac".to_owned()`.
     ///
     /// # Errors
     /// `Encode`.
@@ -212,7 +220,7 @@ impl<K, V> TypedKeyspace<K, V> {
         K: DeserializeOwned,
     {
         let decoded = key_decode::from_bytes(key);
-        decoded.map_err(|error| TypedError::decode::<K>((&self.keyspace, key), "key", &error))
+        decoded.map_err(|error| TypedError::decode::<K>(&self.keyspace, key, RowPart::Key, &error))
     }
 
     pub(super) fn decode_value(&self, key: &[u8], value: &[u8]) -> Result<V, TypedError>
@@ -220,22 +228,42 @@ impl<K, V> TypedKeyspace<K, V> {
         V: DeserializeOwned,
     {
         let refuse = |reason: &dyn fmt::Display| {
-            TypedError::decode::<V>((&self.keyspace, key), "value", &reason)
+            TypedError::decode::<V>(&self.keyspace, key, RowPart::Value, &reason)
         };
-        match postcard::take_from_bytes(value) {
-            Ok((value, [])) => Ok(value),
-            Ok((_, rest)) => Err(refuse(&format_args!("{} bytes are left behind it", rest.len()))),
-            Err(error) => Err(refuse(&error)),
-        }
+        value_from_bytes(value).map_err(|reason| refuse(&reason))
     }
 }
 
+fn value_from_bytes<V: DeserializeOwned>(value: &[u8]) -> Result<V, String> {
+    match postcard::take_from_bytes(value) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(format!("{} bytes are left behind it", rest.len())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The row's bytes. With debug assertions also looks whether the types read what they wrote.
+fn encode_row<K: DeserializeOwned, V: DeserializeOwned>(
+    key: &(impl EncodesAs<K> + ?Sized),
+    value: &(impl EncodesAs<V> + ?Sized),
+) -> Result<(Vec<u8>, Vec<u8>), TypedError> {
+    let (key, value) = (encode_key_of::<K>(key)?, encode_value::<V>(value)?);
+    if cfg!(debug_assertions) {
+        let unread = |reason: &dyn fmt::Display| format!("it writes what it cannot read: {reason}");
+        key_decode::from_bytes::<K>(&key)
+            .map_err(|error| TypedError::encode::<K>(RowPart::Key, &unread(&error)))?;
+        value_from_bytes::<V>(&value)
+            .map_err(|error| TypedError::encode::<V>(RowPart::Value, &unread(&error)))?;
+    }
+    Ok((key, value))
+}
+
 fn encode_key_of<K>(key: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, TypedError> {
-    key_encode::to_bytes(key).map_err(|error| TypedError::encode::<K>("key", &error))
+    key_encode::to_bytes(key).map_err(|error| TypedError::encode::<K>(RowPart::Key, &error))
 }
 
 fn encode_value<V>(value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, TypedError> {
-    postcard::to_allocvec(value).map_err(|error| TypedError::encode::<V>("value", &error))
+    postcard::to_allocvec(value).map_err(|error| TypedError::encode::<V>(RowPart::Value, &error))
 }
 
 /// No key's bytes begin another's, so bounds of keys are bounds of bytes.

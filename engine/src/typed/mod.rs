@@ -9,13 +9,21 @@
 //!   type. What was written before then fails to decode ([`TypedError::Decode`]) or, where the
 //!   bytes happen to fit, decodes to something else. So make the type of a value that will live
 //!   on an enum with a variant for each version from the beginning.
-//! - **Order of keys** is the derived `Ord`: tuples and structs field by field, enums by the place
-//!   of the variant, strings by bytes, `None` before `Some`, a sequence before a longer one that
-//!   begins with it, NaN behind all floats. A type that serializes itself as something else sorts
-//!   as that (`Reverse<T>` as `T`). What has no order of its own is no key: hash maps and hash
-//!   sets (any map is refused; a hash set looks like a sequence and is not noticed).
-//! - **Types that contain themselves** are decoded as deep as the bytes say: a deep value, or one
-//!   of another type, can exhaust the stack. Better is a sequence.
+//! - **Attributes of serde.** `skip_serializing_if`, `flatten`, `untagged` and `tag` need names in
+//!   the bytes, where there are none: such rows cannot be read (with debug assertions `put` refuses
+//!   them). `skip` on a variant of an enum shifts the variants behind it when they are written and
+//!   not when they are read ([serde 2614](https://github.com/serde-rs/serde/issues/2614)), which
+//!   nothing notices: only the last variants may have it.
+//! - **Order of keys** is the derived `Ord`, but enums sort by the place of the variant whatever
+//!   its discriminant: tuples and structs field by field, strings by bytes, `None` before `Some`, a
+//!   sequence before a longer one that begins with it. `-0.0` is `0.0`, and there is one NaN, behind
+//!   all other floats. A type that serializes itself as something else sorts as that (`Reverse<T>`
+//!   as `T`). What has no order of its own is no key: hash maps and hash sets (any map is refused; a
+//!   hash set looks like a sequence and is not noticed). Nor is what has no bytes: `()`, a struct
+//!   without fields.
+//! - **Foreign bytes.** Types that contain themselves are decoded as deep as the bytes say: a deep
+//!   value, or one of another type, can exhaust the stack. Elements without bytes (`Vec<()>`) are
+//!   counted, not read: a length of another type keeps the thread busy.
 //!
 //! # Bytes of a key
 //!
@@ -35,6 +43,9 @@
 //! | tuple, array, struct, newtype | its fields |
 //! | enum | number of the variant, one byte (from 255 on: 0xFF, 4 bytes big-endian); its fields |
 //!
+//! So a `Vec<u8>`, a sequence, takes two bytes for each; `[u8; N]` takes N, and for byte strings
+//! there is `serde_bytes::ByteBuf`.
+//!
 //! `Routing::hash(n)` routes by the first n of these bytes. A leading `u64` is 8 of them: with
 //! `(u64, String)` as key and `Routing::hash(8)`, all rows of one number lie together and in order.
 //! So lead with fields of a fixed size and sum them up; what follows a shorter string within the
@@ -51,7 +62,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
-pub use error::TypedError;
+pub use error::{RowPart, TypedError};
 pub use handles::{Reader, View, Writer};
 pub use key_types::{EncodesAs, KeyPrefix};
 pub use keyspace::TypedKeyspace;

@@ -90,7 +90,7 @@ fn judge_bytes<K: Debug + Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<
     Ok(())
 }
 
-/// Any bytes are a value, or an error that names them; no length in them is believed.
+/// Any bytes are a value, or an error that names them.
 fn judge_value<V: Debug + DeserializeOwned>(bytes: &[u8]) -> Result<(), TestCaseError> {
     let (id, routing) = (KeyspaceId::new(3), Routing::range());
     let def = KeyspaceDef { id, name: "k".to_owned(), routing, created_lsn: Lsn::ZERO };
@@ -305,4 +305,71 @@ fn key_decoding_of_the_deepest_key_fits_the_stack() {
     }
     let bytes = [0, 1].repeat(KEY_BYTES_MAX / 2);
     assert!(from_bytes::<Deep>(&bytes).is_err(), "its innermost part is missing");
+}
+
+/// A visitor that stops when it has two, and one that asks on after the end.
+#[test]
+fn sequence_ends_where_its_bytes_end_whatever_its_visitor_asks() {
+    struct Two(u8, u8);
+    impl<'de> Deserialize<'de> for Two {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Two, D::Error> {
+            struct Take;
+            impl<'de> serde::de::Visitor<'de> for Take {
+                type Value = Two;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("two numbers")
+                }
+                fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                    self,
+                    mut from: A,
+                ) -> Result<Two, A::Error> {
+                    let two = (from.next_element()?, from.next_element()?);
+                    match two {
+                        (Some(a), Some(b)) => Ok(Two(a, b)),
+                        (a, None) => {
+                            assert_eq!(from.next_element::<u8>()?, None);
+                            Ok(Two(a.unwrap_or(0), 0))
+                        }
+                        (None, Some(_)) => unreachable!(),
+                    }
+                }
+            }
+            from.deserialize_seq(Take)
+        }
+    }
+    let read = |elements: &[u8]| from_bytes::<(Two, u8)>(&to_bytes(&(elements, 9_u8)).unwrap());
+    for (elements, found) in [(&[3, 4][..], (3, 4)), (&[3], (3, 0)), (&[], (0, 0))] {
+        let (two, behind) = read(elements).unwrap();
+        assert_eq!(((two.0, two.1), behind), (found, 9));
+    }
+    assert!(read(&[3, 4, 5]).is_err(), "it has more than was asked for");
+}
+
+/// Should serde ever count alike on both sides, the advice in the module's header can go.
+#[test]
+fn skipped_variant_still_shifts_those_behind_it() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Skipping {
+        A,
+        #[serde(skip)]
+        _B,
+        C,
+        D,
+    }
+    assert_eq!(from_bytes::<Skipping>(&to_bytes(&Skipping::C).unwrap()).unwrap(), Skipping::D);
+    assert!(from_bytes::<Skipping>(&to_bytes(&Skipping::D).unwrap()).is_err());
+    assert_eq!(from_bytes::<Skipping>(&to_bytes(&Skipping::A).unwrap()).unwrap(), Skipping::A);
+}
+
+/// Values that were stored stay readable: postcard's bytes for what values are made of.
+#[test]
+fn value_bytes_of_known_values_never_change() {
+    #[derive(Serialize)]
+    enum Version {
+        V1 { text: String, number: i64, option: Option<u32>, list: Vec<u16> },
+    }
+    let (text, list) = ("ab".to_owned(), vec![1, 300]);
+    let value = Version::V1 { text, number: -2, option: Some(5), list };
+    let bytes = postcard::to_allocvec(&value).unwrap();
+    assert_eq!(bytes, [0, 2, b'a', b'b', 3, 1, 5, 2, 1, 0xAC, 2]);
 }

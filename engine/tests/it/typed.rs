@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
-use sombra::typed::{KeyPrefix, TypedError, TypedKeyspace};
+use sombra::typed::{KeyPrefix, RowPart, TypedError, TypedKeyspace};
 use sombra::{
     BlockingDb, Db, ReadError, Routing, TransactionError, WriteBatch, WriteError, limits,
 };
@@ -237,7 +237,7 @@ fn typed_read_of_another_type_names_keyspace_key_and_type_and_leaves_the_row() {
     for part in ["\"users\"", r"b\x00\x00", "value", "User"] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    let TypedError::Decode { key, part: "value", .. } = &error else { panic!("{error:?}") };
+    let TypedError::Decode { key, part: RowPart::Value, .. } = &error else { panic!("{error:?}") };
     assert_eq!(db.get(users.keyspace(), key).unwrap().unwrap(), "no user at all");
     let trailing: TypedKeyspace<String, ()> = TypedKeyspace::new(users.keyspace().clone());
     assert!(matches!(trailing.get(db, "ada"), Err(TypedError::Decode { .. })), "bytes are left");
@@ -247,7 +247,11 @@ fn typed_read_of_another_type_names_keyspace_key_and_type_and_leaves_the_row() {
     assert_eq!(rows.len(), 4);
     assert_eq!(rows[0].as_ref().unwrap().0, "ada");
     assert_eq!(rows[1].as_ref().unwrap_err(), &error);
-    assert!(matches!(&rows[2], Err(TypedError::Decode { part: "key", .. })), "{:?}", rows[2]);
+    assert!(
+        matches!(&rows[2], Err(TypedError::Decode { part: RowPart::Key, .. })),
+        "{:?}",
+        rows[2]
+    );
     assert_eq!(rows[3].as_ref().unwrap().0, "dora", "the scan goes on");
     drop(view);
 
@@ -267,7 +271,8 @@ fn typed_calls_refuse_what_cannot_be_stored_before_anything_is_written() {
     let db = &world.blocking;
     let maps: TypedKeyspace<BTreeMap<u8, u8>, u8> = world.keyspace("maps", Routing::range());
     let map = BTreeMap::new();
-    let refused = |error: TypedError| matches!(error, TypedError::Encode { part: "key", .. });
+    let refused =
+        |error: TypedError| matches!(error, TypedError::Encode { part: RowPart::Key, .. });
     let mut batch = WriteBatch::new();
     assert!(refused(maps.put(db, &map, &1).unwrap_err()));
     assert!(refused(maps.put(&mut batch, &map, &1).unwrap_err()));
@@ -393,4 +398,31 @@ fn typed_values_of_every_kind_come_back_from_a_reopened_store() {
     assert_eq!(rows.get(&db, &-1).unwrap(), Some(outer));
     db.close().unwrap();
     runtime.shutdown();
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn type_that_cannot_read_what_it_writes_is_refused_by_put() {
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Skipping {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        a: Option<u8>,
+        b: u8,
+    }
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u64),
+    }
+    let world = World::new();
+    let db = &world.blocking;
+    let skipping: TypedKeyspace<u8, Skipping> = world.keyspace("skipping", Routing::range());
+    let error = skipping.put(db, &1, &Skipping { a: None, b: 5 }).unwrap_err();
+    assert!(matches!(error, TypedError::Encode { part: RowPart::Value, .. }), "{error}");
+    assert!(error.to_string().contains("cannot read"), "{error}");
+    skipping.put(db, &1, &Skipping { a: Some(1), b: 5 }).unwrap();
+    let untagged: TypedKeyspace<Untagged, u8> = world.keyspace("untagged", Routing::range());
+    let error = untagged.put(db, &Untagged::Number(3), &1).unwrap_err();
+    assert!(matches!(error, TypedError::Encode { part: RowPart::Key, .. }), "{error}");
+    world.end();
 }
