@@ -22,14 +22,14 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
 }
 
 pub(crate) fn step(workspace: &Workspace) -> Result<Done, Failure> {
-    let built = process::run_and_keep(cargo(workspace, "build", &["--bins"]))?;
+    let built = process::run_and_keep(cargo(workspace, "build", &["--locked", "--bins"]))?;
     if let Some(why) = why_not_fetched(&built.lines).filter(|_| !built.status.success()) {
         return Ok(Done::Skipped(why));
     }
     succeeded("building bench/peers", &built)?;
     for (tool, arguments) in [
         ("fmt", &["--", "--check"][..]),
-        ("clippy", &["--quiet", "--all-targets", "--", "-D", "warnings"]),
+        ("clippy", &["--locked", "--quiet", "--all-targets", "--", "-D", "warnings"]),
     ] {
         if process::answers(workspace.cargo().args([tool, "--version"])) {
             process::run(&mut cargo(workspace, tool, arguments))?;

@@ -157,10 +157,14 @@ impl Bank {
     /// Audits, then closes the store.
     ///
     /// # Errors
-    /// As [`Bank::audit`], or that not exactly the receipts of `tally` are there.
+    /// As [`Bank::audit`], or that not exactly the receipts of `tally` are there, or that its
+    /// transfers do not lie within shards and over them.
     pub async fn close(self, tally: Tally) -> Result<(), AnyError> {
         let receipts = self.audit().await?;
         self.db.close().await?;
+        if tally.over_shards == 0 || tally.over_shards == tally.transfers {
+            return Err(format!("expected some transfers over two shards, found {tally}").into());
+        }
         if receipts == tally.transfers {
             return Ok(());
         }

@@ -36,8 +36,8 @@ fn run() -> Result<Outcome, AnyError> {
         Err(_) => return Ok(skipped("it panics; the message stands above")),
     };
     let dir = tempfile::tempdir()?;
-    // Before the executors and off their threads: the shards may use the CPUs of the thread that
-    // starts them. Not pinned, since glommio's own threads want those CPUs too.
+    // The shards may use the CPUs of the thread that starts them: `host` leaves this one where it
+    // is. Not pinned, since glommio's own threads want those CPUs too.
     let options = RuntimeOptions { shards: 2, pin: false, ..Default::default() };
     let runtime = Runtime::start(options)?;
     let outcome = work(&host, &runtime, dir.path());
@@ -99,13 +99,20 @@ async fn application(bank: Bank, number: u64, path: PathBuf) -> Result<(Tally, u
     });
     let is_over = Rc::new(Cell::new(false));
     let file = spawn_local(own_file(path, is_over.clone()));
-    let mut tally = Tally::default();
+    let mut ended = Vec::new();
     for clerk in clerks {
-        tally.add(clerk.await?);
+        ended.push(clerk.await);
     }
-    auditor.await?;
+    let audited = auditor.await;
+    // Whatever came of them, nothing of the file may be in flight when this ends.
     is_over.set(true);
-    Ok((tally, file.await?))
+    let rounds = file.await;
+    let mut tally = Tally::default();
+    for clerk in ended {
+        tally.add(clerk?);
+    }
+    audited?;
+    Ok((tally, rounds?))
 }
 
 /// Writes all blocks in rounds and returns the number of rounds, the last of which is still there

@@ -57,13 +57,20 @@ async fn application(runtime: &Runtime, dir: &Path) -> Result<String, AnyError> 
     };
     let is_over = Rc::new(Cell::new(false));
     let file = tokio_uring::spawn(own_file(dir.join("own"), is_over.clone()));
-    let mut tally = Tally::default();
+    let mut ended = Vec::new();
     for clerk in clerks {
-        tally.add(clerk.await??);
+        ended.push(clerk.await);
     }
-    auditor.await??;
+    let audited = auditor.await;
+    // Whatever came of them, nothing of the file may be in flight when this ends.
     is_over.set(true);
-    let rounds = file.await??;
+    let rounds = file.await;
+    let mut tally = Tally::default();
+    for clerk in ended {
+        tally.add(clerk??);
+    }
+    audited??;
+    let rounds = rounds??;
     bank.close(tally).await?;
     Bank::reopen(runtime, &store).await?.close(tally).await?;
     Ok(format!(
