@@ -15,12 +15,12 @@
 //!   not when they are read ([serde 2614](https://github.com/serde-rs/serde/issues/2614)), which
 //!   nothing notices: only the last variants may have it.
 //! - **Order of keys** is the derived `Ord`, but enums sort by the place of the variant whatever
-//!   its discriminant: tuples and structs field by field, strings by bytes, `None` before `Some`, a
-//!   sequence before a longer one that begins with it. `-0.0` is `0.0`, and there is one NaN, behind
-//!   all other floats. A type that serializes itself as something else sorts as that (`Reverse<T>`
-//!   as `T`). What has no order of its own is no key: hash maps and hash sets (any map is refused; a
-//!   hash set looks like a sequence and is not noticed). Nor is what has no bytes: `()`, a struct
-//!   without fields.
+//!   its discriminant: tuples and structs field by field, strings by bytes, `None` before `Some`,
+//!   a sequence before a longer one that begins with it. `-0.0` is `0.0`, and there is one NaN,
+//!   behind all other floats. A type that serializes itself as something else sorts as that
+//!   (`Reverse<T>` as `T`). What has no order of its own is no key: hash maps and hash sets (any
+//!   map is refused; a hash set looks like a sequence and is not noticed). Nor is what has no
+//!   bytes: `()`, a struct without fields.
 //! - **Foreign bytes.** Types that contain themselves are decoded as deep as the bytes say: a deep
 //!   value, or one of another type, can exhaust the stack. Elements without bytes (`Vec<()>`) are
 //!   counted, not read: a length of another type keeps the thread busy.
