@@ -31,7 +31,7 @@ pub use load::load;
 pub use new_order::{NewOrder, OrderLine, Placed, new_order};
 pub use payment::{Payment, payment};
 pub use rows::ROW_BYTES_MAX;
-pub use terminal::Terminal;
+pub use terminal::{Shares, Terminal};
 
 use rows::Row;
 
