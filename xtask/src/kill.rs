@@ -3,12 +3,14 @@
 //!
 //! The store is opened, compared and written by a process of its own, which reports each step
 //! through a pipe; this process only draws the moment, kills, and judges. So every opening but
-//! the last follows a crash, and a kill may hit the opening itself.
+//! the last follows a crash, and a kill may hit the opening itself. A workload that needs a filled
+//! store gets it in a life that nobody kills.
 
 mod life;
 mod model;
 mod pipe;
 mod totals;
+mod tpcc;
 mod workload;
 mod writer;
 
@@ -52,6 +54,13 @@ pub(crate) struct KillArguments {
     seed: u64,
     #[arg(long, value_enum, default_value_t = Driver::Auto)]
     driver: Driver,
+    /// Orders and payments in the shape of TPC-C, with its consistency conditions 1 to 4 and all
+    /// that was acknowledged looked for after each kill, instead of writes of every kind
+    #[arg(long)]
+    tpcc: bool,
+    /// Negative control: one order is acknowledged and never placed; passes only if it is missed
+    #[arg(long, requires = "tpcc")]
+    tpcc_control: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -78,13 +87,28 @@ pub(crate) fn run(workspace: &Workspace, arguments: &KillArguments) -> Result<()
     std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     println!("kill: store in {}, seed {}", dir.display(), arguments.seed);
     let mut test = KillTest::new(arguments, dir.clone());
-    let outcome = test.rounds();
+    let mut outcome = test.rounds();
     println!("{}", test.totals);
     println!("kill -9 ends a process, not a device: this covers process crashes only.");
+    if arguments.tpcc_control {
+        outcome = expect_lost(outcome, &test.totals);
+    }
     if let Err(failure) = outcome {
         return Err(format!("{failure}\nthe store is kept in {}", dir.display()));
     }
     std::fs::remove_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))
+}
+
+/// The negative control passes when the order that was acknowledged in vain was missed.
+fn expect_lost(outcome: Result<(), Failure>, totals: &Totals) -> Result<(), Failure> {
+    match outcome {
+        Err(failure) if totals.lost > 0 => {
+            println!("as it must be: {failure}");
+            Ok(())
+        }
+        Err(failure) => Err(format!("the control failed for another reason: {failure}")),
+        Ok(()) => Err("nobody missed an order that was acknowledged and never placed".to_owned()),
+    }
 }
 
 struct KillTest<'a> {
@@ -106,7 +130,7 @@ impl KillTest<'_> {
     fn new(arguments: &KillArguments, dir: PathBuf) -> KillTest<'_> {
         KillTest {
             arguments,
-            workload: Workload::Model,
+            workload: if arguments.tpcc { Workload::Tpcc } else { Workload::Model },
             dir,
             random: Random::new(arguments.seed),
             totals: Totals::default(),
@@ -172,6 +196,8 @@ impl KillTest<'_> {
         let moment = span * self.random.below(1 << 20) as f64 / f64::from(1 << 20);
         let course = if last {
             Course::Compare
+        } else if number == 1 && self.workload.is_prepared() {
+            Course::Prepare
         } else {
             Course::Work { kill_after: Duration::from_secs_f64(moment) }
         };
@@ -183,6 +209,7 @@ impl KillTest<'_> {
             shards: self.random.between(2, 4),
             driver: self.arguments.driver,
             course,
+            lie: self.arguments.tpcc_control,
         }
     }
 

@@ -17,11 +17,15 @@ pub(super) struct Plan {
     pub(super) shards: u64,
     pub(super) driver: Driver,
     pub(super) course: Course,
+    /// The writer acknowledges what it never did.
+    pub(super) lie: bool,
 }
 
 /// How a life goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Course {
+    /// The process opens, fills, shows and closes the store, and ends by itself.
+    Prepare,
     /// The process opens, shows and closes the store, and ends by itself.
     Compare,
     Work {
@@ -65,7 +69,9 @@ impl Life {
         let reader = std::thread::spawn(move || listen(pipe));
         let ended = match plan.course {
             Course::Work { kill_after } => kill_at(&mut child, begun + kill_after),
-            Course::Compare => child.wait().map(|status| (false, status.success())),
+            Course::Prepare | Course::Compare => {
+                child.wait().map(|status| (false, status.success()))
+            }
         };
         let (killed, well) = ended.map_err(|error| format!("cannot end the writer: {error}"))?;
         let ended_at = Instant::now();
@@ -83,7 +89,7 @@ impl Life {
         Ok(life)
     }
 
-    /// What a client says must not be.
+    /// What a client of either workload says must not be.
     fn broken(&self) -> Vec<&String> {
         self.reports.iter().filter(|text| text.starts_with("B ")).collect()
     }
@@ -131,10 +137,14 @@ fn start(plan: &Plan) -> Result<Child, Failure> {
     command.args(["--shards", &plan.shards.to_string(), "--driver", plan.driver.name()]);
     command.args(["--writers", &WRITERS.to_string(), "--workload", plan.workload.name()]);
     let step = match plan.course {
+        Course::Prepare => "prepare",
         Course::Compare => "compare",
         Course::Work { .. } => "work",
     };
     command.args(["--step", step]);
+    if plan.lie {
+        command.arg("--lie");
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command.spawn().map_err(|error| format!("cannot start the writer: {error}"))
 }

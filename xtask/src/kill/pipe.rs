@@ -15,7 +15,13 @@ impl Pipe {
         Ok(Pipe(File::from(copy)))
     }
 
-    fn send(&self, lines: &str) {
+    #[cfg(test)]
+    pub(super) fn into(file: File) -> Pipe {
+        Pipe(file)
+    }
+
+    /// Sends whole lines, with the end of the last one.
+    pub(super) fn send(&self, lines: &str) {
         if (&self.0).write_all(lines.as_bytes()).is_err() {
             // Nobody listens any more: what we would go on doing cannot be judged.
             std::process::exit(3);

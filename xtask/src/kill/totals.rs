@@ -18,9 +18,10 @@ pub(super) struct Totals {
     merges: u64,
     recycled: u64,
     checks: u64,
-    lost: u64,
+    pub(super) lost: u64,
     half_applied: u64,
     by_phase: BTreeMap<String, u64>,
+    notes: BTreeMap<&'static str, u64>,
     drivers: BTreeSet<String>,
     acknowledged_per_round: Vec<u64>,
     openings_ms: Vec<u64>,
@@ -54,6 +55,9 @@ impl Totals {
     pub(super) fn end_of_life(&mut self, life: &Life, reported: &Reported) {
         self.acknowledged += reported.acknowledged;
         self.doubtful += reported.unanswered;
+        for (name, count) in &reported.notes {
+            *self.notes.entry(name).or_default() += count;
+        }
         self.transactions += life.transactions;
         self.cross_shard += life.cross_shard;
         self.merges += life.merges;
@@ -90,6 +94,9 @@ impl fmt::Display for Totals {
         writeln!(f, "in a recovery, merge, publication or segment switch: {sore:.0} %")?;
         writeln!(f, "merges         {:>10}  segments taken again {}", self.merges, self.recycled)?;
         writeln!(f, "checked        {:>10}  after a kill, before the next opening", self.checks)?;
+        for (name, count) in &self.notes {
+            writeln!(f, "{name:<14} {count:>10}")?;
+        }
         writeln!(f, "lost           {:>10}", self.lost)?;
         write!(f, "half applied   {:>10}", self.half_applied)
     }

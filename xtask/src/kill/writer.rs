@@ -34,11 +34,14 @@ pub(crate) struct WriterArguments {
     workload: Workload,
     #[arg(long, value_enum)]
     step: Step,
+    #[arg(long)]
+    pub(super) lie: bool,
 }
 
 /// What the process is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum Step {
+    Prepare,
     Compare,
     Work,
 }
@@ -76,6 +79,9 @@ pub(crate) fn run(arguments: &WriterArguments) -> Result<(), Failure> {
     let opened = runtime.block_on(Db::open(&runtime, &arguments.store, options()));
     let db = opened.map_err(|error| format!("open: {error}"))?;
     let opened = Opened { runtime, db, pipe };
+    if arguments.step == Step::Prepare {
+        arguments.workload.prepare(&opened, arguments.seed)?;
+    }
     opened.pipe.phase("comparing", &opened.db.open_report().to_string());
     arguments.workload.show(&opened)?;
     if arguments.step != Step::Work {
@@ -88,7 +94,7 @@ pub(crate) fn run(arguments: &WriterArguments) -> Result<(), Failure> {
 
 /// The smallest budgets: merging, publishing and taking segments again is then what the store
 /// does most of the time.
-fn options() -> Options {
+pub(super) fn options() -> Options {
     Options {
         memory_bytes: sombra::limits::MEMORY_BYTES_MIN,
         segment_bytes: sombra::limits::SEGMENT_BYTES_MIN,
