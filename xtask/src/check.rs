@@ -2,7 +2,10 @@
 
 use crate::{
     Failure, layers,
-    limits::{CHECK_KILL_ROUNDS, CHECK_SECONDS_MAX, CHECK_SIM_HISTORIES, CHECK_SIM_SEEDS},
+    limits::{
+        CHECK_KILL_ROUNDS, CHECK_KILL_TPCC_ROUNDS, CHECK_SECONDS_MAX, CHECK_SIM_HISTORIES,
+        CHECK_SIM_SEEDS,
+    },
     peers, process, testing, tidy,
     workspace::Workspace,
 };
@@ -26,7 +29,7 @@ pub(crate) enum Done {
 type Step = fn(&Workspace) -> Result<Done, Failure>;
 
 /// Cheap steps first: a wrong blank is told in seconds, not behind a build.
-const STEPS: [(&str, Step); 13] = [
+const STEPS: [(&str, Step); 14] = [
     ("format", format),
     ("layers", layers_step),
     ("tidy", tidy_step),
@@ -38,6 +41,7 @@ const STEPS: [(&str, Step); 13] = [
     ("models of the engine", engine_models),
     ("peers", peers::step),
     ("kill", kill),
+    ("kill of orders", kill_tpcc),
     ("sim", sim),
     ("histories", histories),
 ];
@@ -170,6 +174,12 @@ fn released(workspace: &Workspace, arguments: &[&str]) -> Result<Done, Failure> 
 
 fn kill(workspace: &Workspace) -> Result<Done, Failure> {
     released(workspace, &["kill", "--rounds", &CHECK_KILL_ROUNDS.to_string()])
+}
+
+/// The control first: a campaign that misses nothing says nothing.
+fn kill_tpcc(workspace: &Workspace) -> Result<Done, Failure> {
+    released(workspace, &["kill", "--tpcc", "--tpcc-control", "--rounds", "1"])?;
+    released(workspace, &["kill", "--tpcc", "--rounds", &CHECK_KILL_TPCC_ROUNDS.to_string()])
 }
 
 fn sim(workspace: &Workspace) -> Result<Done, Failure> {

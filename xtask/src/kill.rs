@@ -3,20 +3,26 @@
 //!
 //! The store is opened, compared and written by a process of its own, which reports each step
 //! through a pipe; this process only draws the moment, kills, and judges. So every opening but
-//! the last follows a crash, and a kill may hit the opening itself.
+//! the last follows a crash, and a kill may hit the opening itself. A workload that needs a filled
+//! store gets it in a life that nobody kills.
 
 mod life;
+mod model;
+mod pipe;
 mod totals;
+mod tpcc;
+mod workload;
 mod writer;
 
 use crate::{Failure, workspace::Workspace};
-use life::{Life, Plan};
+use life::{Course, Life, Plan};
 use sombra::inspect;
 use sombra_runtime::{Runtime, RuntimeOptions};
 use sombra_sim::random::Random;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use totals::Totals;
+use workload::{Judge, Reported, Workload};
 
 pub(crate) use writer::{WriterArguments, run as run_writer};
 
@@ -48,6 +54,13 @@ pub(crate) struct KillArguments {
     seed: u64,
     #[arg(long, value_enum, default_value_t = Driver::Auto)]
     driver: Driver,
+    /// Orders and payments in the shape of TPC-C, with its consistency conditions 1 to 4 and all
+    /// that was acknowledged looked for after each kill, instead of writes of every kind
+    #[arg(long)]
+    tpcc: bool,
+    /// Negative control: one order is acknowledged and never placed; passes only if it is missed
+    #[arg(long, requires = "tpcc")]
+    tpcc_control: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -74,17 +87,33 @@ pub(crate) fn run(workspace: &Workspace, arguments: &KillArguments) -> Result<()
     std::fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     println!("kill: store in {}, seed {}", dir.display(), arguments.seed);
     let mut test = KillTest::new(arguments, dir.clone());
-    let outcome = test.rounds();
+    let mut outcome = test.rounds();
     println!("{}", test.totals);
     println!("kill -9 ends a process, not a device: this covers process crashes only.");
+    if arguments.tpcc_control {
+        outcome = expect_lost(outcome, &test.totals);
+    }
     if let Err(failure) = outcome {
         return Err(format!("{failure}\nthe store is kept in {}", dir.display()));
     }
     std::fs::remove_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))
 }
 
+/// The negative control passes when the order that was acknowledged in vain was missed.
+fn expect_lost(outcome: Result<(), Failure>, totals: &Totals) -> Result<(), Failure> {
+    match outcome {
+        Err(failure) if totals.lost > 0 => {
+            println!("as it must be: {failure}");
+            Ok(())
+        }
+        Err(failure) => Err(format!("the control failed for another reason: {failure}")),
+        Ok(()) => Err("nobody missed an order that was acknowledged and never placed".to_owned()),
+    }
+}
+
 struct KillTest<'a> {
     arguments: &'a KillArguments,
+    workload: Workload,
     dir: PathBuf,
     random: Random,
     totals: Totals,
@@ -101,6 +130,7 @@ impl KillTest<'_> {
     fn new(arguments: &KillArguments, dir: PathBuf) -> KillTest<'_> {
         KillTest {
             arguments,
+            workload: if arguments.tpcc { Workload::Tpcc } else { Workload::Model },
             dir,
             random: Random::new(arguments.seed),
             totals: Totals::default(),
@@ -129,7 +159,7 @@ impl KillTest<'_> {
 
     /// One store from its making to its last comparison.
     fn store(&mut self, path: &Path) -> Result<(), Failure> {
-        let mut history = sombra_sim::model::History::default();
+        let mut judge = self.workload.judge();
         let mut pending = Pending::default();
         let mut was_open = false;
         for number in 1..=LIVES_PER_STORE {
@@ -139,10 +169,10 @@ impl KillTest<'_> {
             self.life += 1;
             let plan = self.plan(path, number, last);
             let life = Life::run(&plan).map_err(|error| format!("life {}: {error}", self.life))?;
-            self.judge(&life, &mut history, &mut pending)?;
-            self.totals.end_of_life(&life, plan.kill_after.is_some());
-            self.learn(&life);
-            was_open |= life.observation.is_some();
+            let reported = self.judge(&life, judge.as_mut(), &mut pending)?;
+            self.totals.end_of_life(&life, &reported);
+            self.learn(&life, &reported);
+            was_open |= reported.compared;
             if was_open {
                 check(path).map_err(|error| format!("life {}: {error}", self.life))?;
                 self.totals.checked();
@@ -164,47 +194,51 @@ impl KillTest<'_> {
         let opening = if exists { self.opening } else { self.creation }.as_secs_f64();
         let span = opening + (4.0 * needed).max(opening / 2.0);
         let moment = span * self.random.below(1 << 20) as f64 / f64::from(1 << 20);
+        let course = if last {
+            Course::Compare
+        } else if number == 1 && self.workload.is_prepared() {
+            Course::Prepare
+        } else {
+            Course::Work { kill_after: Duration::from_secs_f64(moment) }
+        };
         Plan {
             store: path.to_path_buf(),
+            workload: self.workload,
             seed: self.random.next_u64(),
             life: number,
             shards: self.random.between(2, 4),
             driver: self.arguments.driver,
-            kill_after: (!last).then(|| Duration::from_secs_f64(moment)),
+            course,
+            lie: self.arguments.tpcc_control,
         }
     }
 
-    /// Feeds a life's reports to the model. The comparison that it made settles what earlier
-    /// lives left open.
+    /// Feeds a life's reports to the judge. The comparison that it made is about what earlier
+    /// lives left.
     fn judge(
         &mut self,
         life: &Life,
-        history: &mut sombra_sim::model::History,
+        judge: &mut dyn Judge,
         pending: &mut Pending,
-    ) -> Result<(), Failure> {
-        if let Some(observation) = &life.observation {
-            history.settle(observation, false);
-            self.totals.compared(history, pending);
+    ) -> Result<Reported, Failure> {
+        let reported =
+            judge.hear(&life.reports).map_err(|error| format!("life {}: {error}", self.life))?;
+        if reported.compared {
+            self.totals.compared(&reported, pending);
             *pending = Pending::default();
         }
-        for event in &life.events {
-            history.apply(event.clone());
-        }
         pending.kills += u64::from(life.killed);
-        pending.acknowledged += life.acknowledged;
+        pending.acknowledged += reported.acknowledged;
         pending.transactions += life.transactions;
         pending.cross_shard += life.cross_shard;
-        match history.violations() {
-            [] => Ok(()),
-            violations => {
-                let texts: Vec<String> = violations.iter().map(ToString::to_string).collect();
-                let seed = self.arguments.seed;
-                Err(format!("seed {seed}, life {}: {}", self.life, texts.join("\n")))
-            }
+        if reported.violations.is_empty() {
+            return Ok(reported);
         }
+        let seed = self.arguments.seed;
+        Err(format!("seed {seed}, life {}: {}", self.life, reported.violations.join("\n")))
     }
 
-    fn learn(&mut self, life: &Life) {
+    fn learn(&mut self, life: &Life, reported: &Reported) {
         let blend = |old: f64, new: f64| 0.8 * old + 0.2 * new;
         if let Some(opening) = life.opening {
             let known = if life.created { &mut self.creation } else { &mut self.opening };
@@ -212,9 +246,9 @@ impl KillTest<'_> {
             *known = Duration::from_secs_f64(seconds);
         }
         if let Some(worked) = life.worked
-            && life.acknowledged > ACKNOWLEDGED_MIN / 4
+            && reported.acknowledged > ACKNOWLEDGED_MIN / 4
         {
-            let rate = life.acknowledged as f64 / worked.as_secs_f64().max(0.001);
+            let rate = reported.acknowledged as f64 / worked.as_secs_f64().max(0.001);
             self.rate = blend(self.rate, rate).max(50.0);
         }
     }

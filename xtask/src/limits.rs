@@ -12,6 +12,7 @@ pub(crate) const LINE_CHARS_MAX: usize = 100;
 pub(crate) const FINDINGS_PRINTED_MAX: usize = 100;
 /// `kill` rounds, `sim` seeds and recorded histories that a developer waits for in `check`.
 pub(crate) const CHECK_KILL_ROUNDS: u32 = 25;
+pub(crate) const CHECK_KILL_TPCC_ROUNDS: u32 = 10;
 pub(crate) const CHECK_SIM_SEEDS: &str = "0..200";
 pub(crate) const CHECK_SIM_HISTORIES: &str = "0..100";
 /// Wall time that `check` may take on two cores.

@@ -1,8 +1,8 @@
 //! One life of the writer, seen from the process that ends it.
 
+use super::workload::Workload;
 use super::{Driver, SEGMENT_SWITCH, WORKING, WRITERS};
 use crate::Failure;
-use sombra_sim::model::{Event, Observation};
 use sombra_sim::protocol::{self, Line};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -11,21 +11,33 @@ use std::time::{Duration, Instant};
 
 pub(super) struct Plan {
     pub(super) store: PathBuf,
+    pub(super) workload: Workload,
     pub(super) seed: u64,
     pub(super) life: u32,
     pub(super) shards: u64,
     pub(super) driver: Driver,
-    /// `None`: the process opens, compares, closes and ends by itself.
-    pub(super) kill_after: Option<Duration>,
+    pub(super) course: Course,
+    /// The writer acknowledges what it never did.
+    pub(super) lie: bool,
+}
+
+/// How a life goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Course {
+    /// The process opens, fills, shows and closes the store, and ends by itself.
+    Prepare,
+    /// The process opens, shows and closes the store, and ends by itself.
+    Compare,
+    Work {
+        kill_after: Duration,
+    },
 }
 
 /// What a life reported before it ended.
 #[derive(Default)]
 pub(super) struct Life {
-    pub(super) observation: Option<Observation>,
-    pub(super) events: Vec<Event>,
-    pub(super) acknowledged: u64,
-    pub(super) unanswered: u64,
+    /// What is for the workload's judge.
+    pub(super) reports: Vec<String>,
     pub(super) transactions: u64,
     pub(super) cross_shard: u64,
     pub(super) merges: u64,
@@ -55,9 +67,11 @@ impl Life {
         let mut child = start(plan)?;
         let pipe = child.stdout.take().ok_or("the writer has no standard output")?;
         let reader = std::thread::spawn(move || listen(pipe));
-        let ended = match plan.kill_after {
-            Some(after) => kill_at(&mut child, begun + after),
-            None => child.wait().map(|status| (false, status.success())),
+        let ended = match plan.course {
+            Course::Work { kill_after } => kill_at(&mut child, begun + kill_after),
+            Course::Prepare | Course::Compare => {
+                child.wait().map(|status| (false, status.success()))
+            }
         };
         let (killed, well) = ended.map_err(|error| format!("cannot end the writer: {error}"))?;
         let ended_at = Instant::now();
@@ -65,7 +79,7 @@ impl Life {
         let mut life = Life { killed, ..Life::default() };
         life.opening = heard.working_at.map(|at| at - begun);
         life.worked = heard.working_at.map(|at| ended_at - at);
-        life.read(&heard.lines)?;
+        life.read(heard.lines)?;
         if !killed && !well {
             return Err(format!("the writer gave up while {}: {:?}", life.phase, life.broken()));
         }
@@ -75,29 +89,23 @@ impl Life {
         Ok(life)
     }
 
-    fn broken(&self) -> Vec<&Event> {
-        self.events.iter().filter(|event| matches!(event, Event::Broken { .. })).collect()
+    /// What a client of either workload says must not be.
+    fn broken(&self) -> Vec<&String> {
+        self.reports.iter().filter(|text| text.starts_with("B ")).collect()
     }
 
-    fn read(&mut self, lines: &[String]) -> Result<(), Failure> {
-        let mut shown = Observation::default();
-        let mut space = String::new();
+    /// Takes in where the process was, and leaves the rest to the judge.
+    fn read(&mut self, lines: Vec<String>) -> Result<(), Failure> {
         "starting".clone_into(&mut self.phase);
         for text in lines {
-            let line = protocol::parse(text).ok_or_else(|| format!("unreadable line {text:?}"))?;
-            match line {
-                Line::Phase { name, note } => self.enter(name, &note),
-                Line::ShownSpace { name } => {
-                    shown.spaces.entry(name.clone()).or_default();
-                    space = name;
-                }
-                Line::Shown { index, found } => {
-                    let keys = shown.spaces.get_mut(&space);
-                    keys.ok_or("a key without its keyspace")?.insert(index, found);
-                }
-                Line::ShownAll => self.observation = Some(std::mem::take(&mut shown)),
-                Line::Event(event) => self.take(event),
+            if !text.starts_with("P ") {
+                self.reports.push(text);
+                continue;
             }
+            let Some(Line::Phase { name, note }) = protocol::parse(&text) else {
+                return Err(format!("unreadable line {text:?}"));
+            };
+            self.enter(name, &note);
         }
         Ok(())
     }
@@ -119,19 +127,6 @@ impl Life {
             }
         }
     }
-
-    fn take(&mut self, event: Event) {
-        match event {
-            Event::Intent(_) => self.unanswered += 1,
-            Event::Acknowledged { .. } => {
-                self.acknowledged += 1;
-                self.unanswered -= 1;
-            }
-            Event::Refused { .. } => self.unanswered -= 1,
-            _ => {}
-        }
-        self.events.push(event);
-    }
 }
 
 fn start(plan: &Plan) -> Result<Child, Failure> {
@@ -140,9 +135,15 @@ fn start(plan: &Plan) -> Result<Child, Failure> {
     command.arg("kill-writer").arg("--store").arg(&plan.store);
     command.args(["--seed", &plan.seed.to_string(), "--life", &plan.life.to_string()]);
     command.args(["--shards", &plan.shards.to_string(), "--driver", plan.driver.name()]);
-    command.args(["--writers", &WRITERS.to_string()]);
-    if plan.kill_after.is_none() {
-        command.arg("--only-compare");
+    command.args(["--writers", &WRITERS.to_string(), "--workload", plan.workload.name()]);
+    let step = match plan.course {
+        Course::Prepare => "prepare",
+        Course::Compare => "compare",
+        Course::Work { .. } => "work",
+    };
+    command.args(["--step", step]);
+    if plan.lie {
+        command.arg("--lie");
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command.spawn().map_err(|error| format!("cannot start the writer: {error}"))

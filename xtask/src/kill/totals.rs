@@ -1,8 +1,8 @@
 //! What all rounds together came to.
 
 use super::life::Life;
+use super::workload::Reported;
 use super::{ACKNOWLEDGED_MIN, MERGE, PUBLICATION, Pending, SEGMENT_SWITCH};
-use sombra_sim::model::{History, Violation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -18,17 +18,18 @@ pub(super) struct Totals {
     merges: u64,
     recycled: u64,
     checks: u64,
-    lost: u64,
+    pub(super) lost: u64,
     half_applied: u64,
     by_phase: BTreeMap<String, u64>,
+    notes: BTreeMap<&'static str, u64>,
     drivers: BTreeSet<String>,
     acknowledged_per_round: Vec<u64>,
     openings_ms: Vec<u64>,
 }
 
 impl Totals {
-    /// A reopened store has been compared with the model.
-    pub(super) fn compared(&mut self, history: &History, pending: &Pending) {
+    /// A reopened store has been compared with what was said of it.
+    pub(super) fn compared(&mut self, reported: &Reported, pending: &Pending) {
         if pending.kills > 0 {
             self.rounds += 1;
         }
@@ -36,11 +37,8 @@ impl Totals {
             self.counted += 1;
             self.acknowledged_per_round.push(pending.acknowledged);
         }
-        let count = |pick: fn(&Violation) -> Option<_>| {
-            history.violations().iter().filter_map(pick).collect::<BTreeSet<_>>().len() as u64
-        };
-        self.lost += count(Violation::lost);
-        self.half_applied += count(Violation::half_applied);
+        self.lost += reported.lost;
+        self.half_applied += reported.half_applied;
         if self.rounds.is_multiple_of(50) && pending.kills > 0 {
             println!(
                 "kill: {} rounds, {} counted, {} kills",
@@ -54,16 +52,19 @@ impl Totals {
         self.checks += 1;
     }
 
-    pub(super) fn end_of_life(&mut self, life: &Life, planned: bool) {
-        self.acknowledged += life.acknowledged;
-        self.doubtful += life.unanswered;
+    pub(super) fn end_of_life(&mut self, life: &Life, reported: &Reported) {
+        self.acknowledged += reported.acknowledged;
+        self.doubtful += reported.unanswered;
+        for (name, count) in &reported.notes {
+            *self.notes.entry(name).or_default() += count;
+        }
         self.transactions += life.transactions;
         self.cross_shard += life.cross_shard;
         self.merges += life.merges;
         self.recycled += life.recycled;
         self.drivers.extend(life.driver.clone());
         self.openings_ms.extend(life.opening.map(|took| took.as_millis() as u64));
-        if planned && life.killed {
+        if life.killed {
             self.kills += 1;
             *self.by_phase.entry(life.phase.clone()).or_default() += 1;
         }
@@ -93,6 +94,9 @@ impl fmt::Display for Totals {
         writeln!(f, "in a recovery, merge, publication or segment switch: {sore:.0} %")?;
         writeln!(f, "merges         {:>10}  segments taken again {}", self.merges, self.recycled)?;
         writeln!(f, "checked        {:>10}  after a kill, before the next opening", self.checks)?;
+        for (name, count) in &self.notes {
+            writeln!(f, "{name:<14} {count:>10}")?;
+        }
         writeln!(f, "lost           {:>10}", self.lost)?;
         write!(f, "half applied   {:>10}", self.half_applied)
     }

@@ -1,18 +1,11 @@
 //! The process that is killed: opens the store, shows what it found, then writes until it dies.
 
+use super::pipe::Pipe;
+use super::workload::Workload;
 use super::{Driver, MERGE, PUBLICATION, SEGMENT_SWITCH, WORKING};
 use crate::Failure;
 use sombra::{Db, Metrics, Options};
 use sombra_runtime::{DriverChoice, Runtime, RuntimeOptions, ShardId};
-use sombra_sim::model::{Event, Recorder};
-use sombra_sim::protocol::{self, Line};
-use sombra_sim::random::Random;
-use sombra_sim::workload::{
-    Client, ClientOptions, Mix, Session, Space, Tally, observe, prepare_spaces,
-};
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -28,45 +21,51 @@ pub(crate) struct WriterArguments {
     #[arg(long)]
     store: PathBuf,
     #[arg(long)]
-    seed: u64,
+    pub(super) seed: u64,
     #[arg(long)]
-    life: u32,
+    pub(super) life: u32,
     #[arg(long)]
     shards: usize,
     #[arg(long)]
-    writers: u16,
+    pub(super) writers: u16,
     #[arg(long, value_enum)]
     driver: Driver,
+    #[arg(long, value_enum)]
+    workload: Workload,
+    #[arg(long, value_enum)]
+    step: Step,
     #[arg(long)]
-    only_compare: bool,
+    pub(super) lie: bool,
 }
 
-/// The pipe. Each line is one write without a buffer of ours, so it is out when the call is.
-struct Pipe(File);
+/// What the process is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Step {
+    Prepare,
+    Compare,
+    Work,
+}
 
-impl Pipe {
-    fn standard_output() -> std::io::Result<Pipe> {
-        let copy = std::io::stdout().as_fd().try_clone_to_owned()?;
-        Ok(Pipe(File::from(copy)))
-    }
-
-    fn send(&self, line: &Line) {
-        let text = format!("{}\n", protocol::format(line));
-        if (&self.0).write_all(text.as_bytes()).is_err() {
-            // Nobody listens any more: what we would go on doing cannot be judged.
-            std::process::exit(3);
-        }
-    }
-
-    fn phase(&self, name: &str, note: &str) {
-        self.send(&Line::Phase { name: name.to_owned(), note: note.to_owned() });
+impl WriterArguments {
+    /// Every second client is a task on a shard; the others are threads with a handle.
+    pub(super) fn shard_of(&self, client: u16) -> Option<ShardId> {
+        let shard = client as usize / 2 % self.shards;
+        client.is_multiple_of(2).then(|| ShardId::new(shard as u16))
     }
 }
 
-impl Recorder for Pipe {
-    fn record(&self, event: Event) {
-        self.send(&Line::Event(event));
-    }
+/// The store, where it runs, and who is told of it.
+pub(super) struct Opened {
+    pub(super) runtime: Runtime,
+    pub(super) db: Db,
+    pub(super) pipe: Arc<Pipe>,
+}
+
+/// Clients at work.
+pub(super) struct Writers {
+    pub(super) threads: Vec<JoinHandle<()>>,
+    /// Transactions so far, and those of them over several shards.
+    pub(super) counts: Box<dyn Fn() -> (u64, u64)>,
 }
 
 pub(crate) fn run(arguments: &WriterArguments) -> Result<(), Failure> {
@@ -77,26 +76,31 @@ pub(crate) fn run(arguments: &WriterArguments) -> Result<(), Failure> {
     pipe.phase("driver", &driver);
     let exists = arguments.store.join("superblock").exists();
     pipe.phase(if exists { "recovery" } else { "creation" }, "");
-    // The smallest budgets: merging, publishing and taking segments again is then what the
-    // store does most of the time.
-    let options = Options {
+    let opened = runtime.block_on(Db::open(&runtime, &arguments.store, options()));
+    let db = opened.map_err(|error| format!("open: {error}"))?;
+    let opened = Opened { runtime, db, pipe };
+    if arguments.step == Step::Prepare {
+        arguments.workload.prepare(&opened, arguments.seed)?;
+    }
+    opened.pipe.phase("comparing", &opened.db.open_report().to_string());
+    arguments.workload.show(&opened)?;
+    if arguments.step != Step::Work {
+        let closed = opened.runtime.block_on(opened.db.close());
+        return closed.map_err(|error| format!("close: {error}"));
+    }
+    let writers = arguments.workload.start(&opened, arguments)?;
+    watch(&opened, &writers)
+}
+
+/// The smallest budgets: merging, publishing and taking segments again is then what the store
+/// does most of the time.
+pub(super) fn options() -> Options {
+    Options {
         memory_bytes: sombra::limits::MEMORY_BYTES_MIN,
         segment_bytes: sombra::limits::SEGMENT_BYTES_MIN,
         log_bytes_max: LOG_SEGMENTS * sombra::limits::SEGMENT_BYTES_MIN,
         ..Options::default()
-    };
-    let opened = runtime.block_on(Db::open(&runtime, &arguments.store, options));
-    let db = opened.map_err(|error| format!("open: {error}"))?;
-    pipe.phase("comparing", &db.open_report().to_string());
-    show(&runtime, &db, &pipe)?;
-    if arguments.only_compare {
-        return runtime.block_on(db.close()).map_err(|error| format!("close: {error}"));
     }
-    let recorder: Arc<dyn Recorder> = pipe.clone();
-    let spaces = runtime.block_on(prepare_spaces(&db, &recorder));
-    let spaces = spaces.map_err(|error| format!("keyspaces: {error}"))?;
-    pipe.phase(WORKING, "");
-    work(arguments, &runtime, &db, (&pipe, spaces))
 }
 
 fn runtime_options(arguments: &WriterArguments) -> RuntimeOptions {
@@ -108,51 +112,13 @@ fn runtime_options(arguments: &WriterArguments) -> RuntimeOptions {
     RuntimeOptions { shards: arguments.shards, driver, pin: false, ..RuntimeOptions::default() }
 }
 
-fn show(runtime: &Runtime, db: &Db, pipe: &Pipe) -> Result<(), Failure> {
-    let observation = runtime.block_on(observe(db, Mix::steady().keys))?;
-    for (name, keys) in observation.spaces {
-        pipe.send(&Line::ShownSpace { name });
-        for (index, found) in keys {
-            pipe.send(&Line::Shown { index, found });
-        }
-    }
-    pipe.send(&Line::ShownAll);
-    Ok(())
-}
-
-/// Half of the writers are tasks on shards, half are threads with a handle.
-fn work(
-    arguments: &WriterArguments,
-    runtime: &Runtime,
-    db: &Db,
-    (pipe, spaces): (&Arc<Pipe>, Vec<Space>),
-) -> Result<(), Failure> {
-    let tally = Arc::new(Tally::default());
-    let writers: Vec<JoinHandle<()>> = (0..arguments.writers)
-        .map(|client| {
-            let options = ClientOptions {
-                db: db.clone(),
-                recorder: pipe.clone(),
-                tally: Arc::clone(&tally),
-                spaces: spaces.clone(),
-                mix: Mix::steady(),
-                random: Random::new(arguments.seed).fork(u64::from(client)),
-                life: arguments.life,
-                client,
-                actions: u64::MAX,
-                may_be_damaged: false,
-                keyspaces: client == 0,
-                reuse_names: false,
-                leftover: None,
-            };
-            let shard = client as usize / 2 % arguments.shards;
-            let shard = client.is_multiple_of(2).then(|| ShardId::new(shard as u16));
-            start_writer(runtime.clone(), options, shard)
-        })
-        .collect();
+/// Tells what the store is at until a client ends, which none does by itself.
+fn watch(opened: &Opened, writers: &Writers) -> Result<(), Failure> {
+    let Opened { db, pipe, .. } = opened;
     let mut told = WORKING;
-    while !writers.iter().any(JoinHandle::is_finished) {
-        let (now, metrics) = (tally.report(), db.metrics());
+    while !writers.threads.iter().any(JoinHandle::is_finished) {
+        let (transactions, cross_shard) = (writers.counts)();
+        let metrics = db.metrics();
         let doing = doing(&metrics);
         if doing != told {
             pipe.phase(doing, "");
@@ -160,7 +126,6 @@ fn work(
         }
         let merges = metrics.value("sombra_merges_total");
         let recycled = metrics.value("sombra_wal_recycled_segments_total");
-        let (transactions, cross_shard) = (now.transactions, now.cross_shard);
         pipe.phase("counts", &format!("{transactions} {cross_shard} {merges} {recycled}"));
         std::thread::sleep(LOOK_EVERY);
     }
@@ -180,20 +145,4 @@ fn doing(metrics: &Metrics) -> &'static str {
     } else {
         WORKING
     }
-}
-
-fn start_writer(
-    runtime: Runtime,
-    options: ClientOptions,
-    shard: Option<ShardId>,
-) -> JoinHandle<()> {
-    let db = options.db.clone();
-    std::thread::spawn(move || match shard {
-        None => runtime.block_on(Client::new(options, Session::Handle(db)).run()),
-        Some(shard) => {
-            let work = move |local| Client::new(options, Session::OnShard(local)).run();
-            // A refusal means that the store has stopped; the caller says why.
-            let _stopped = runtime.block_on(db.on_shard(shard, work));
-        }
-    })
 }

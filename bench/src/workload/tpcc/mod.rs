@@ -10,6 +10,7 @@
 //! think. Source: TPC Benchmark C, revision 5.11, clauses 1.2, 2.4, 2.5, 3.3.2 and 4.3.3.
 
 mod consistency;
+mod contents;
 mod load;
 mod new_order;
 mod payment;
@@ -27,11 +28,12 @@ use sombra_runtime::ShardId;
 use crate::limits::{TPCC_CUSTOMERS, TPCC_DISTRICTS, TPCC_ITEMS, TPCC_WAREHOUSES_MAX};
 
 pub use consistency::{Consistency, Violation, check_consistency};
+pub use contents::{Account, Contents, Place, WrongAccount, read_contents};
 pub use load::load;
 pub use new_order::{NewOrder, OrderLine, Placed, new_order};
 pub use payment::{Payment, payment};
 pub use rows::ROW_BYTES_MAX;
-pub use terminal::Terminal;
+pub use terminal::{Shares, Terminal};
 
 use rows::Row;
 
@@ -137,6 +139,22 @@ enum Table {
     NewOrder = 6,
     OrderLine = 7,
     Stock = 8,
+}
+
+impl Table {
+    fn of(byte: u8) -> Option<Table> {
+        let all = [
+            Table::Warehouse,
+            Table::District,
+            Table::Customer,
+            Table::History,
+            Table::Order,
+            Table::NewOrder,
+            Table::OrderLine,
+            Table::Stock,
+        ];
+        all.into_iter().find(|table| *table as u8 == byte)
+    }
 }
 
 /// The key of a row, or the prefix of several: numbers in big-endian order, so that rows are in

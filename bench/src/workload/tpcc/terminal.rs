@@ -15,27 +15,43 @@ pub struct Terminal {
     /// No other terminal of the store may have it: it names the rows that payments leave behind.
     number: u32,
     payments: u32,
+    shares: Shares,
     random: Random,
 }
 
-/// Of a hundred lines, those that another warehouse supplies.
-const REMOTE_LINES_PERCENT: u64 = 1;
-/// Of a hundred orders, those that name an unused item and are rolled back.
-const MISTAKEN_ORDERS_PERCENT: u64 = 1;
-/// Of a hundred payments, those by a customer of another warehouse.
-const REMOTE_PAYMENTS_PERCENT: u64 = 15;
+/// How often of a hundred times something special is drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shares {
+    /// Lines that another warehouse supplies.
+    pub remote_lines: u64,
+    /// Payments by a customer of another warehouse.
+    pub remote_payments: u64,
+    /// Orders that name an unused item and are rolled back.
+    pub mistaken_orders: u64,
+}
+
+impl Shares {
+    /// TPC-C's own.
+    pub const TPCC: Shares = Shares { remote_lines: 1, remote_payments: 15, mistaken_orders: 1 };
+}
 
 impl Terminal {
     /// A terminal at home in one warehouse of `1..=scale.warehouses`.
     #[must_use]
     pub fn new(scale: Scale, (home, number): (u32, u32), random: Random) -> Terminal {
         assert!((1..=scale.warehouses).contains(&home), "warehouse {home} of {scale:?}");
-        Terminal { scale, home, number, payments: 0, random }
+        Terminal { scale, home, number, payments: 0, shares: Shares::TPCC, random }
+    }
+
+    /// The same terminal with other shares than TPC-C's.
+    #[must_use]
+    pub fn with_shares(self, shares: Shares) -> Terminal {
+        Terminal { shares, ..self }
     }
 
     /// The next order.
     pub fn new_order(&mut self) -> NewOrder {
-        let is_mistaken = self.happens(MISTAKEN_ORDERS_PERCENT);
+        let is_mistaken = self.happens(self.shares.mistaken_orders);
         let count = self.between(5, 15);
         let mut lines: Vec<_> = (0..count).map(|_| self.line()).collect();
         if let Some(last) = lines.last_mut().filter(|_| is_mistaken) {
@@ -52,7 +68,7 @@ impl Terminal {
 
     /// The next payment.
     pub fn payment(&mut self) -> Payment {
-        let is_remote = self.happens(REMOTE_PAYMENTS_PERCENT);
+        let is_remote = self.happens(self.shares.remote_payments);
         let district = self.between(1, TPCC_DISTRICTS);
         self.payments += 1;
         Payment {
@@ -72,7 +88,7 @@ impl Terminal {
     }
 
     fn line(&mut self) -> OrderLine {
-        let is_remote = self.happens(REMOTE_LINES_PERCENT);
+        let is_remote = self.happens(self.shares.remote_lines);
         OrderLine {
             item: self.skewed(self.scale.items, ITEM_CONSTANT, 13),
             supply_warehouse: if is_remote { self.other_warehouse() } else { self.home },

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use sombra::{Db, Isolation, Options, Remote};
 use sombra_runtime::{Runtime, RuntimeOptions};
 
-use super::rows::{District, Order};
+use super::rows::{Customer, District, Order, Stock};
 use super::*;
 use crate::random::Random;
 
@@ -95,6 +95,10 @@ impl Loaded {
         self.runtime.block_on(check_consistency(&self.stage, SCALE)).unwrap()
     }
 
+    fn contents(&self) -> Contents {
+        self.runtime.block_on(read_contents(&self.stage, SCALE)).unwrap()
+    }
+
     fn put(&self, key: &[u8], row: &impl Row) {
         let value = row.as_bytes().to_vec();
         self.runtime.block_on(self.stage.db.put(&self.stage.keyspace, key, value)).unwrap();
@@ -172,6 +176,80 @@ fn consistency_check_finds_one_damaged_row_of_each_condition() {
     let middle = key(3, Table::NewOrder, &[4, 9]);
     loaded.runtime.block_on(loaded.stage.db.delete(&loaded.stage.keyspace, middle)).unwrap();
     found([0, 0, 1, 0]);
+    loaded.end();
+}
+
+#[test]
+fn contents_show_the_digest_of_each_order_and_payment_and_right_accounts() {
+    let loaded = loaded("contents");
+    let before = loaded.contents();
+    let shares = Shares { remote_lines: 30, remote_payments: 50, mistaken_orders: 20 };
+    let mut terminal = terminal(SCALE).with_shares(shares);
+    let mut expected = before.digests.clone();
+    loaded.runtime.block_on(async {
+        for _ in 0..100 {
+            let order = terminal.new_order();
+            if let Some(Placed { order: number, .. }) =
+                new_order(&loaded.stage, &order).await.unwrap()
+            {
+                let NewOrder { warehouse, district, .. } = order;
+                expected.insert(Place::Order { warehouse, district, number }, order.digest());
+            }
+            let due = terminal.payment();
+            payment(&loaded.stage, &due).await.unwrap();
+            expected.insert(due.place(), due.digest());
+        }
+    });
+    let after = loaded.contents();
+    assert_eq!((before.wrong_accounts, after.wrong_accounts), (0, 0), "{:?}", after.examples);
+    assert!(after.digests.len() > before.digests.len() + 150);
+    assert_eq!(after.digests, expected);
+    loaded.end();
+}
+
+/// The negative control of the contents: halves of orders and payments are found, those on another
+/// shard, which the four conditions do not look at, too.
+#[test]
+fn contents_find_halves_of_an_order_and_of_a_payment() {
+    let loaded = loaded("halves");
+    let mut terminal = terminal(SCALE);
+    let (order, due) = (terminal.new_order(), terminal.payment());
+    let placed = loaded.runtime.block_on(async {
+        payment(&loaded.stage, &due).await.unwrap();
+        new_order(&loaded.stage, &order).await.unwrap().unwrap()
+    });
+    let whole = loaded.contents();
+    assert_eq!(whole.wrong_accounts, 0);
+    let wrong = |count: u64| {
+        let found = loaded.contents();
+        assert_eq!(found.wrong_accounts, count, "{:?}", found.examples);
+        found
+    };
+
+    let line = order.lines[0];
+    let place = key(line.supply_warehouse, Table::Stock, &[line.item]);
+    let stock: Stock = loaded.get(&place);
+    loaded.put(&place, &Stock { orders: stock.orders - 1, ..stock.clone() });
+    wrong(1);
+    loaded.put(&place, &stock);
+
+    let place =
+        key(due.customer_warehouse, Table::Customer, &[due.customer_district, due.customer]);
+    let customer: Customer = loaded.get(&place);
+    let paid_cents = customer.paid_cents - due.amount_cents;
+    loaded.put(&place, &Customer { paid_cents, ..customer.clone() });
+    wrong(1);
+    assert!(loaded.check().is_whole(), "a condition looks at the customer after all");
+    loaded.put(&place, &customer);
+    assert_eq!(wrong(0), whole);
+
+    let NewOrder { warehouse, district, .. } = order;
+    let place = key(warehouse, Table::OrderLine, &[district, placed.order, 1]);
+    loaded.runtime.block_on(loaded.stage.db.delete(&loaded.stage.keyspace, place)).unwrap();
+    let found = wrong(3);
+    let number = placed.order;
+    assert_ne!(found.digests[&Place::Order { warehouse, district, number }], order.digest());
+    assert_eq!(loaded.check().violations, [0, 0, 0, 1]);
     loaded.end();
 }
 
