@@ -7,6 +7,7 @@
 mod client;
 mod crowd;
 mod error;
+pub mod history;
 pub mod limits;
 pub mod measure;
 mod phase;
