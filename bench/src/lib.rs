@@ -24,6 +24,7 @@ mod space;
 pub mod workload;
 
 pub use error::BenchError;
+pub use history::HistoryFigures;
 pub use measure::{Aborts, Stop};
 pub use phase::churn::{ChurnFigures, ChurnPoint};
 pub use phase::crossing::{CrossingFigures, CrossingRow};

@@ -141,6 +141,8 @@ pub const LONG_SECONDS_DEFAULT: u64 = 30;
 pub const LONG_FALSE_PERCENT_MAX: f64 = 1.0;
 /// Transactions of one recorded history, so that a number of 32 bits names each.
 pub const HISTORY_TRANSACTIONS_MAX: usize = 1 << 22;
+/// Transactions of a history after which its clients stop: those on their way still fit in.
+pub const HISTORY_TRANSACTIONS_WANTED: u64 = HISTORY_TRANSACTIONS_MAX as u64 - (1 << 14);
 /// Commits that a history remembers, 16 bytes each, and the locks that they are spread over.
 pub const HISTORY_VERSIONS_MAX: u64 = 1 << 25;
 pub const HISTORY_SHELVES: usize = 64;

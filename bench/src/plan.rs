@@ -87,6 +87,8 @@ pub struct Plan {
     pub seed: u64,
     /// The store's memory budget; `None` suits the mode.
     pub memory_bytes: Option<u64>,
+    /// Where the clients of transactions write down what they do.
+    pub history: Option<PathBuf>,
 }
 
 impl Default for Plan {
@@ -109,6 +111,7 @@ impl Default for Plan {
             pairs: None,
             seed: 1,
             memory_bytes: None,
+            history: None,
         }
     }
 }
@@ -152,6 +155,12 @@ impl Plan {
         if let Mode::Tpcc { warehouses } = self.mode {
             let max = u64::from(limits::TPCC_WAREHOUSES_MAX);
             within("--warehouses", u64::from(warehouses), 1, max)?;
+        }
+        let is_recorded = matches!(self.mode, Mode::Transactions | Mode::LongTransactions);
+        if let Some(path) = self.history.as_ref().filter(|_| !is_recorded) {
+            let expected = "--transactions or --long-transactions beside it".to_owned();
+            let found = format!("only {}", path.display());
+            return Err(BenchError::Option { option: "--history", expected, found });
         }
         within("--rate", self.rate_per_s.unwrap_or(1), 1, limits::RATE_MAX)?;
         within("--pairs", self.pairs.unwrap_or(1) as u64, 1, limits::PAIRS_MAX as u64)

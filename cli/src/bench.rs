@@ -77,6 +77,10 @@ pub(crate) struct BenchArgs {
     /// Hold no snapshot while --churn writes.
     #[arg(long, requires = "churn")]
     no_snapshot: bool,
+    /// Write what every client of --transactions or --long-transactions did and saw to this file:
+    /// JSON lines that `cargo xtask history FILE` judges.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
     /// Records loaded before anything is measured [default: 1000000, churn 4 times --memory].
     #[arg(long, value_name = "N")]
     records: Option<u64>,
@@ -234,6 +238,7 @@ impl BenchArgs {
             pairs,
             seed: self.seed,
             memory_bytes: self.memory,
+            history: self.history.clone(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::history::HistoryFigures;
 use crate::measure::{Latency, Ratio};
 use crate::phase::churn::ChurnFigures;
 use crate::phase::clients::ClientsRun;
@@ -39,6 +40,8 @@ pub struct Report {
     pub transactions: Option<TransactionPairsFigures>,
     pub long_transactions: Option<LongFigures>,
     pub tpcc: Option<TpccFigures>,
+    /// What the clients did, in a file of its own.
+    pub history: Option<HistoryFigures>,
     pub verify: Option<VerifyFigures>,
     pub ratio: Option<RatioFigures>,
     /// What a reader of the figures must know: clients that ended early, what was cut short.
