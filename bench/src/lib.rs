@@ -29,6 +29,7 @@ pub use measure::{Aborts, Stop};
 pub use phase::churn::{ChurnFigures, ChurnPoint};
 pub use phase::crossing::{CrossingFigures, CrossingRow};
 pub use phase::first_state::SnapshotFigures;
+pub use phase::idle::{IdleFigures, IdleRow};
 pub use phase::larger::{LargerFigures, LookupFigures};
 pub use phase::load::LoadFigures;
 pub use phase::long_transactions::LongFigures;

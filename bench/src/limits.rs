@@ -147,6 +147,12 @@ pub const HISTORY_TRANSACTIONS_WANTED: u64 = HISTORY_TRANSACTIONS_MAX as u64 - (
 pub const HISTORY_VERSIONS_MAX: u64 = 1 << 25;
 pub const HISTORY_SHELVES: usize = 64;
 
+/// How often the thread that watches an idle store looks whether it is to stop.
+pub const IDLE_LOOK_MS: u64 = 500;
+pub const IDLE_SECONDS_DEFAULT: u64 = 10;
+/// Share of one core, in percent, that an idle store is to stay below.
+pub const IDLE_PERCENT_MAX: f64 = 1.0;
+
 /// TPC-C's cardinalities (clause 1.2.1): districts of a warehouse, and, a tenth and a hundredth
 /// of the original, customers of a district and items.
 pub const TPCC_DISTRICTS: u32 = 10;

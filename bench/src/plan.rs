@@ -59,6 +59,8 @@ pub enum Mode {
     LongTransactions,
     /// Orders and payments in the shape of TPC-C.
     Tpcc { warehouses: u32 },
+    /// An open store without anything to do.
+    Idle,
 }
 
 /// One run, fully described. Start from `Plan::default()` and change what differs.
@@ -189,10 +191,8 @@ impl Plan {
 
     fn records_max(&self) -> u64 {
         match self.mode {
-            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Tpcc { .. } => {
-                limits::RECORDS_MAX
-            }
             Mode::LargerThanCache | Mode::Churn { .. } => limits::RECORDS_SAMPLED_MAX,
+            _ => limits::RECORDS_MAX,
         }
     }
 
@@ -206,10 +206,10 @@ impl Plan {
     #[must_use]
     pub fn ledger_stride(&self) -> u64 {
         match self.mode {
-            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Tpcc { .. } => 1,
             Mode::LargerThanCache | Mode::Churn { .. } => {
                 self.records.div_ceil(limits::RECORDS_FOLLOWED)
             }
+            _ => 1,
         }
     }
 
@@ -310,7 +310,7 @@ impl Plan {
     pub fn memory_bytes(&self) -> u64 {
         let entry = self.shape.record_bytes() + sombra::limits::WINDOW_ENTRY_OVERHEAD_BYTES;
         let default = match self.mode {
-            Mode::Phases | Mode::Transactions | Mode::LongTransactions => {
+            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Idle => {
                 (self.records * entry * 2).max(sombra::limits::MEMORY_BYTES_DEFAULT)
             }
             Mode::LargerThanCache => limits::LARGE_MEMORY_BYTES_DEFAULT,

@@ -8,6 +8,7 @@ use crate::measure::Stop;
 use crate::phase::churn::measure_churn;
 use crate::phase::clients::{ClientsPhase, ClientsRun};
 use crate::phase::disk::Scratch;
+use crate::phase::idle::measure_idle;
 use crate::phase::larger::{LargerFigures, measure_larger};
 use crate::phase::load::load;
 use crate::phase::long_transactions::measure_long;
@@ -57,6 +58,7 @@ fn measure(session: &mut Session) -> Result<Report, BenchError> {
         Mode::Transactions => measure_transactions(session, &mut report)?,
         Mode::LongTransactions => measure_long(session, &mut report)?,
         Mode::Tpcc { warehouses } => measure_tpcc(session, warehouses, &mut report)?,
+        Mode::Idle => measure_idle(session, &mut report)?,
     }
     report.history = session.recording.finish()?;
     // Orders and payments were looked at when the store was open again.
@@ -196,6 +198,7 @@ impl Report {
             transactions: None,
             long_transactions: None,
             tpcc: None,
+            idle: None,
             history: None,
             verify: None,
             ratio: None,

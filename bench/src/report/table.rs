@@ -36,6 +36,9 @@ impl fmt::Display for Report {
         if let Some(figures) = &self.tpcc {
             figures.write(f)?;
         }
+        if let Some(figures) = &self.idle {
+            figures.write(f)?;
+        }
         self.write_commit_facts(f)?;
         if let Some(history) = &self.history {
             write_history(f, history)?;
@@ -57,6 +60,7 @@ impl Report {
             && self.transactions.is_none()
             && self.long_transactions.is_none()
             && self.tpcc.is_none()
+            && self.idle.is_none()
     }
 
     fn write_stamp(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

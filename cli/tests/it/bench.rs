@@ -257,6 +257,25 @@ fn bench_long_transactions_are_judged_and_none_commits_wrongly() {
     assert_eq!(report["verify"]["missing"], 0);
 }
 
+/// The figure itself is for release builds on quiet machines; here a store that spins is caught.
+#[test]
+fn bench_idle_measures_the_store_at_rest_three_times() {
+    let scratch = Scratch::new();
+    let dir = scratch.join("data");
+    let options = ["bench", "--dir", &dir, "--idle", "--records", "2000", "--seconds", "2"];
+    let report: Value =
+        serde_json::from_str(&succeed(&[&options[..], &["--json"]].concat())).unwrap();
+    let rows = report["idle"]["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        let at = |field: &str| row[field].as_f64().unwrap();
+        assert!(at("seconds") >= 2.0 && at("wakeups_per_s") > 0.0, "{row}");
+        assert!(at("percent_of_a_core") < 10.0, "{row}");
+    }
+    assert_eq!(report["verify"]["missing"], 0);
+    names(&fail(2, &[&options[..4], &["--rate", "5"]].concat()), &["--rate"]);
+}
+
 #[test]
 fn bench_tpcc_keeps_the_four_conditions_and_balances_the_books() {
     let scratch = Scratch::new();
