@@ -58,7 +58,7 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
         if io::stdout().is_terminal() {
             return Err(Failure::usage("FILE: expected a file or a pipe, found a terminal"));
         }
-        let store = OpenStore::open(&args.store, OpenMode::MustExist)?;
+        let store = OpenStore::open(&args.store, OpenMode::ReadOnly)?;
         let out = BufWriter::with_capacity(WRITE_BUFFER_BYTES, io::stdout().lock());
         let place = || "standard output".to_owned();
         let exported = export(args, (&store, &stop), out, &place);
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
         return summary.tell(io::stderr(), args.json);
     }
     refuse_if_there(&args.file)?;
-    let store = OpenStore::open(&args.store, OpenMode::MustExist)?;
+    let store = OpenStore::open(&args.store, OpenMode::ReadOnly)?;
     let exported = export_to_file(args, &store, &stop);
     let summary = store.finish(exported)?;
     if args.json { print_json(&summary) } else { summary.tell(io::stdout(), false) }

@@ -101,7 +101,7 @@ impl KeyArgs {
 
 fn get(args: &KeyArgs) -> Outcome {
     let key = args.key()?;
-    let store = OpenStore::open(&args.place.store, OpenMode::MustExist)?;
+    let store = OpenStore::open(&args.place.store, OpenMode::ReadOnly)?;
     let found = store.keyspace(&args.place.keyspace).and_then(|keyspace| {
         store.runtime.block_on(store.db.get(&keyspace, &key)).map_err(Failure::work)
     });
@@ -155,7 +155,7 @@ fn delete(args: &KeyArgs) -> Outcome {
 
 fn scan(args: &ScanArgs) -> Outcome {
     let range = args.range()?;
-    let store = OpenStore::open(&args.place.store, OpenMode::MustExist)?;
+    let store = OpenStore::open(&args.place.store, OpenMode::ReadOnly)?;
     let printed = store
         .keyspace(&args.place.keyspace)
         .and_then(|keyspace| store.runtime.block_on(print_rows(args, &store, &keyspace, range)));

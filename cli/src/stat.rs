@@ -73,10 +73,11 @@ pub(crate) fn run(args: &StatArgs) -> Outcome {
     Ok(out.flush()?)
 }
 
-/// Opens the store; when somebody else has it open, reads what that owner wrote down.
+/// Opens the store to read it; when somebody else has it open for writing, reads what that owner
+/// wrote down.
 fn collect(path: &Path) -> Outcome<Counters> {
     let store = path.display().to_string();
-    match OpenStore::try_open(path, OpenMode::MustExist)? {
+    match OpenStore::try_open(path, OpenMode::ReadOnly)? {
         Ok(opened) => {
             let opening = Some(opened.db.open_report().to_string());
             let metrics = opened.db.metrics().lines().iter().map(Metric::from).collect();

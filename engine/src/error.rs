@@ -161,6 +161,9 @@ pub enum CommitError {
     /// or it is not.
     #[error("outcome unknown: {reason}; reopen the store and look")]
     Unknown { reason: String },
+    /// Nothing happened. Caller: open the store in another mode.
+    #[error("the store was opened with OpenMode::ReadOnly")]
+    ReadOnly,
     #[error("the store is closed")]
     Closed,
 }

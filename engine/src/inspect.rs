@@ -1,13 +1,14 @@
 //! Looking at a store that nobody has open: superblock, log, pages, root table, space; and the
 //! check of all of it. Read only.
 //!
-//! Takes the lock first, so that nothing is read while somebody writes it.
+//! Takes the lock first, beside others who only read, so that nothing is read while somebody
+//! writes it.
 
 mod page;
 mod root;
 mod space;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use futures_channel::oneshot;
 use sombra_runtime::{Runtime, Shard, ShardId, TaskClass, TaskSpec};
@@ -19,7 +20,7 @@ use crate::format::superblock::{Superblock, SuperblockCopy, SuperblockError};
 use crate::ids::{KeyspaceId, Lsn};
 use crate::options::{Options, Routing};
 use crate::recovery::{self, ReplaySink};
-use crate::volume::Volume;
+use crate::volume::{Access, Volume};
 
 pub use crate::check::{CheckProblem, CheckReport, CheckedTablet};
 pub use page::{InnerChild, LeafRow, PageContent, PageReport, PageUsage, RowValue, page};
@@ -76,9 +77,9 @@ pub struct LogSummary {
 pub async fn superblock(runtime: &Runtime, dir: &Path) -> Result<SuperblockReport, OpenError> {
     let dir = dir.to_owned();
     on_shard(runtime, async move |shard: &Shard| {
-        let _lock = lock(shard, &dir).await?;
+        let _lock = recovery::take_lock(shard, &dir, Access::ReadOnly).await?;
         let path = dir.join(recovery::SUPERBLOCK_FILE);
-        let file = recovery::open_file(shard, &path).await?;
+        let file = recovery::open_file(shard, &path, Access::ReadOnly).await?;
         let a = recovery::read_copy(shard, &path, &file, SuperblockCopy::A).await?;
         let b = recovery::read_copy(shard, &path, &file, SuperblockCopy::B).await?;
         Ok(SuperblockReport { copy_a: Superblock::decode(&a), copy_b: Superblock::decode(&b) })
@@ -99,7 +100,7 @@ pub async fn check(
 ) -> Result<CheckReport, OpenError> {
     let dir = dir.to_owned();
     on_shard(runtime, async move |shard: &Shard| {
-        let _lock = lock(shard, &dir).await?;
+        let _lock = recovery::take_lock(shard, &dir, Access::ReadOnly).await?;
         check::check(shard, &dir, progress).await
     })
     .await
@@ -117,8 +118,9 @@ pub async fn log(
 ) -> Result<LogSummary, OpenError> {
     let dir = dir.to_owned();
     on_shard(runtime, async move |shard: &Shard| {
-        let _lock = lock(shard, &dir).await?;
-        let file = recovery::open_file(shard, &dir.join(recovery::SUPERBLOCK_FILE)).await?;
+        let _lock = recovery::take_lock(shard, &dir, Access::ReadOnly).await?;
+        let path = dir.join(recovery::SUPERBLOCK_FILE);
+        let file = recovery::open_file(shard, &path, Access::ReadOnly).await?;
         let picked = recovery::read_superblock(shard, &dir, &file).await?;
         let mut sink = Visitor { after: after.unwrap_or(Lsn::ZERO), visit };
         let superblock = &picked.superblock;
@@ -135,19 +137,10 @@ pub async fn log(
     .await
 }
 
-async fn lock(shard: &Shard, dir: &Path) -> Result<sombra_runtime::FileLock, OpenError> {
-    let path: PathBuf = dir.join(recovery::SUPERBLOCK_FILE);
-    let exists = shard.path_exists(&path).await.map_err(recovery::io_error(&path, "look"))?;
-    if !exists {
-        let found = "none".to_owned();
-        return Err(OpenError::Missing { path: dir.to_owned(), found });
-    }
-    recovery::take_lock(shard, dir).await
-}
-
 /// The superblock in force and the data file, of which nothing is believed yet.
 async fn opened_volume(shard: &Shard, dir: &Path) -> Result<(Superblock, Volume), OpenError> {
-    let file = recovery::open_file(shard, &dir.join(recovery::SUPERBLOCK_FILE)).await?;
+    let path = dir.join(recovery::SUPERBLOCK_FILE);
+    let file = recovery::open_file(shard, &path, Access::ReadOnly).await?;
     let picked = recovery::read_superblock(shard, dir, &file).await?;
     let volume = recovery::open_volume(shard, dir, &picked.superblock).await?;
     let volume = volume.ok_or_else(|| {

@@ -49,7 +49,7 @@
 //! | 12 | recovery | lock, superblock, replay, a fresh segment and its link |
 //! | 13 | check | every tree, its space, the log: offline |
 //! | 14 | shard metrics | owns tablets, serves requests, services |
-//! | 15 | inspect db | public API |
+//! | 15 | inspect db typed | public API |
 
 #![forbid(unsafe_code)]
 
@@ -74,6 +74,8 @@ mod recovery;
 mod shard;
 mod tablet;
 mod txn;
+#[cfg(feature = "serde")]
+pub mod typed;
 mod volume;
 mod wal;
 mod window;

@@ -247,3 +247,5 @@ pub const REBUILD_TURN_ENTRIES: usize = 4096;
 pub const REBUILD_TURN_NODES: usize = 256;
 /// Missing pages that a rebuild names at once.
 pub const REBUILD_NEED_PAGES_MAX: usize = 128;
+/// Bytes of a key that the message of an error shows.
+pub const ERROR_KEY_BYTES_MAX: usize = 64;

@@ -29,7 +29,7 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Bound of the log's space on disk in bytes. Commits beyond it get `LogFull`; reads go on.
     pub log_bytes_max: u64,
-    /// Whether a missing store is made.
+    /// Whether a missing store is made, and whether it may be written.
     pub open_mode: OpenMode,
     /// How a log write becomes durable. `None` measures the methods once and keeps the best.
     pub durability_method: Option<DurabilityMethod>,
@@ -122,7 +122,7 @@ impl Options {
     }
 }
 
-/// Whether a missing store is made.
+/// Whether a missing store is made, and whether it may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
     /// Opens the store, or makes it when there is none.
@@ -131,6 +131,11 @@ pub enum OpenMode {
     MustExist,
     /// Makes the store; one that exists is an error.
     CreateNew,
+    /// Opens the store to read it, beside others that do the same; a store that is open for
+    /// writing is refused, and so is a writer meanwhile. No byte of the store is written: nothing
+    /// is repaired, merged or truncated, writes get `ReadOnly`, and all of the log that the trees
+    /// do not hold must fit into the windows' share of the memory.
+    ReadOnly,
 }
 
 /// How a log write becomes durable.

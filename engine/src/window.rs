@@ -103,15 +103,15 @@ impl fmt::Debug for Window {
 }
 
 impl Window {
-    /// The newest version of `key` at or below `snapshot`. Cost: one hash and one cache line for
-    /// a key that is not here; about two more, and a copy of a small value, for one that is.
+    /// The newest version of `key` at or below `snapshot`, and whether there is one above it,
+    /// visible or not. Cost: one hash and one cache line for a key that is not here; about two
+    /// more, and a copy of a small value, for one that is.
     #[inline]
     #[must_use]
-    pub(crate) fn get(&self, key: &[u8], snapshot: Lsn) -> Lookup {
-        match self.keys.find(key, Tag::of(key)) {
-            None => Lookup::Miss,
-            Some(at) => self.row_at(at, snapshot).map_or(Lookup::Miss, |row| row.lookup()),
-        }
+    pub(crate) fn get_and_newer(&self, key: &[u8], snapshot: Lsn) -> (Lookup, bool) {
+        let Some(at) = self.keys.find(key, Tag::of(key)) else { return (Lookup::Miss, false) };
+        let lookup = self.row_at(at, snapshot).map_or(Lookup::Miss, |row| row.lookup());
+        (lookup, self.keys.records.newest_lsn(at) > snapshot)
     }
 
     /// The LSN of the newest version of `key`, visible or not.
@@ -158,7 +158,7 @@ impl Window {
         self.version_count += 1;
         self.version_bytes += versions::cost_bytes(value_len);
         let newest = self.versions.push(lsn, older.chain, value);
-        self.keys.records.set_newest(at, lsn, newest);
+        self.keys.set_newest(at, lsn, newest);
         self.first_lsn = self.first_lsn.min(lsn);
         self.newest_lsn = self.newest_lsn.max(lsn);
         if older.len > 0 && !self.keys.records.is_queued(at) {
@@ -224,7 +224,7 @@ impl Window {
     }
 
     /// A key of the range whose newest version is above `snapshot`: the first one. Cost: nothing
-    /// when the window is older, else one cache line for each key up to the one that is found.
+    /// when the window is older, else that of [`KeyTable::first_newer`].
     #[must_use]
     pub(crate) fn has_newer(
         &self,

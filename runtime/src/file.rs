@@ -294,7 +294,14 @@ enum LockGuard {
     },
 }
 
-/// An exclusive lock on a file, released when dropped.
+/// Who else may hold a file's lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LockKind {
+    Exclusive,
+    Shared,
+}
+
+/// A lock on a file, released when dropped.
 pub struct FileLock {
     _guard: LockGuard,
 }

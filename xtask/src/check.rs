@@ -3,7 +3,7 @@
 use crate::{
     Failure, layers,
     limits::{CHECK_KILL_ROUNDS, CHECK_SECONDS_MAX, CHECK_SIM_HISTORIES, CHECK_SIM_SEEDS},
-    process, testing, tidy,
+    peers, process, testing, tidy,
     workspace::Workspace,
 };
 use std::{
@@ -18,7 +18,7 @@ pub(crate) struct CheckArguments {
     fail_fast: bool,
 }
 
-enum Done {
+pub(crate) enum Done {
     Passed(Vec<String>),
     Skipped(String),
 }
@@ -26,7 +26,7 @@ enum Done {
 type Step = fn(&Workspace) -> Result<Done, Failure>;
 
 /// Cheap steps first: a wrong blank is told in seconds, not behind a build.
-const STEPS: [(&str, Step); 12] = [
+const STEPS: [(&str, Step); 13] = [
     ("format", format),
     ("layers", layers_step),
     ("tidy", tidy_step),
@@ -36,6 +36,7 @@ const STEPS: [(&str, Step); 12] = [
     ("test", test),
     ("models of the runtime", runtime_models),
     ("models of the engine", engine_models),
+    ("peers", peers::step),
     ("kill", kill),
     ("sim", sim),
     ("histories", histories),
@@ -112,7 +113,9 @@ fn format(workspace: &Workspace) -> Result<Done, Failure> {
 }
 
 fn lints(workspace: &Workspace) -> Result<Done, Failure> {
-    let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let mut arguments = vec!["clippy", "--workspace", "--all-targets"];
+    arguments.extend(testing::TEST_FEATURES);
+    arguments.extend(["--", "-D", "warnings"]);
     with_tool(workspace, "clippy", &arguments)
 }
 

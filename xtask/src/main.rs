@@ -6,6 +6,7 @@ mod histories;
 mod kill;
 mod layers;
 mod limits;
+mod peers;
 mod process;
 mod sanity;
 mod sim;
@@ -47,6 +48,8 @@ enum Command {
     Sim(sim::SimArguments),
     /// Check a recorded history for what its isolation levels forbid
     History(histories::HistoryArguments),
+    /// Build and run the programs of bench/peers, which embed the engine in other executors
+    Peers,
     /// Build the release binary and drive it once through a short life on a real file system
     Sanity(sanity::SanityArguments),
 }
@@ -73,6 +76,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::KillWriter(arguments) => kill::run_writer(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
         Command::History(arguments) => histories::check_file(&arguments),
+        Command::Peers => peers::run(workspace),
         Command::Sanity(arguments) => sanity::run(workspace, &arguments),
     }
 }

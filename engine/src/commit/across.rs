@@ -129,7 +129,16 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
             return drop(reply.send(Err(error)));
         }
     };
-    let prepared = prepare_all(&core, &carrier, id, &snapshot, parts).await;
+    let mut parts = parts.into_iter();
+    let own = parts.next().expect("a commit has a coordinator that takes part");
+    let (writers, readers, prepared) = match core.prepare(id, snapshot.lsn(), own) {
+        Ok(()) => {
+            let prepared = prepare_others(&core, &carrier, (id, &snapshot), parts).await;
+            (writers, readers, prepared)
+        }
+        // Nobody else was asked, so nobody else has anything to let go of.
+        Err(error) => (Vec::new(), Vec::new(), Err(error)),
+    };
     // The mark is looked at after every prepare has answered: what they validated against was
     // there unless it is set.
     if let Err(error) = prepared.and_then(|()| refuse_if_ended(Some(&snapshot))) {
@@ -158,19 +167,15 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
     core.after_reservation();
 }
 
-/// Prepares every part, the others' in parallel, and returns after all have answered.
-async fn prepare_all(
+/// Prepares the others' parts in parallel, and returns after all have answered.
+async fn prepare_others(
     core: &Rc<Core>,
     carrier: &impl Carrier,
-    id: PrepareId,
-    snapshot: &SnapshotGuard,
-    parts: Vec<ShardPart>,
+    (id, snapshot): (PrepareId, &SnapshotGuard),
+    parts: impl Iterator<Item = ShardPart>,
 ) -> Result<(), CommitError> {
     let snapshot = snapshot.lsn();
-    let mut parts = parts.into_iter();
-    let own = parts.next().expect("a commit has a coordinator that takes part");
-    let mut outcome = core.prepare(id, snapshot, own);
-    let mut answers = Vec::new();
+    let (mut outcome, mut answers) = (Ok(()), Vec::new());
     for part in parts {
         let (answer, answered) = oneshot::channel();
         let to = part.shard;

@@ -203,14 +203,7 @@ impl Core {
     }
 
     pub(super) fn count_conflict(&self, reason: ConflictReason) {
-        let counters = self.counters();
-        match reason {
-            ConflictReason::NewerVersion => &counters.conflicts_newer_version,
-            ConflictReason::ReadChanged => &counters.conflicts_read_changed,
-            ConflictReason::RangeChanged => &counters.conflicts_range_changed,
-            ConflictReason::Prepared => &counters.conflicts_prepared,
-        }
-        .fetch_add(1, Ordering::Relaxed);
+        self.counters().count_conflict(reason);
     }
 
     /// Why one of these writes' tablets takes no commits.

@@ -9,6 +9,7 @@ use sombra_runtime::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering,
 use sombra_runtime::sync::{LogRing, Padded, Signal};
 
 use crate::cache::CacheCounters;
+use crate::error::ConflictReason;
 use crate::ids::Lsn;
 use crate::limits;
 use crate::memory::MemoryBudget;
@@ -90,6 +91,16 @@ impl ShardCounters {
 }
 
 impl ShardCounters {
+    pub(crate) fn count_conflict(&self, reason: ConflictReason) {
+        match reason {
+            ConflictReason::NewerVersion => &self.conflicts_newer_version,
+            ConflictReason::ReadChanged => &self.conflicts_read_changed,
+            ConflictReason::RangeChanged => &self.conflicts_range_changed,
+            ConflictReason::Prepared => &self.conflicts_prepared,
+        }
+        .fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Shows what the shard's cache counts by itself.
     pub(crate) fn publish_cache(&self, cache: &CacheCounters, resident_bytes: u64) {
         self.cache_hits.store(cache.hits, Ordering::Relaxed);

@@ -20,8 +20,8 @@ use crate::txn::KeyRange;
 /// An open store whose methods block the calling thread. Not for async code: there use [`Db`].
 #[derive(Clone)]
 pub struct BlockingDb {
-    db: Db,
-    runtime: Runtime,
+    pub(crate) db: Db,
+    pub(crate) runtime: Runtime,
 }
 
 impl BlockingDb {
@@ -163,8 +163,8 @@ impl BlockingDb {
 
 /// A transaction whose methods block the calling thread.
 pub struct BlockingTransaction {
-    inner: Transaction,
-    runtime: Runtime,
+    pub(crate) inner: Transaction,
+    pub(crate) runtime: Runtime,
 }
 
 impl BlockingTransaction {
@@ -255,8 +255,8 @@ impl BlockingTransaction {
 
 /// A read-only view of one moment whose methods block the calling thread.
 pub struct BlockingSnapshot {
-    inner: Snapshot,
-    runtime: Runtime,
+    pub(crate) inner: Snapshot,
+    pub(crate) runtime: Runtime,
 }
 
 impl BlockingSnapshot {

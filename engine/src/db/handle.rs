@@ -235,6 +235,9 @@ impl<P: Port> DbHandle<P> {
     }
 
     async fn change(&self, change: CatalogChange) -> Result<Keyspace, KeyspaceError> {
+        if self.port.shared().report.read_only {
+            return Err(KeyspaceError::Commit(CommitError::ReadOnly));
+        }
         let (reply, answer) = oneshot::channel();
         let request = Request::Catalog { change, reply };
         let sent = self.port.send(ShardId::new(0), request).await;

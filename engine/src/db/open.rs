@@ -12,14 +12,14 @@ use crate::commit::{SnapshotAges, StoreCore, StoreCoreParts};
 use crate::error::{CloseError, OpenError};
 use crate::format::BLOCK_SIZE_BYTES;
 use crate::format::log_record::pad_header;
-use crate::format::segment::{payload_bytes_per_segment, segment_start};
+use crate::format::segment::segment_start;
 use crate::limits;
 use crate::memory::MemoryBudget;
 use crate::merge::PublishRequest;
 use crate::metrics::Metrics;
 use crate::options::{OptionError, Options};
 use crate::poison::Poison;
-use crate::recovery::{self, Opened};
+use crate::recovery::{self, Opened, OpenedSegments};
 use crate::shard::{
     CatalogRequest, ReplayFeed, Request, ShardStart, ShardState, StoreParts, StoreShared,
     settle_log, start_replay, start_services,
@@ -230,14 +230,18 @@ impl Opening {
             start: opened.start.as_u64(),
             pad_header,
         });
-        let number = opened.start.as_u64() / payload_bytes_per_segment(segment_bytes);
-        ring.set_space_end(segment_start(number + 1, segment_bytes).as_u64());
-        let segments = Segments::new(
-            opened.identity.clone(),
-            (number, opened.first_segment.1.clone()),
-            opened.older_segments.clone(),
-            self.options.log_bytes_max,
-        );
+        let identity = opened.identity.clone();
+        let segments = match &opened.segments {
+            OpenedSegments::Writing { first: (number, file), older } => {
+                ring.set_space_end(segment_start(number + 1, segment_bytes).as_u64());
+                let first = (*number, file.clone());
+                Segments::new(identity, first, older.clone(), self.options.log_bytes_max)
+            }
+            OpenedSegments::Reading { all } => {
+                ring.set_space_end(opened.start.as_u64());
+                Segments::read_only(identity, all.clone())
+            }
+        };
         let log = GroupCommit::new(ring, segments, opened.method, self.guard.sink());
         let ages = SnapshotAges {
             read_only: self.options.snapshot_age_max,

@@ -11,7 +11,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_channel::oneshot;
 use sombra_runtime::{ShardId, TaskClass};
 
@@ -20,7 +19,7 @@ use crate::error::{CommitError, ReadError};
 use crate::ids::{Lsn, TabletId};
 use crate::keyspace::Keyspace;
 use crate::shard::{Request, ScanPage, ShardState, StoreShared, TabletReadError};
-use crate::tablet::Found;
+use crate::tablet::{Found, PointRead};
 use crate::window::RangePage;
 
 /// A way to the shards of an open store; [`Remote`] or [`Local`].
@@ -38,12 +37,7 @@ pub trait Requests {
     #[doc(hidden)]
     fn send(&self, to: ShardId, request: Request) -> impl Future<Output = Result<(), ()>>;
     #[doc(hidden)]
-    fn get_here(
-        &self,
-        place: (ShardId, TabletId),
-        key: &[u8],
-        snapshot: Lsn,
-    ) -> Option<Result<Option<Bytes>, TabletReadError>>;
+    fn get_here(&self, place: (ShardId, TabletId), key: &[u8], snapshot: Lsn) -> Option<Got>;
 }
 
 /// From any thread, in any async runtime.
@@ -67,12 +61,7 @@ impl Requests for Remote {
         self.shared().send(to, request).await
     }
 
-    fn get_here(
-        &self,
-        _place: (ShardId, TabletId),
-        _key: &[u8],
-        _snapshot: Lsn,
-    ) -> Option<Result<Option<Bytes>, TabletReadError>> {
+    fn get_here(&self, _place: (ShardId, TabletId), _key: &[u8], _snapshot: Lsn) -> Option<Got> {
         None
     }
 }
@@ -99,12 +88,12 @@ impl Requests for Local {
         (shard, tablet): (ShardId, TabletId),
         key: &[u8],
         snapshot: Lsn,
-    ) -> Option<Result<Option<Bytes>, TabletReadError>> {
+    ) -> Option<Got> {
         if shard != self.0.id() {
             return None;
         }
         match self.0.get(tablet, key, snapshot) {
-            Ok(Found::Value(value)) => Some(Ok(value)),
+            Ok(Found::Value(read)) => Some(Ok(read)),
             Ok(Found::TooOld) => Some(Err(TabletReadError::TooOld)),
             // The request waits for the page as a task of its own.
             Ok(Found::Pending(_)) => None,
@@ -113,7 +102,7 @@ impl Requests for Local {
     }
 }
 
-type Got = Result<Option<Bytes>, TabletReadError>;
+type Got = Result<PointRead, TabletReadError>;
 
 /// A read of one key that has begun.
 pub(super) enum Getting {
@@ -146,7 +135,7 @@ pub(super) async fn finish_get<P: Port>(
     keyspace: &Keyspace,
     getting: Getting,
     snapshot: Lsn,
-) -> Result<Option<Bytes>, ReadError> {
+) -> Result<PointRead, ReadError> {
     let got = match getting {
         Getting::Here(got) => got,
         Getting::There(answer) => answer.await.map_err(|_| port.shared().read_refused())?,
@@ -176,6 +165,9 @@ pub(super) async fn commit<P: Port>(
     request: CommitRequest,
     answer: oneshot::Receiver<Result<Lsn, CommitError>>,
 ) -> Result<Lsn, CommitError> {
+    if port.shared().report.read_only {
+        return Err(CommitError::ReadOnly);
+    }
     let to = request.parts[0].shard;
     // Not sent means that it never came near the log.
     port.send(to, Request::Commit(request)).await.map_err(|()| CommitError::Closed)?;

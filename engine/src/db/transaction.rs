@@ -18,6 +18,7 @@ use crate::limits;
 use crate::mvcc::registry::SnapshotGuard;
 use crate::options::{Durability, Isolation};
 use crate::shard::StoreShared;
+use crate::tablet::PointRead;
 use crate::txn::{KeyRange, Progress, ReadSet, Write, WriteSet, check_key};
 
 /// A commit that is acknowledged.
@@ -44,6 +45,8 @@ pub(super) struct TransactionState {
     reads: Option<ReadSet>,
     /// Those that were written, and of a serializable transaction those that were read.
     keyspaces: Vec<Keyspace>,
+    /// A key whose read is known to fail the validation, should there be one.
+    overwritten: Option<(Keyspace, Bytes)>,
     durability: Durability,
 }
 
@@ -74,6 +77,7 @@ impl<P: Port> Transaction<P> {
             writes: WriteSet::default(),
             reads: (isolation == Isolation::Serializable).then(ReadSet::default),
             keyspaces: Vec::new(),
+            overwritten: None,
             durability: Durability::Sync,
         };
         Transaction { port, snapshot, state: Arc::new(Mutex::new(state)) }
@@ -147,7 +151,11 @@ impl<P: Port> Transaction<P> {
         Ok(values)
     }
 
-    async fn begin_get(&self, keyspace: &Keyspace, key: &[u8]) -> Result<Getting, ReadError> {
+    async fn begin_get(
+        &self,
+        keyspace: &Keyspace,
+        key: &[u8],
+    ) -> Result<(Bytes, Getting), ReadError> {
         check_key(key).map_err(|_| {
             let (expected, found) = (limits::KEY_BYTES_MAX, key.len());
             ReadError::KeyLength { expected, found }
@@ -157,25 +165,33 @@ impl<P: Port> Transaction<P> {
         {
             let mut state = self.state();
             if let Some(own) = state.writes.get(keyspace.id(), &place.window_key) {
-                return Ok(Getting::Here(Ok(own)));
+                return Ok((place.window_key, Getting::Here(Ok(PointRead::of(own)))));
             }
             if let Some(reads) = &mut state.reads {
                 reads.add_key(place.tablet, place.window_key.clone());
                 state.note_keyspace(keyspace);
             }
         }
-        port::begin_get(&self.port, keyspace, place, self.snapshot).await
+        let key = place.window_key.clone();
+        Ok((key, port::begin_get(&self.port, keyspace, place, self.snapshot).await?))
     }
 
     async fn finish_get(
         &self,
         keyspace: &Keyspace,
-        begun: Getting,
+        (key, begun): (Bytes, Getting),
     ) -> Result<Option<Bytes>, ReadError> {
-        let value = port::finish_get(&self.port, keyspace, begun, self.snapshot).await;
+        let read = port::finish_get(&self.port, keyspace, begun, self.snapshot).await;
         // Versions were kept only while the transaction lived.
         self.refuse_if_ended()?;
-        value
+        let PointRead { value, is_overwritten } = read?;
+        if is_overwritten {
+            let mut state = self.state();
+            if state.reads.is_some() {
+                state.overwritten = Some((keyspace.clone(), key));
+            }
+        }
+        Ok(value)
     }
 
     /// Buffers a put.
@@ -268,6 +284,10 @@ impl<P: Port> Transaction<P> {
             guard.stop_reading();
             if state.writes.is_empty() {
                 return Ok(Committed { lsn: self.snapshot });
+            }
+            if let Some((keyspace, key)) = state.overwritten.take() {
+                // The validation would say the same, after messages to all who take part.
+                return Err(shared.refuse_overwritten(&keyspace, &key));
             }
             let changes = (state.writes.take(), state.reads.take().unwrap_or_default());
             let (reply, answer) = oneshot::channel();

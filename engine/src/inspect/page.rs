@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sombra_runtime::{DmaBuf, IoClass, Runtime, Shard};
 
-use super::{lock, on_shard, opened_volume};
+use super::{on_shard, opened_volume};
 use crate::check::{CheckProblem, problem};
 use crate::error::OpenError;
 use crate::format::node::{ChildRef, Inner, Leaf, LeafValue, validate_node};
@@ -20,7 +20,7 @@ use crate::keyspace::HASH_BYTES;
 use crate::limits::{EXTENT_BYTES, OVERFLOW_VALUE_BYTES_MAX};
 use crate::options::{Options, Routing};
 use crate::recovery;
-use crate::volume::Volume;
+use crate::volume::{Access, Volume};
 
 /// One page, what it says of itself, and what is wrong with it.
 #[derive(Clone, Debug)]
@@ -103,7 +103,7 @@ pub struct InnerChild {
 pub async fn page(runtime: &Runtime, dir: &Path, page: u64) -> Result<PageReport, OpenError> {
     let dir = dir.to_owned();
     on_shard(runtime, async move |shard: &Shard| {
-        let _lock = lock(shard, &dir).await?;
+        let _lock = recovery::take_lock(shard, &dir, Access::ReadOnly).await?;
         let (superblock, volume) = opened_volume(shard, &dir).await?;
         let pages_per_extent = EXTENT_BYTES / volume.page_size_bytes() as u64;
         if page < u64::from(ROOT_EXTENTS) * pages_per_extent {

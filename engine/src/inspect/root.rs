@@ -4,13 +4,14 @@ use std::path::Path;
 
 use sombra_runtime::{Runtime, Shard};
 
-use super::{lock, on_shard, opened_volume};
+use super::{on_shard, opened_volume};
 use crate::check::{CheckProblem, problem};
 use crate::error::OpenError;
 use crate::format::root_table::{ROOT_PAGE_BYTES, RootCopy, RootPage, RootPlace};
 use crate::ids::StoreId;
 use crate::limits::ROOT_SLOTS;
-use crate::volume::{RootTable, Volume};
+use crate::recovery;
+use crate::volume::{Access, RootTable, Volume};
 
 /// The root table of a store.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ impl RootSlot {
 pub async fn root(runtime: &Runtime, dir: &Path) -> Result<RootReport, OpenError> {
     let dir = dir.to_owned();
     on_shard(runtime, async move |shard: &Shard| {
-        let _lock = lock(shard, &dir).await?;
+        let _lock = recovery::take_lock(shard, &dir, Access::ReadOnly).await?;
         let (superblock, volume) = opened_volume(shard, &dir).await?;
         let slots = read_slots(shard, &volume).await?;
         let (mut notes, mut problems) = (Vec::new(), Vec::new());

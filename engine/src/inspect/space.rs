@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sombra_runtime::{Runtime, Shard};
 
-use super::{lock, on_shard};
+use super::on_shard;
 use crate::check::{CheckProblem, problem};
 use crate::error::OpenError;
 use crate::format::root_table::ROOT_EXTENTS;
@@ -14,7 +14,7 @@ use crate::ids::{Lsn, StoreId, TabletId};
 use crate::limits::EXTENT_BYTES;
 use crate::options::Options;
 use crate::recovery::{self, DataFile, LoadedTablet, SegmentFiles};
-use crate::volume::FloorHolder;
+use crate::volume::{Access, FloorHolder};
 
 /// Where a store's bytes are.
 #[derive(Clone, Debug)]
@@ -113,8 +113,9 @@ pub enum LogHolder {
 pub async fn space(runtime: &Runtime, dir: &Path) -> Result<SpaceReport, OpenError> {
     let dir = dir.to_owned();
     on_shard(runtime, async move |shard: &Shard| {
-        let _lock = lock(shard, &dir).await?;
-        let file = recovery::open_file(shard, &dir.join(recovery::SUPERBLOCK_FILE)).await?;
+        let _lock = recovery::take_lock(shard, &dir, Access::ReadOnly).await?;
+        let path = dir.join(recovery::SUPERBLOCK_FILE);
+        let file = recovery::open_file(shard, &path, Access::ReadOnly).await?;
         let picked = recovery::read_superblock(shard, &dir, &file).await?;
         look(shard, &dir, &picked.superblock).await
     })
@@ -150,7 +151,8 @@ async fn look(
         });
         problems.extend(damages);
     }
-    let files = SegmentFiles::look(shard, &dir.join(recovery::WAL_DIR), superblock).await?;
+    let wal_dir = dir.join(recovery::WAL_DIR);
+    let files = SegmentFiles::look(shard, &wal_dir, superblock, Access::ReadOnly).await?;
     let mut log = LogSpace {
         segment_bytes: superblock.segment_bytes,
         files: 0,

@@ -22,7 +22,7 @@ use crate::keyspace::{KeyspaceDef, LoadedKeyspace};
 use crate::options::{Options, Routing};
 use crate::tablet::TreeParts;
 use crate::volume::{
-    LoadedRoots, PageAllocator, PageRun, RootTable, SlotGeneration, Volume, VolumeConfig,
+    Access, LoadedRoots, PageAllocator, PageRun, RootTable, SlotGeneration, Volume, VolumeConfig,
 };
 
 pub(crate) const DATA_FILE: &str = "pages.sombra";
@@ -51,8 +51,14 @@ pub(crate) struct DataFile {
 }
 
 /// How the data file of a store is opened or made.
-pub(super) fn config(dir: &Path, superblock: &Superblock, options: &Options) -> VolumeConfig {
+pub(super) fn config(
+    dir: &Path,
+    superblock: &Superblock,
+    options: &Options,
+    access: Access,
+) -> VolumeConfig {
     VolumeConfig {
+        access,
         path: dir.join(DATA_FILE),
         store_id: superblock.store_id,
         page_size_bytes: superblock.page_size_bytes,

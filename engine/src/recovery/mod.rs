@@ -2,6 +2,7 @@
 //!
 //! Knows the order in which these become durable. Must never know what a window does with what
 //! is replayed (it hands records to a [`ReplaySink`]), and never writes into an old log tail.
+//! An opening that only reads stops behind the replay.
 
 mod create;
 mod data_file;
@@ -10,10 +11,11 @@ mod report;
 mod segment_files;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sombra_runtime::{DmaFile, FileLock, FlushVia, IoClass, OpenHow, Shard, WriteCache, WriteMode};
+use sombra_runtime::{DmaFile, FileLock, FlushVia, IoClass, Shard, WriteCache, WriteMode};
 
 use crate::error::OpenError;
 use crate::format::segment::{payload_bytes_per_segment, segment_start};
@@ -23,8 +25,8 @@ use crate::format::superblock::{
 use crate::format::{BLOCK_SIZE_BYTES, IncarnationLink};
 use crate::ids::{Incarnation, Lsn};
 use crate::limits;
-use crate::options::{DurabilityMethod, Options};
-use crate::volume::{RootTable, Volume};
+use crate::options::{DurabilityMethod, OpenMode, Options};
+use crate::volume::{Access, RootTable, Volume, VolumeConfig};
 use crate::wal::segments::{self, SegmentIdentity};
 
 pub(crate) use data_file::{DATA_FILE, DataFile, LoadedTablet};
@@ -43,15 +45,30 @@ pub const METRICS_FILE: &str = "metrics";
 pub(crate) struct Opened {
     pub(crate) lock: FileLock,
     pub(crate) identity: SegmentIdentity,
-    pub(crate) first_segment: (u64, DmaFile),
-    /// Segment files of older openings that are still needed, with their lengths.
-    pub(crate) older_segments: BTreeMap<u64, u64>,
+    pub(crate) segments: OpenedSegments,
     pub(crate) volume: Arc<Volume>,
     pub(crate) roots: Arc<RootTable>,
     /// First LSN of this incarnation.
     pub(crate) start: Lsn,
     pub(crate) method: DurabilityMethod,
     pub(crate) report: OpenReport,
+}
+
+/// The log's files as an opening leaves them, with the lengths of those it does not write to.
+pub(crate) enum OpenedSegments {
+    Writing { first: (u64, DmaFile), older: BTreeMap<u64, u64> },
+    Reading { all: BTreeMap<u64, u64> },
+}
+
+/// What an opening finds before it writes anything.
+struct Found {
+    superblock_file: DmaFile,
+    picked: PickedSuperblock,
+    config: VolumeConfig,
+    data: Option<DataFile>,
+    marks: RootMarks,
+    files: SegmentFiles,
+    replayed: LogEnd,
 }
 
 /// Opens or makes the store in `dir`, handing every replayed record to `sink`.
@@ -65,17 +82,50 @@ pub(crate) async fn open(
     sink: &mut impl ReplaySink,
 ) -> Result<Opened, OpenError> {
     let begun = shard.now();
+    let access = match options.open_mode {
+        OpenMode::ReadOnly => Access::ReadOnly,
+        OpenMode::CreateIfMissing | OpenMode::MustExist | OpenMode::CreateNew => Access::ReadWrite,
+    };
     create::ensure_directory(shard, dir, options.open_mode).await?;
-    let lock = take_lock(shard, dir).await?;
+    let lock = take_lock(shard, dir, access).await?;
     let created = create::ensure_superblock(shard, dir, options).await?;
-    let superblock_file = open_file(shard, &dir.join(SUPERBLOCK_FILE)).await?;
+    let found = find(shard, dir, (options, access), sink).await?;
+    let mut opened = match access {
+        Access::ReadWrite => begin(shard, dir, options, (found, lock)).await?,
+        Access::ReadOnly => only_read(dir, options, (found, lock))?,
+    };
+    (opened.report.created, opened.report.took) = (created, shard.now().saturating_since(begun));
+    Ok(opened)
+}
+
+async fn find(
+    shard: &Shard,
+    dir: &Path,
+    (options, access): (&Options, Access),
+    sink: &mut impl ReplaySink,
+) -> Result<Found, OpenError> {
+    let superblock_file = open_file(shard, &dir.join(SUPERBLOCK_FILE), access).await?;
     let picked = read_superblock(shard, dir, &superblock_file).await?;
-    let config = data_file::config(dir, &picked.superblock, options);
+    let config = data_file::config(dir, &picked.superblock, options, access);
     let mut data = data_file::load(shard, &picked.superblock, config.clone()).await?;
     let marks = data.as_ref().map_or(RootMarks::NONE, |data| data.marks);
     sink.begin(picked.superblock.page_size_bytes, data.as_mut());
-    let mut files = SegmentFiles::look(shard, &dir.join(WAL_DIR), &picked.superblock).await?;
+    let files = SegmentFiles::look(shard, &dir.join(WAL_DIR), &picked.superblock, access).await?;
     let replayed = replay(shard, &picked.superblock, (&files, marks), sink).await?;
+    // What is served from now on must outlive a power loss that follows the kill (T11). The data
+    // file was flushed before its root table was read.
+    files.flush_tail(shard, &replayed).await?;
+    Ok(Found { superblock_file, picked, config, data, marks, files, replayed })
+}
+
+/// Begins an incarnation: the data file if there is none yet, a segment, the link to it.
+async fn begin(
+    shard: &Shard,
+    dir: &Path,
+    options: &Options,
+    (found, lock): (Found, FileLock),
+) -> Result<Opened, OpenError> {
+    let Found { superblock_file, picked, config, data, marks, mut files, replayed } = found;
     let links = picked.superblock.links.len();
     if links >= limits::LINKS_MAX {
         let path = dir.to_owned();
@@ -85,9 +135,6 @@ pub(crate) async fn open(
             found: links,
         });
     }
-    // What is served from now on must outlive a power loss that follows the kill (T11). The data
-    // file was flushed before its root table was read.
-    files.flush_tail(shard, &replayed).await?;
     let mut superblock = picked.superblock.clone();
     let method = choose_method(shard, dir, options, &superblock_file, &mut superblock).await?;
     let data = match data {
@@ -96,33 +143,68 @@ pub(crate) async fn open(
     };
     superblock.required_features |= FEATURE_DATA_FILE;
     let link = next_link(&superblock, &files, &replayed);
-    let identity = SegmentIdentity {
-        wal_dir: dir.join(WAL_DIR),
-        store_id: superblock.store_id,
-        incarnation: link.incarnation,
-        segment_bytes: superblock.segment_bytes,
-    };
-    let first_segment = begin_segment(shard, &identity, &mut files, link, &replayed).await?;
+    let identity = identity(dir, &superblock, link);
+    let first = begin_segment(shard, &identity, &mut files, link, &replayed).await?;
     add_link(&mut superblock, link, (&replayed, marks.floor));
     write_superblock(shard, dir, &superblock_file, &picked, superblock.clone()).await?;
     // Both copies name the link: what lies behind the old tail is never read again.
     let kept = (superblock.links.as_slice(), marks.floor);
-    let older_segments = files.reclaim(shard, kept, first_segment.0).await?;
-    let took = shard.now().saturating_since(begun);
-    let mut report = OpenReport::new(created, &picked, &superblock, &replayed);
-    (report.durability_method, report.took) = (method, took);
-    (report.replayed_from, report.notes) = (marks.start, data.notes);
+    let older = files.reclaim(shard, kept, first.0).await?;
+    let mut report = OpenReport::new(&picked, link.incarnation, &replayed);
+    report.superblock_repaired = report::damaged_twin(&picked);
+    (report.durability_method, report.replayed_from) = (method, marks.start);
+    report.notes = data.notes;
     Ok(Opened {
         lock,
         identity,
-        first_segment,
-        older_segments,
+        segments: OpenedSegments::Writing { first, older },
         volume: data.volume,
         roots: data.table,
         start: link.new_start,
         method,
         report,
     })
+}
+
+/// Stands behind the end of the log as the next incarnation would, and leaves all as it is.
+fn only_read(
+    dir: &Path,
+    options: &Options,
+    (found, lock): (Found, FileLock),
+) -> Result<Opened, OpenError> {
+    let Found { picked, data, marks, files, replayed, .. } = found;
+    let superblock = &picked.superblock;
+    let data = data.ok_or_else(|| {
+        let path = dir.join(DATA_FILE);
+        let reason = "expected a data file, found none; an opening for writing makes it";
+        OpenError::DataFile { reason: format!("{}: {reason}", path.display()) }
+    })?;
+    let link = next_link(superblock, &files, &replayed);
+    let method = options.durability_method.unwrap_or(superblock.durability_method);
+    let mut report = OpenReport::new(&picked, link.incarnation, &replayed);
+    (report.read_only, report.replayed_from) = (true, marks.start);
+    report.durability_method = method;
+    let damaged = report::damaged_twin(&picked).map(|damaged| format!("superblock {damaged}"));
+    report.notes = data.notes.into_iter().chain(damaged).collect();
+    Ok(Opened {
+        lock,
+        identity: identity(dir, superblock, link),
+        segments: OpenedSegments::Reading { all: files.lengths() },
+        volume: data.volume,
+        roots: data.table,
+        start: link.new_start,
+        method,
+        report,
+    })
+}
+
+fn identity(dir: &Path, superblock: &Superblock, link: IncarnationLink) -> SegmentIdentity {
+    SegmentIdentity {
+        wal_dir: dir.join(WAL_DIR),
+        store_id: superblock.store_id,
+        incarnation: link.incarnation,
+        segment_bytes: superblock.segment_bytes,
+    }
 }
 
 /// What the data file holds, for those who only look.
@@ -132,7 +214,7 @@ pub(crate) async fn look_at_data(
     superblock: &Superblock,
     options: &Options,
 ) -> Result<Option<DataFile>, OpenError> {
-    let config = data_file::config(dir, superblock, options);
+    let config = data_file::config(dir, superblock, options, Access::ReadOnly);
     data_file::load(shard, superblock, config).await
 }
 
@@ -145,7 +227,7 @@ pub(crate) async fn open_volume(
     if superblock.required_features & FEATURE_DATA_FILE == 0 {
         return Ok(None);
     }
-    let config = data_file::config(dir, superblock, &Options::default());
+    let config = data_file::config(dir, superblock, &Options::default(), Access::ReadOnly);
     Ok(Some(Volume::open(shard, config).await?))
 }
 
@@ -157,15 +239,33 @@ pub(crate) async fn replay_log(
     marks: RootMarks,
     sink: &mut impl ReplaySink,
 ) -> Result<LogEnd, OpenError> {
-    let files = SegmentFiles::look(shard, &dir.join(WAL_DIR), superblock).await?;
+    let wal_dir = dir.join(WAL_DIR);
+    let files = SegmentFiles::look(shard, &wal_dir, superblock, Access::ReadOnly).await?;
     replay(shard, superblock, (&files, marks), sink).await
 }
 
-/// Takes the lock before anything of the store is read.
-pub(crate) async fn take_lock(shard: &Shard, dir: &Path) -> Result<FileLock, OpenError> {
+/// Takes the lock before anything of the store is read. Readers share it, and make none where
+/// there is no store.
+pub(crate) async fn take_lock(
+    shard: &Shard,
+    dir: &Path,
+    access: Access,
+) -> Result<FileLock, OpenError> {
     let path = dir.join(LOCK_FILE);
-    shard.lock_exclusive(&path).await.map_err(|source| {
-        if source.kind() == std::io::ErrorKind::WouldBlock {
+    let taken = match access {
+        Access::ReadWrite => shard.lock_exclusive(&path).await,
+        Access::ReadOnly => {
+            let superblock = dir.join(SUPERBLOCK_FILE);
+            let exists = shard.path_exists(&superblock).await;
+            if !exists.map_err(io_error(&superblock, "look"))? {
+                let found = "none".to_owned();
+                return Err(OpenError::Missing { path: dir.to_owned(), found });
+            }
+            shard.lock_shared(&path).await
+        }
+    };
+    taken.map_err(|source| {
+        if source.kind() == io::ErrorKind::WouldBlock {
             OpenError::Locked { path: path.clone(), holder: source.to_string() }
         } else {
             OpenError::Io { path: path.clone(), operation: "take the lock", source }
@@ -173,8 +273,12 @@ pub(crate) async fn take_lock(shard: &Shard, dir: &Path) -> Result<FileLock, Ope
     })
 }
 
-pub(crate) async fn open_file(shard: &Shard, path: &Path) -> Result<DmaFile, OpenError> {
-    shard.open(path, OpenHow::direct_rw()).await.map_err(io_error(path, "open"))
+pub(crate) async fn open_file(
+    shard: &Shard,
+    path: &Path,
+    access: Access,
+) -> Result<DmaFile, OpenError> {
+    shard.open(path, access.open_how()).await.map_err(io_error(path, "open"))
 }
 
 /// Names the path and the operation in an I/O error.

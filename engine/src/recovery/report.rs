@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::replay::LogEnd;
-use crate::format::superblock::{PickedSuperblock, Superblock, SuperblockTwin};
+use crate::format::superblock::{PickedSuperblock, SuperblockTwin};
 use crate::ids::{Incarnation, Lsn, StoreId};
 use crate::options::DurabilityMethod;
 
@@ -14,6 +14,8 @@ use crate::options::DurabilityMethod;
 pub struct OpenReport {
     /// The store was made by this opening.
     pub created: bool,
+    /// The store was opened to be read: see `OpenMode::ReadOnly`.
+    pub read_only: bool,
     pub store_id: StoreId,
     pub incarnation: Incarnation,
     pub segment_bytes: u64,
@@ -43,22 +45,16 @@ pub struct OpenReport {
 
 impl OpenReport {
     pub(super) fn new(
-        created: bool,
         picked: &PickedSuperblock,
-        superblock: &Superblock,
+        incarnation: Incarnation,
         log: &LogEnd,
     ) -> OpenReport {
-        let superblock_repaired = match &picked.twin {
-            SuperblockTwin::Damaged { error } => {
-                Some(format!("copy {}: {error}", picked.copy.twin()))
-            }
-            SuperblockTwin::Same | SuperblockTwin::Older { .. } => None,
-        };
-        let newest = superblock.links.last().expect("INV-4b: an open store has a link");
+        let superblock = &picked.superblock;
         OpenReport {
-            created,
+            created: false,
+            read_only: false,
             store_id: superblock.store_id,
-            incarnation: newest.incarnation,
+            incarnation,
             segment_bytes: superblock.segment_bytes,
             durability_method: superblock.durability_method,
             replayed_from: Lsn::ZERO,
@@ -69,16 +65,29 @@ impl OpenReport {
             newest_stamp: log.newest_stamp,
             read_bytes: log.read_bytes,
             stopped_by: log.stopped_by.clone(),
-            superblock_repaired,
+            superblock_repaired: None,
             took: Duration::ZERO,
         }
     }
 }
 
+/// What is wrong with the copy of the superblock that is not in force.
+pub(super) fn damaged_twin(picked: &PickedSuperblock) -> Option<String> {
+    match &picked.twin {
+        SuperblockTwin::Damaged { error } => Some(format!("copy {}: {error}", picked.copy.twin())),
+        SuperblockTwin::Same | SuperblockTwin::Older { .. } => None,
+    }
+}
+
 impl fmt::Display for OpenReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.created { "made" } else { "opened" };
-        writeln!(f, "{verb} store {}, opening {}", self.store_id, self.incarnation)?;
+        match (self.created, self.read_only) {
+            (true, _) => writeln!(f, "made store {}, opening {}", self.store_id, self.incarnation),
+            (false, false) => {
+                writeln!(f, "opened store {}, opening {}", self.store_id, self.incarnation)
+            }
+            (false, true) => writeln!(f, "opened store {} to read it", self.store_id),
+        }?;
         if let Some(repaired) = &self.superblock_repaired {
             writeln!(f, "superblock repaired: {repaired}")?;
         }

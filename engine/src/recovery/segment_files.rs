@@ -14,6 +14,7 @@ use crate::format::segment::{
 use crate::format::superblock::Superblock;
 use crate::format::{BLOCK_SIZE_BYTES, IncarnationLink};
 use crate::ids::Lsn;
+use crate::volume::Access;
 
 /// Ending of a segment that is being prepared.
 const PREPARING: &str = ".preparing";
@@ -23,11 +24,12 @@ pub(crate) struct SegmentFile {
     pub(crate) path: PathBuf,
     pub(crate) len_bytes: u64,
     pub(crate) header: Result<SegmentHeader, SegmentError>,
+    access: Access,
 }
 
 impl SegmentFile {
     pub(crate) async fn open(&self, shard: &Shard) -> Result<DmaFile, OpenError> {
-        shard.open(&self.path, OpenHow::direct_rw()).await.map_err(io_error(&self.path, "open"))
+        shard.open(&self.path, self.access.open_how()).await.map_err(io_error(&self.path, "open"))
     }
 }
 
@@ -48,6 +50,7 @@ impl SegmentFiles {
         shard: &Shard,
         wal_dir: &Path,
         superblock: &Superblock,
+        access: Access,
     ) -> Result<SegmentFiles, OpenError> {
         let (mut by_number, mut preparing) = (BTreeMap::new(), Vec::new());
         for entry in shard.list_dir(wal_dir).await.map_err(io_error(wal_dir, "list"))? {
@@ -60,7 +63,8 @@ impl SegmentFiles {
                 return Err(OpenError::StrayFile { path });
             };
             let header = read_header(shard, &path, number, superblock).await?;
-            by_number.insert(number, SegmentFile { path, len_bytes: entry.len_bytes, header });
+            let len_bytes = entry.len_bytes;
+            by_number.insert(number, SegmentFile { path, len_bytes, header, access });
         }
         Ok(SegmentFiles { wal_dir: wal_dir.to_owned(), by_number, preparing })
     }
@@ -100,6 +104,11 @@ impl SegmentFiles {
             flushed.map_err(io_error(&file.path, "flush"))?;
         }
         Ok(())
+    }
+
+    /// All segment files with their lengths.
+    pub(super) fn lengths(&self) -> BTreeMap<u64, u64> {
+        self.by_number.iter().map(|(&number, file)| (number, file.len_bytes)).collect()
     }
 
     /// Takes the highest file that holds nothing replayed and has a segment's full length.
@@ -172,7 +181,7 @@ async fn read_header(
     number: u64,
     superblock: &Superblock,
 ) -> Result<Result<SegmentHeader, SegmentError>, OpenError> {
-    let file = shard.open(path, OpenHow::direct_rw()).await.map_err(io_error(path, "open"))?;
+    let file = shard.open(path, OpenHow::direct_read()).await.map_err(io_error(path, "open"))?;
     let buffer = shard.alloc_buffer(BLOCK_SIZE_BYTES);
     let read = shard.read_at(&file, IoClass::Read, 0, buffer).await;
     let (buffer, read_bytes) = read.map_err(io_error(path, "read"))?;

@@ -25,7 +25,7 @@ use crate::ids::{Lsn, TabletId};
 use crate::keyspace::Keyspace;
 use crate::limits;
 use crate::merge::{Merger, PublishRequest};
-use crate::tablet::{Found, PageStore, RangeRequest, Reader, TreeState};
+use crate::tablet::{Found, PageStore, PointRead, RangeRequest, Reader, TreeState};
 
 pub(crate) use catalog::CatalogRequest;
 pub(crate) use replay::{ReplayFeed, ShardStart, start_replay};
@@ -102,8 +102,10 @@ impl ShardState {
         mut mailbox: MailboxReceiver<Request>,
         publisher: MailboxSender<PublishRequest>,
     ) {
-        let merger = Merger::new(Rc::clone(&self.core), Rc::clone(&self.pages), publisher);
-        self.spawn_service("merge", TaskClass::Merge, merger.run());
+        if !self.shared.report.read_only {
+            let merger = Merger::new(Rc::clone(&self.core), Rc::clone(&self.pages), publisher);
+            self.spawn_service("merge", TaskClass::Merge, merger.run());
+        }
         let state = Rc::clone(self);
         self.spawn_service("requests from outside", TaskClass::Foreground, async move {
             let mut taken = 0;
@@ -148,14 +150,14 @@ impl ShardState {
         match request {
             Request::Get { tablet, key, snapshot, reply } => {
                 match self.get(tablet, &key, snapshot) {
-                    Ok(Found::Value(value)) => drop(reply.send(Ok(value))),
+                    Ok(Found::Value(read)) => drop(reply.send(Ok(read))),
                     Ok(Found::TooOld) => drop(reply.send(Err(TabletReadError::TooOld))),
                     Ok(Found::Pending(pending)) => {
                         let pages = self.pages.of(tablet);
                         let spec = self.core.spec("get", TaskClass::Foreground);
                         self.shard.spawn(spec, async move {
-                            let value = pending.finish(pages).await;
-                            drop(reply.send(value.map_err(TabletReadError::Page)));
+                            let read = pending.finish(pages).await.map(PointRead::of);
+                            drop(reply.send(read.map_err(TabletReadError::Page)));
                         });
                     }
                     Err(error) => drop(reply.send(Err(error))),

@@ -12,7 +12,7 @@ use crate::error::KeyspaceError;
 use crate::ids::{Direction, Lsn, TabletId};
 use crate::keyspace::Keyspace;
 use crate::options::Routing;
-use crate::tablet::PageReadError;
+use crate::tablet::{PageReadError, PointRead};
 use crate::window::RangePage;
 
 /// Why a shard did not answer a read.
@@ -60,7 +60,7 @@ pub(crate) enum Request {
         tablet: TabletId,
         key: Bytes,
         snapshot: Lsn,
-        reply: oneshot::Sender<Result<Option<Bytes>, TabletReadError>>,
+        reply: oneshot::Sender<Result<PointRead, TabletReadError>>,
     },
     Scan {
         page: ScanPage,

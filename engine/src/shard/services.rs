@@ -22,6 +22,10 @@ pub(crate) fn start_services(
     publications: MailboxReceiver<PublishRequest>,
     metrics_text: Option<Box<dyn Fn() -> String + Send>>,
 ) {
+    if state.shared.report.read_only {
+        // Every one of them writes, or makes room for who does.
+        return;
+    }
     catalog::start(state, changes);
     start_keeper(state);
     start_volume_keeper(state);

@@ -9,7 +9,7 @@ use sombra_runtime::{FileLock, Moment, Runtime, ShardId};
 use super::Request;
 use super::catalog::CatalogRequest;
 use crate::commit::StoreCore;
-use crate::error::{BeginError, CommitError, ReadError};
+use crate::error::{BeginError, CommitError, ConflictReason, ReadError};
 use crate::ids::TabletId;
 use crate::keyspace::{Keyspace, Router};
 use crate::limits;
@@ -129,6 +129,16 @@ impl StoreShared {
     pub(crate) fn commit_lost(&self) -> CommitError {
         let reason = self.core.poison.reason().unwrap_or("the store was closed meanwhile");
         CommitError::Unknown { reason: reason.to_owned() }
+    }
+
+    /// The error of a commit whose read of a key is known to be out of date, counted where the
+    /// key lives.
+    pub(crate) fn refuse_overwritten(&self, keyspace: &Keyspace, window_key: &[u8]) -> CommitError {
+        let key = window_key.get(keyspace.key_offset()..).unwrap_or_default().to_vec();
+        let shard = self.owner(keyspace, keyspace.place(&key).tablet);
+        let reason = ConflictReason::ReadChanged;
+        self.core.counters[shard.index()].count_conflict(reason);
+        CommitError::Conflict { keyspace: keyspace.name().to_owned(), key, reason }
     }
 
     /// Replaces the number in an error by the keyspace's name and the window's key by the

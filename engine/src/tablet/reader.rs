@@ -22,9 +22,25 @@ pub(crate) struct Reader {
     pub(super) snapshot: Lsn,
 }
 
+/// What a point read found.
+#[derive(Clone, Debug)]
+pub(crate) struct PointRead {
+    pub(crate) value: Option<Bytes>,
+    /// A newer version was seen, visible or not: a transaction that is validated for this read
+    /// will be refused. `false` says nothing.
+    pub(crate) is_overwritten: bool,
+}
+
+impl PointRead {
+    /// A read that met nothing newer.
+    pub(crate) fn of(value: Option<Bytes>) -> PointRead {
+        PointRead { value, is_overwritten: false }
+    }
+}
+
 /// What a point read found without waiting.
 pub(crate) enum Found {
-    Value(Option<Bytes>),
+    Value(PointRead),
     /// What the snapshot reads was given up.
     TooOld,
     /// A page has to be fetched first.
@@ -53,23 +69,33 @@ impl Tablet {
     /// The value of `key` at `snapshot`, as far as memory tells. Cost of a hit in the cache: no
     /// allocation but the value's, no system call.
     pub(crate) fn get(&self, key: &[u8], snapshot: Lsn, pages: &PageStore) -> Found {
+        let mut is_overwritten = false;
         let root = if snapshot >= self.view_floor {
             let frozen = self.frozen.iter().map(|frozen| &frozen.window);
             let windows = std::iter::once(&self.active).chain(frozen);
-            match look_in(windows, key, snapshot) {
-                ControlFlow::Break(value) => return Found::Value(value),
+            match look_in(windows, key, snapshot, &mut is_overwritten) {
+                ControlFlow::Break(value) => {
+                    return Found::Value(PointRead { value, is_overwritten });
+                }
                 ControlFlow::Continue(()) => self.tree.current(),
             }
         } else {
             let covers = |view: &&super::View| (view.from..view.until).contains(&snapshot);
             let Some(view) = self.views.iter().find(covers) else { return Found::TooOld };
-            match look_in(view.windows.iter(), key, snapshot) {
-                ControlFlow::Break(value) => return Found::Value(value),
+            match look_in(view.windows.iter(), key, snapshot, &mut is_overwritten) {
+                ControlFlow::Break(value) => {
+                    return Found::Value(PointRead { value, is_overwritten });
+                }
                 ControlFlow::Continue(()) => &view.root,
             }
         };
         let owner = pages.owner(self.id);
-        look_in_tree(root, key, &Resident { store: pages, owner })
+        match look_in_tree(root, key, &Resident { store: pages, owner }) {
+            Found::Value(PointRead { value, .. }) => {
+                Found::Value(PointRead { value, is_overwritten })
+            }
+            other => other,
+        }
     }
 }
 
@@ -77,9 +103,12 @@ fn look_in<'w>(
     windows: impl Iterator<Item = &'w Rc<SharedWindow>>,
     key: &[u8],
     snapshot: Lsn,
+    is_overwritten: &mut bool,
 ) -> ControlFlow<Option<Bytes>> {
     for shared in windows {
-        match shared.with(|window| window.get(key, snapshot)) {
+        let (lookup, has_newer) = shared.with(|window| window.get_and_newer(key, snapshot));
+        *is_overwritten |= has_newer;
+        match lookup {
             Lookup::Miss => {}
             Lookup::Deleted => return ControlFlow::Break(None),
             Lookup::Found(value) => return ControlFlow::Break(Some(value)),
@@ -91,7 +120,7 @@ fn look_in<'w>(
 fn look_in_tree(handle: &Rc<RootHandle>, key: &[u8], pages: &Resident<'_>) -> Found {
     let mut lookup = btree::Lookup::new(handle.root);
     match lookup.step(pages, key) {
-        Step::Done(None) => Found::Value(None),
+        Step::Done(None) => Found::Value(PointRead::of(None)),
         Step::Done(Some(btree::Value::Overflow(_))) | Step::NeedPage(_) => {
             let lookup = btree::Lookup::new(handle.root);
             let key = Bytes::copy_from_slice(key);
@@ -99,7 +128,7 @@ fn look_in_tree(handle: &Rc<RootHandle>, key: &[u8], pages: &Resident<'_>) -> Fo
         }
         Step::Done(Some(value)) => {
             let bytes = value.as_slice().map(Bytes::copy_from_slice);
-            Found::Value(bytes)
+            Found::Value(PointRead::of(bytes))
         }
     }
 }

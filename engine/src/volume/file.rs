@@ -22,12 +22,30 @@ use crate::ids::{PageAddr, StoreId};
 use crate::limits::EXTENT_BYTES;
 use crate::options::DurabilityMethod;
 
+/// What an opener may do with a store's files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+impl Access {
+    /// How a file of whole blocks is opened.
+    pub(crate) fn open_how(self) -> OpenHow {
+        match self {
+            Access::ReadWrite => OpenHow::direct_rw(),
+            Access::ReadOnly => OpenHow::direct_read(),
+        }
+    }
+}
+
 /// What a data file is, and how far it may grow.
 #[derive(Clone, Debug)]
 pub(crate) struct VolumeConfig {
     /// The file, or a raw block device.
     pub(crate) path: PathBuf,
     pub(crate) store_id: StoreId,
+    pub(crate) access: Access,
     /// 4, 8, 16 or 32 KiB; a property of the store.
     pub(crate) page_size_bytes: u32,
     pub(crate) method: DurabilityMethod,
@@ -76,7 +94,7 @@ impl Volume {
     ) -> Result<Volume, OpenVolumeError> {
         check_page_size(&config)?;
         let mut config = config;
-        let file = shard.open(&config.path, OpenHow::direct_rw()).await;
+        let file = shard.open(&config.path, config.access.open_how()).await;
         let file = file.map_err(open_error(&config, "open"))?;
         let disk = shard.disk_info(&file).await.map_err(open_error(&config, "look"))?;
         let len_bytes = match config.fixed_len_bytes {
@@ -86,8 +104,11 @@ impl Volume {
         let mut claim = None;
         if disk.is_block_device {
             config.fixed_len_bytes = Some(len_bytes);
-            let claimed = shard.open(&config.path, OpenHow::exclusive_read()).await;
-            claim = Some(claimed.map_err(open_error(&config, "claim"))?);
+            // Readers share the device: the store's lock keeps writers away.
+            if config.access == Access::ReadWrite {
+                let claimed = shard.open(&config.path, OpenHow::exclusive_read()).await;
+                claim = Some(claimed.map_err(open_error(&config, "claim"))?);
+            }
         }
         // A crash while the file grew may have left a part of an extent behind the last one.
         let extents = extent_count(&config, len_bytes)?;

@@ -101,10 +101,19 @@ impl Segments {
     ) -> Segments {
         let mut on_disk = older;
         on_disk.insert(first.0, identity.segment_bytes);
+        Segments::with_files(identity, BTreeMap::from([first]), on_disk, log_bytes_max)
+    }
+
+    fn with_files(
+        identity: SegmentIdentity,
+        files: BTreeMap<u64, DmaFile>,
+        on_disk: BTreeMap<u64, u64>,
+        log_bytes_max: u64,
+    ) -> Segments {
         let used_bytes = on_disk.values().sum();
         Segments {
             identity,
-            files: EpochCell::new(Arc::new(BTreeMap::from([first]))),
+            files: EpochCell::new(Arc::new(files)),
             on_disk: EpochCell::new(Arc::new(on_disk)),
             floor: AtomicU64::new(0),
             recycled_total: AtomicU64::new(0),
@@ -116,6 +125,12 @@ impl Segments {
             is_preparing: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         }
+    }
+
+    /// No segment to write, for an opening that only reads; `older` as above.
+    pub(crate) fn read_only(identity: SegmentIdentity, older: BTreeMap<u64, u64>) -> Segments {
+        let used_bytes = older.values().sum();
+        Segments::with_files(identity, BTreeMap::new(), older, used_bytes)
     }
 
     pub(crate) fn identity(&self) -> &SegmentIdentity {

@@ -12,10 +12,12 @@ use super::tree::{Position, Tree};
 use crate::ids::{Direction, Lsn};
 use crate::limits;
 
-/// A record: newest LSN (8), first version of the chain (4), length and queue mark (2), key.
-const HEAD_BYTES: usize = 14;
+/// A record: newest LSN (8), first version of the chain (4), leaf of the tree (4), length and
+/// queue mark (2), key.
+const HEAD_BYTES: usize = 18;
 const CHAIN_OFFSET: usize = 8;
-const LEN_OFFSET: usize = 12;
+const LEAF_OFFSET: usize = 12;
+const LEN_OFFSET: usize = 16;
 /// Set in the length while the garbage queue names the key.
 const QUEUED: u16 = 1 << 15;
 
@@ -47,10 +49,20 @@ impl KeyRecords {
         Ref::from_le_bytes(field(self.arena.record(at), CHAIN_OFFSET))
     }
 
-    pub(super) fn set_newest(&mut self, at: Ref, lsn: Lsn, chain: Ref) {
+    fn set_newest(&mut self, at: Ref, lsn: Lsn, chain: Ref) {
         let record = self.arena.record_mut(at);
         record[..8].copy_from_slice(&lsn.as_u64().to_le_bytes());
-        record[CHAIN_OFFSET..LEN_OFFSET].copy_from_slice(&chain.to_le_bytes());
+        record[CHAIN_OFFSET..LEAF_OFFSET].copy_from_slice(&chain.to_le_bytes());
+    }
+
+    /// The tree's leaf that holds the key.
+    fn leaf(&self, at: Ref) -> u32 {
+        u32::from_le_bytes(field(self.arena.record(at), LEAF_OFFSET))
+    }
+
+    pub(super) fn set_leaf(&mut self, at: Ref, leaf: u32) {
+        let record = self.arena.record_mut(at);
+        record[LEAF_OFFSET..LEN_OFFSET].copy_from_slice(&leaf.to_le_bytes());
     }
 
     #[must_use]
@@ -68,7 +80,7 @@ impl KeyRecords {
     fn push(&mut self, key: &[u8]) -> Ref {
         assert!(key.len() < usize::from(QUEUED), "INV-9: key of {} bytes", key.len());
         let mut head = [0; HEAD_BYTES];
-        head[CHAIN_OFFSET..LEN_OFFSET].copy_from_slice(&NONE.to_le_bytes());
+        head[CHAIN_OFFSET..LEAF_OFFSET].copy_from_slice(&NONE.to_le_bytes());
         head[LEN_OFFSET..].copy_from_slice(&(key.len() as u16).to_le_bytes());
         self.arena.push(&head, key)
     }
@@ -107,10 +119,16 @@ impl KeyTable {
     pub(super) fn insert(&mut self, key: &[u8], tag: Tag) -> Ref {
         let at = self.records.push(key);
         self.hash.insert(tag, at);
-        self.tree.insert(at, &self.records);
+        self.tree.insert(at, &mut self.records);
         self.len += 1;
         self.charged_bytes += cost_bytes(key.len());
         at
+    }
+
+    /// Gives a key its newest version, first of `chain`.
+    pub(super) fn set_newest(&mut self, at: Ref, lsn: Lsn, chain: Ref) {
+        self.records.set_newest(at, lsn, chain);
+        self.tree.raise_newest(self.records.leaf(at), lsn);
     }
 
     /// Bytes charged for the keys.
@@ -173,17 +191,35 @@ impl KeyTable {
         KeyWalk { keys: self, end, direction, at }
     }
 
-    /// The first key of a range whose newest version is above `snapshot`.
+    /// The first key of a range whose newest version is above `snapshot`. Cost: O(log n), then
+    /// one cache line for each leaf that has nothing newer, and one for each key of the others.
     #[must_use]
     pub(super) fn first_newer(
         &self,
-        range: (Bound<&[u8]>, Bound<&[u8]>),
+        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
         snapshot: Lsn,
     ) -> Option<(bytes::Bytes, Lsn)> {
-        let mut keys = self.walk(range, Direction::Forward);
-        let found = keys.find(|&at| self.records.newest_lsn(at) > snapshot)?;
-        let key = bytes::Bytes::copy_from_slice(self.records.key(found));
-        Some((key, self.records.newest_lsn(found)))
+        if is_empty_range(from, to) {
+            return None;
+        }
+        let mut next = self.start(from, Direction::Forward);
+        while let Some(position) = next {
+            let at = self.tree.key_ref(position);
+            let key = self.records.key(at);
+            if !is_inside(key, to, Direction::Forward) {
+                return None;
+            }
+            if self.tree.newest(position) <= snapshot {
+                next = self.tree.next_leaf(position);
+                continue;
+            }
+            let newest = self.records.newest_lsn(at);
+            if newest > snapshot {
+                return Some((bytes::Bytes::copy_from_slice(key), newest));
+            }
+            next = self.tree.next(position);
+        }
+        None
     }
 
     /// Bytes taken from the allocator.

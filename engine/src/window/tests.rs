@@ -16,6 +16,10 @@ const KEYS: u8 = 6;
 type Range<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 impl Window {
+    pub(super) fn get(&self, key: &[u8], snapshot: Lsn) -> Lookup {
+        self.get_and_newer(key, snapshot).0
+    }
+
     /// Rows of a range at `snapshot` in `direction`, up to the page bounds of `limits`.
     fn range(
         &self,
@@ -237,7 +241,9 @@ impl World {
         let later = (self.visible.as_u64()..=self.newest.as_u64()).map(Lsn::new);
         for snapshot in self.active.iter().copied().chain(later) {
             for key in self.model.versions.keys() {
-                let found = self.window.get(key, snapshot);
+                let (found, has_newer) = self.window.get_and_newer(key, snapshot);
+                let newest = self.model.newest(key);
+                prop_assert_eq!(has_newer, newest.is_some_and(|newest| newest > snapshot));
                 let expected = self.model.get(key, snapshot);
                 prop_assert_eq!(found, expected, "{:?} at {}", key, snapshot);
             }

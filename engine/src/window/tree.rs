@@ -2,7 +2,8 @@
 //!
 //! Keys are added and never removed, so nodes are at least half full and never go. Every node
 //! lies between two keys that it knows from its ancestors, or the tree's first and last key; what
-//! those two share, all its keys share. Knows keys. Must never know versions.
+//! those two share, all its keys share. Knows keys, and how new a leaf is at most. Must never know
+//! versions.
 
 use smallvec::SmallVec;
 
@@ -10,6 +11,7 @@ use super::arena::{NONE, Ref};
 use super::keys::KeyRecords;
 use super::node::{FANOUT, SortedKeys, shared_prefix_len};
 use super::slab::Slab;
+use crate::ids::Lsn;
 
 /// Inner levels of a tree that are kept on the stack: 32^8 leaves.
 const LEVELS_USUAL: usize = 8;
@@ -18,6 +20,8 @@ const FIRST_LEAF: u32 = 0;
 
 struct Leaf {
     sorted: SortedKeys,
+    /// No key of the leaf has a newer version.
+    newest: Lsn,
     previous: u32,
     next: u32,
 }
@@ -71,7 +75,7 @@ impl Default for Tree {
 
 impl Tree {
     /// Adds a key that is not there. Cost: O(log n); it moves entries of one node a level.
-    pub(super) fn insert(&mut self, new: Ref, records: &KeyRecords) {
+    pub(super) fn insert(&mut self, new: Ref, records: &mut KeyRecords) {
         self.widen(new, records);
         let key = records.key(new);
         let mut path: SmallVec<[Step; LEVELS_USUAL]> = SmallVec::new();
@@ -92,9 +96,13 @@ impl Tree {
         let leaf = self.leaves.get_mut(node);
         let (rank, _) = leaf.sorted.rank(key, records);
         if !leaf.sorted.is_full() {
-            return leaf.sorted.insert(rank, new, records);
+            leaf.sorted.insert(rank, new, records);
+            return records.set_leaf(new, node);
         }
         let right = self.split_leaf(node, rank, new, records);
+        records.set_leaf(new, node);
+        let moved = &self.leaves.get(right).sorted;
+        (0..moved.len()).for_each(|index| records.set_leaf(moved.get(index), right));
         let separator = self.leaves.get(right).sorted.get(0);
         let (low, high, middle) = (records.key(low), records.key(high), records.key(separator));
         self.leaves.get_mut(node).sorted.raise_skip(low, middle, records);
@@ -106,7 +114,8 @@ impl Tree {
     fn widen(&mut self, new: Ref, records: &KeyRecords) {
         if self.first_key == NONE {
             let sorted = SortedKeys::new(0);
-            self.root = self.leaves.push(Leaf { sorted, previous: NONE, next: NONE });
+            let newest = Lsn::ZERO;
+            self.root = self.leaves.push(Leaf { sorted, newest, previous: NONE, next: NONE });
             (self.first_key, self.last_key) = (new, new);
             return;
         }
@@ -149,8 +158,8 @@ impl Tree {
         } else {
             sorted.insert(rank - middle, new, records);
         }
-        let next = std::mem::replace(&mut left.next, right);
-        self.leaves.push(Leaf { sorted, previous: node, next });
+        let (next, newest) = (std::mem::replace(&mut left.next, right), left.newest);
+        self.leaves.push(Leaf { sorted, newest, previous: node, next });
         if next == NONE {
             self.last_leaf = right;
         } else {
@@ -238,6 +247,26 @@ impl Tree {
     #[must_use]
     pub(super) fn next(&self, position: Position) -> Option<Position> {
         self.checked(position.leaf, usize::from(position.index) + 1)
+    }
+
+    /// The first key of the leaf after this position's.
+    #[inline]
+    #[must_use]
+    pub(super) fn next_leaf(&self, position: Position) -> Option<Position> {
+        let leaf = self.leaves.get(position.leaf).next;
+        (leaf != NONE).then_some(Position { leaf, index: 0 })
+    }
+
+    /// No key in this position's leaf has a newer version.
+    #[inline]
+    #[must_use]
+    pub(super) fn newest(&self, position: Position) -> Lsn {
+        self.leaves.get(position.leaf).newest
+    }
+
+    pub(super) fn raise_newest(&mut self, leaf: u32, lsn: Lsn) {
+        let leaf = self.leaves.get_mut(leaf);
+        leaf.newest = leaf.newest.max(lsn);
     }
 
     #[inline]

@@ -7,11 +7,14 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use sombra::{CommitError, Db, Isolation, OpenError, ReadError, Routing, WriteError, limits};
+use sombra::{
+    CommitError, Db, Isolation, OpenError, OpenMode, Options, ReadError, Routing, WriteError,
+    limits,
+};
 use sombra_runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions};
 
 use crate::child;
-use crate::support::{Bench, TestDir, open, options, runtime};
+use crate::support::{Bench, TestDir, keys, open, options, runtime};
 
 #[test]
 fn second_opener_in_another_process_is_refused_until_the_first_has_gone() {
@@ -245,6 +248,11 @@ fn child_may_only_read() {
     let OpenError::Io { path, source, .. } = &error else { panic!("{error}") };
     assert!(path.starts_with(&store), "{error}");
     assert_eq!(source.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{error}");
+    let read_only = Options { open_mode: OpenMode::ReadOnly, ..options() };
+    let opened = Db::open(&bench.runtime, &store, read_only);
+    let db = bench.runtime.block_on(opened).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(keys(&db, &db.keyspace("k").unwrap()), ["a"]);
+    db.blocking().close().unwrap();
     bench.end();
 }
 

@@ -8,6 +8,8 @@ use crate::support::TestDir;
 mod bank;
 #[path = "../../examples/counters.rs"]
 mod counters;
+#[path = "../../examples/in_smol.rs"]
+mod in_smol;
 #[path = "../../examples/in_tokio.rs"]
 mod in_tokio;
 #[path = "../../examples/inverted_index.rs"]
@@ -22,6 +24,11 @@ fn store_inside_a_tokio_program_keeps_every_increment_of_its_tasks() {
     let dir = TestDir::new();
     let tokio = tokio::runtime::Runtime::new().unwrap();
     assert_eq!(tokio.block_on(in_tokio::run(&dir.store())).unwrap(), 200);
+}
+
+#[test]
+fn store_inside_a_smol_program_keeps_the_money_that_its_tasks_move() {
+    assert_eq!(in_smol::run(&TestDir::new().store()).unwrap(), 200);
 }
 
 #[test]

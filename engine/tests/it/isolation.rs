@@ -168,3 +168,43 @@ fn a_panic_on_a_shard_stops_the_store_and_not_the_process() {
     db.blocking().close().unwrap();
     runtime.shutdown();
 }
+
+#[test]
+fn commit_is_refused_for_its_read_whether_that_came_before_or_after_the_other_write() {
+    let f = fixture(3);
+    let db = f.db.blocking();
+    let keys: Vec<String> = (0..12).map(|key| format!("key-{key}")).collect();
+    for is_read_first in [true, false] {
+        for key in &keys {
+            db.put(&f.keyspace, key, "before").unwrap();
+            let begin = |isolation| db.begin_with(isolation).unwrap();
+            let levels = [Isolation::Serializable, Isolation::Snapshot, Isolation::Serializable];
+            let [writer, snapshot, reader] = levels.map(begin);
+            let read = || {
+                for transaction in [&writer, &snapshot, &reader] {
+                    let found = transaction.get(&f.keyspace, key).unwrap();
+                    assert_eq!(found.unwrap(), "before");
+                }
+            };
+            if is_read_first {
+                read();
+            }
+            db.put(&f.keyspace, key, "after").unwrap();
+            if !is_read_first {
+                read();
+            }
+            let conflicts = || f.db.metrics().value("sombra_conflicts_total");
+            let before = conflicts();
+            writer.put(&f.keyspace, "elsewhere", "w").unwrap();
+            let error = writer.commit().expect_err("what it read has changed");
+            let reason = ConflictReason::ReadChanged;
+            let (keyspace, key) = ("k".to_owned(), key.clone().into_bytes());
+            assert_eq!(error, CommitError::Conflict { keyspace, key, reason });
+            assert_eq!(conflicts(), before + 1.0);
+            snapshot.put(&f.keyspace, "elsewhere", "s").unwrap();
+            snapshot.commit().unwrap();
+            reader.commit().unwrap();
+        }
+    }
+    f.close();
+}

@@ -18,7 +18,10 @@ mod log_end;
 mod log_write_failure;
 mod metrics;
 mod model;
+mod read_only;
 mod reopening;
 mod store;
 mod superblock;
 mod trees;
+#[cfg(feature = "serde")]
+mod typed;

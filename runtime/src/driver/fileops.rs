@@ -9,7 +9,9 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::driver::{Op, OpDone, OpValue};
-use crate::file::{Create, DirEntry, DirectAlignment, DmaFile, FileLock, OpenHow, WriteMode};
+use crate::file::{
+    Create, DirEntry, DirectAlignment, DmaFile, FileLock, LockKind, OpenHow, WriteMode,
+};
 use crate::limits::{DIRECTORY_ENTRIES_MAX, ZERO_CHUNK_BYTES};
 use crate::probe;
 use crate::runtime::Runtime;
@@ -54,7 +56,7 @@ fn execute_other(op: Op, runtime: &Runtime) -> io::Result<OpValue> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(OpValue::Bool(false)),
             Err(error) => Err(error),
         },
-        Op::Lock { path } => lock_exclusive(&path).map(OpValue::Lock),
+        Op::Lock { path, kind } => lock(&path, kind).map(OpValue::Lock),
         Op::ReplaceFile { path, content } => replace_file(&path, &content).map(unit),
         Op::DiskInfo { file } => {
             probe::disk_info(file.file(), file.dio_alignment_bytes()).map(OpValue::Disk)
@@ -185,12 +187,26 @@ fn list_dir(path: &Path) -> io::Result<Vec<DirEntry>> {
     Ok(entries)
 }
 
-fn lock_exclusive(path: &Path) -> io::Result<FileLock> {
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+fn lock(path: &Path, kind: LockKind) -> io::Result<FileLock> {
+    let make = || {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).open(path)
+    };
+    let (file, how) = match kind {
+        LockKind::Exclusive => (make()?, FlockArg::LockExclusiveNonblock),
+        LockKind::Shared => {
+            let file = match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => make()?,
+                opened => opened?,
+            };
+            (file, FlockArg::LockSharedNonblock)
+        }
+    };
+    match Flock::lock(file, how) {
         Ok(flock) => {
-            sync_parent(path)?;
+            if kind == LockKind::Exclusive {
+                sync_parent(path)?;
+            }
             Ok(FileLock::real(flock))
         }
         Err((_, Errno::EWOULDBLOCK)) => Err(io::ErrorKind::WouldBlock.into()),

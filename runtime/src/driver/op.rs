@@ -2,7 +2,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::buffer::{DmaBuf, IoBuf};
-use crate::file::{DirEntry, DiskInfo, DmaFile, FileLock, FlushVia, OpenHow, WriteMode};
+use crate::file::{DirEntry, DiskInfo, DmaFile, FileLock, FlushVia, LockKind, OpenHow, WriteMode};
 
 /// An operation and everything it needs until it completes (INV-8).
 pub(crate) enum Op {
@@ -65,6 +65,7 @@ pub(crate) enum Op {
     },
     Lock {
         path: PathBuf,
+        kind: LockKind,
     },
     ReplaceFile {
         path: PathBuf,

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use crate::buffer::{DmaBuf, IoBuf};
 use crate::driver::{Op, OpDone, OpValue};
-use crate::file::{DirEntry, DiskInfo, DmaFile, FileLock, FlushVia, IoClass, OpenHow, WriteMode};
+use crate::file::{
+    DirEntry, DiskInfo, DmaFile, FileLock, FlushVia, IoClass, LockKind, OpenHow, WriteMode,
+};
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::shard::Shard;
 use crate::shard::operation::Operation;
@@ -160,7 +162,17 @@ impl Shard {
 
     /// Creates the file if need be and locks it; `WouldBlock` while somebody else holds it.
     pub async fn lock_exclusive(&self, path: &Path) -> io::Result<FileLock> {
-        let op = Op::Lock { path: path.to_owned() };
+        self.lock(path, LockKind::Exclusive).await
+    }
+
+    /// Locks the file beside others who do the same; `WouldBlock` while somebody holds it
+    /// exclusively. Creates the file if need be; one that is there is only read.
+    pub async fn lock_shared(&self, path: &Path) -> io::Result<FileLock> {
+        self.lock(path, LockKind::Shared).await
+    }
+
+    async fn lock(&self, path: &Path, kind: LockKind) -> io::Result<FileLock> {
+        let op = Op::Lock { path: path.to_owned(), kind };
         expect_value!(self.operate_path(op).await, Lock)
     }
 

@@ -127,7 +127,7 @@ fn request_of(op: &Op) -> Result<Request, i32> {
         Op::Symlink { .. } => return Err(libc::ENOTSUP),
         Op::Unlink { path } => Request::Unlink { path: key(path)? },
         Op::Exists { path } => Request::Exists { path: key(path)? },
-        Op::Lock { path } => Request::Lock { path: key(path)? },
+        Op::Lock { path, kind } => Request::Lock { path: key(path)?, kind: *kind },
         Op::ReplaceFile { path, content } => {
             Request::Replace { path: key(path)?, content: content.clone() }
         }

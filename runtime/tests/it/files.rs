@@ -251,6 +251,28 @@ fn lock_is_held_by_one_until_it_is_dropped() {
 }
 
 #[test]
+fn shared_locks_are_held_together_and_keep_an_exclusive_one_away() {
+    let scratch = Scratch::new("lock-shared");
+    with_each_driver(|runtime| {
+        let path = scratch.path(&format!("{:?}", runtime.driver_kind()));
+        on_shard(runtime, SHARD_0, move |shard| async move {
+            drop(shard.lock_shared(&path).await.unwrap());
+            assert!(shard.path_exists(&path).await.unwrap());
+            let writer = shard.lock_exclusive(&path).await.unwrap();
+            let refused = shard.lock_shared(&path).await.map_err(|error| error.kind());
+            assert_eq!(refused.err(), Some(io::ErrorKind::WouldBlock));
+            drop(writer);
+            let readers =
+                [shard.lock_shared(&path).await.unwrap(), shard.lock_shared(&path).await.unwrap()];
+            let refused = shard.lock_exclusive(&path).await.map_err(|error| error.kind());
+            assert_eq!(refused.err(), Some(io::ErrorKind::WouldBlock));
+            drop(readers);
+            shard.lock_exclusive(&path).await.unwrap();
+        });
+    });
+}
+
+#[test]
 fn replace_file_shows_the_old_or_the_new_content_and_leaves_nothing_else() {
     let scratch = Scratch::new("replace");
     with_each_driver(|runtime| {

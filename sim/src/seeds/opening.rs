@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sombra::{Db, OpenError, Options};
+use sombra::{Db, OpenError, OpenMode, Options};
 use sombra_runtime::Runtime;
 
 use crate::model::{Observation, Recorder, Shared};
@@ -50,6 +50,8 @@ pub(super) struct Opening {
     pub(super) keys: u32,
     /// The store was closed before, so nothing at all may be missing.
     pub(super) clean: bool,
+    /// Somebody opens it to read before it is opened for writing, and must see the same.
+    pub(super) is_read_first: bool,
     pub(super) progress: SharedProgress,
 }
 
@@ -61,9 +63,13 @@ impl Opening {
     }
 
     async fn open(&self) -> Result<Opened, Refusal> {
+        let read = if self.is_read_first { self.read().await? } else { None };
         let opened = Db::open(&self.runtime, STORE_DIR, self.options.clone()).await;
         let db = opened.map_err(|error| refuse(&error))?;
         let observation = observe(&db, self.keys).await.map_err(Refusal::Wrong)?;
+        if read.is_some_and(|read| read != observation) {
+            return Err(Refusal::Wrong("a reader saw something else before".to_owned()));
+        }
         self.history.with(|history| history.settle(&observation, self.clean));
         lock(&self.progress).settled = Some(observation);
         let recorder: Arc<dyn Recorder> = Arc::new(self.history.clone());
@@ -71,6 +77,21 @@ impl Opening {
             Ok(spaces) => Ok(Opened { db, spaces }),
             Err(error) => Err(refuse_keyspace(&error)),
         }
+    }
+}
+
+impl Opening {
+    /// What an opening that only reads shows; `None` where there is no store yet.
+    async fn read(&self) -> Result<Option<Observation>, Refusal> {
+        let options = Options { open_mode: OpenMode::ReadOnly, ..self.options.clone() };
+        let db = match Db::open(&self.runtime, STORE_DIR, options).await {
+            Ok(db) => db,
+            Err(OpenError::Missing { .. } | OpenError::DataFile { .. }) => return Ok(None),
+            Err(error) => return Err(refuse(&error)),
+        };
+        let observation = observe(&db, self.keys).await.map_err(Refusal::Wrong)?;
+        db.close().await.map_err(|error| Refusal::Wrong(format!("close: {error}")))?;
+        Ok(Some(observation))
     }
 }
 

@@ -183,6 +183,7 @@ impl Run {
             history: self.history.clone(),
             keys: self.swarm.mix.keys,
             clean: self.clean,
+            is_read_first: self.random.percent(20),
             progress: Arc::clone(&progress),
         };
         world.spawn_client("opening", opening.run());

@@ -26,8 +26,8 @@ const CRATE_RULES: [CrateRule; 8] = [
     CrateRule { dir: "xtask", may_use: &["sim", "engine", "runtime"] },
 ];
 
-/// The one host that tests of a crate may embed it in, beside the keys below.
-const TEST_HOSTS: [(&str, &str); 1] = [("engine", "tokio")];
+/// Hosts that tests of a crate may embed it in, beside the keys below.
+const TEST_HOSTS: [(&str, &str); 2] = [("engine", "tokio"), ("engine", "smol")];
 
 /// Outside crates that open a door to the world past the runtime, and who may hold the key.
 const WORLD_CRATES: [(&str, &[&str]); 12] = [

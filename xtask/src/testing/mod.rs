@@ -6,7 +6,7 @@ mod runner;
 mod tests;
 mod transcript;
 
-pub(crate) use runner::closing_lines_of_models;
+pub(crate) use runner::{TEST_FEATURES, closing_lines_of_models};
 
 use crate::{Failure, workspace::Workspace};
 use guard::KeyTests;

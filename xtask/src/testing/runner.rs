@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
 
 /// Features that tests need and products leave off.
-const TEST_FEATURES: [&str; 2] = ["--features", "sombra-runtime/sim"];
+pub(crate) const TEST_FEATURES: [&str; 2] = ["--features", "sombra-runtime/sim,sombra/serde"];
 
 pub(super) fn run_tests(workspace: &Workspace) -> Result<Outcome, Failure> {
     if process::answers(workspace.cargo().args(["nextest", "--version"])) {

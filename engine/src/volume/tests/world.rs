@@ -11,7 +11,7 @@ use crate::format::root_table::{RootRow, TabletRow, TabletSpace};
 use crate::ids::{KeyspaceId, Lsn, PageAddr, StoreId, TabletId};
 use crate::options::DurabilityMethod;
 use crate::volume::errors::{ReadPageError, WritePagesError};
-use crate::volume::{Volume, VolumeConfig};
+use crate::volume::{Access, Volume, VolumeConfig};
 
 pub(crate) const STORE: StoreId = StoreId::from_bytes(*b"0123456789abcdef");
 pub(crate) const PATH: &str = "/store/pages.sombra";
@@ -25,6 +25,7 @@ pub(crate) fn tablet_owner(index: u32) -> PageOwner {
 
 pub(crate) fn config() -> VolumeConfig {
     VolumeConfig {
+        access: Access::ReadWrite,
         path: PATH.into(),
         store_id: STORE,
         page_size_bytes: 4096,

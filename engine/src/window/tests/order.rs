@@ -129,3 +129,41 @@ fn hash_index_finds_every_entry_when_all_tags_are_one() {
     assert_eq!(index.find(tag, |_| false), None);
     assert_eq!(index.find(Tag::of(b"other"), |_| true), None);
 }
+
+/// Keys that come in any order and are written again in between, so that leaves split with keys
+/// of all ages in them.
+#[test]
+fn first_newer_key_is_that_of_a_look_at_every_key_over_many_leaves() {
+    const KEYS: u64 = 1 << 12;
+    let mut table = KeyTable::default();
+    let mut lsns: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    let mut written = scattered(KEYS).collect::<Vec<_>>();
+    written.extend(scattered(KEYS).filter(|number| number % 5 == 0));
+    for (step, number) in written.into_iter().enumerate() {
+        let (key, lsn) = (number.to_be_bytes(), 8 * (step as u64 + 1));
+        let at = match table.find(&key, Tag::of(&key)) {
+            Some(at) => at,
+            None => table.insert(&key, Tag::of(&key)),
+        };
+        table.set_newest(at, Lsn::new(lsn), NONE);
+        lsns.insert(key.to_vec(), lsn);
+        if step % 20 > 0 {
+            continue;
+        }
+        for look in 0..6 {
+            let drawn = (lsn + look).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let (from, to) = ((drawn >> 52) % KEYS, (drawn >> 40) % KEYS);
+            let (from, to) = (from.to_be_bytes(), to.to_be_bytes());
+            let snapshot = lsn.saturating_sub((drawn % 32_768) >> (lsn % 12));
+            let range: Range<'_> = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+            let expected = if from < to {
+                lsns.range::<[u8], _>(range).find(|&(_, &lsn)| lsn > snapshot)
+            } else {
+                None
+            };
+            let expected = expected.map(|(key, &lsn)| (key.clone(), Lsn::new(lsn)));
+            let found = table.first_newer(range, Lsn::new(snapshot));
+            assert_eq!(found.map(|(key, lsn)| (key.to_vec(), lsn)), expected);
+        }
+    }
+}

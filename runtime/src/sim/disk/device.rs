@@ -9,7 +9,7 @@ use super::content::{Body, Coverage, Payload};
 use super::namespace::{Errno, FileId, Namespace};
 use super::request::{Answer, Appointment, Finished, Pending, Phase, Request};
 use super::{DiskOp, Fault, PlannedFault, SimDiskCounters, SimDiskOptions, SimLatency};
-use crate::file::{OpenHow, WriteCache};
+use crate::file::{LockKind, OpenHow, WriteCache};
 use crate::sim::dice::{Dice, Trace};
 
 /// Stream numbers of the dice that one seed feeds.
@@ -31,7 +31,8 @@ pub(super) struct Device {
     pub(super) ops: BTreeMap<OpId, Pending>,
     pub(super) agenda: BinaryHeap<Reverse<Appointment>>,
     pub(super) finished: Vec<VecDeque<Finished>>,
-    pub(super) locks: BTreeMap<String, u64>,
+    /// Who holds each lock, by number.
+    pub(super) locks: BTreeMap<String, BTreeMap<u64, LockKind>>,
     pub(super) faults: Vec<PlannedFault>,
     pub(super) counters: SimDiskCounters,
     pub(super) trace: Trace,

@@ -6,7 +6,7 @@ use super::content::Payload;
 use super::device::{Device, Handle, refuse};
 use super::namespace::{Errno, FileId, Node};
 use super::request::{Answer, Request};
-use crate::file::{Create, DirEntry, DiskInfo, OpenHow};
+use crate::file::{Create, DirEntry, DiskInfo, LockKind, OpenHow};
 
 impl Device {
     pub(super) fn take_path_effect(
@@ -26,7 +26,7 @@ impl Device {
             Request::Rename { from, to } => self.names.rename(op, from, to).map(|()| Answer::Unit),
             Request::Unlink { path } => self.names.unlink(op, path).map(|()| Answer::Unit),
             Request::Exists { path } => Ok(Answer::Bool(self.names.get(path).is_some())),
-            Request::Lock { path } => refuse(fault).and_then(|()| self.lock(op, path)),
+            Request::Lock { path, kind } => refuse(fault).and_then(|()| self.lock(op, path, *kind)),
             Request::Replace { path, content } => self.replace(op, path, content),
             Request::Refused { errno } => Err(*errno),
             _ => panic!("not a path operation"),
@@ -66,23 +66,25 @@ impl Device {
         Ok(Answer::Dir(self.names.list(path)?.into_iter().map(entry).collect()))
     }
 
-    fn lock(&mut self, op: OpId, path: &str) -> Result<Answer, Errno> {
+    fn lock(&mut self, op: OpId, path: &str, kind: LockKind) -> Result<Answer, Errno> {
         match self.names.file(path) {
             Ok(_) => {}
             Err(libc::ENOENT) => drop(self.create(op, path)?),
             Err(errno) => return Err(errno),
         }
-        if self.locks.contains_key(path) {
+        let number = self.number();
+        let holders = self.locks.entry(path.to_owned()).or_default();
+        let is_shared = |held: &LockKind| *held == LockKind::Shared && kind == LockKind::Shared;
+        if !holders.values().all(is_shared) {
             return Err(libc::EWOULDBLOCK);
         }
-        let number = self.number();
-        self.locks.insert(path.to_owned(), number);
+        holders.insert(number, kind);
         Ok(Answer::Lock { path: path.to_owned(), number })
     }
 
     pub(super) fn unlock(&mut self, path: &str, number: u64) {
-        if self.locks.get(path) == Some(&number) {
-            self.locks.remove(path);
+        if let Some(holders) = self.locks.get_mut(path) {
+            holders.remove(&number);
         }
     }
 

@@ -6,7 +6,7 @@ use super::chunk::OpId;
 use super::content::{Coverage, Payload, ReadView};
 use super::namespace::Errno;
 use super::{DiskOp, Fault};
-use crate::file::{DirEntry, DiskInfo, OpenHow};
+use crate::file::{DirEntry, DiskInfo, LockKind, OpenHow};
 
 /// Files are named by the handle that opening them gave.
 pub(crate) enum Request {
@@ -56,6 +56,7 @@ pub(crate) enum Request {
     },
     Lock {
         path: String,
+        kind: LockKind,
     },
     Replace {
         path: String,
@@ -97,7 +98,7 @@ impl Request {
             | Request::CreateDir { path }
             | Request::Unlink { path }
             | Request::Exists { path }
-            | Request::Lock { path }
+            | Request::Lock { path, .. }
             | Request::Replace { path, .. }
             | Request::Rename { from: path, .. } => Some(path),
             _ => None,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::file::{Create, OpenHow};
+use crate::file::{Create, LockKind, OpenHow};
 
 const BLOCK: usize = 4096;
 const SEEDS: u64 = 200;
@@ -503,7 +503,7 @@ fn zeroing_keeps_a_fresh_file_sparse_and_clears_a_used_one() {
 #[test]
 fn locks_exclude_until_dropped_or_the_process_dies() {
     let mut rig = Rig::seeded(1);
-    let lock = || Request::Lock { path: "lock".into() };
+    let lock = || Request::Lock { path: "lock".into(), kind: LockKind::Exclusive };
     let Ok(Answer::Lock { path, number }) = rig.call(lock()) else { panic!("free lock") };
     assert_eq!(errno(rig.call(lock())), libc::EWOULDBLOCK);
     rig.disk.unlock(&path, number);
@@ -514,6 +514,25 @@ fn locks_exclude_until_dropped_or_the_process_dies() {
     assert!(rig.call(lock()).is_ok());
     rig.disk.unlock(&path, second);
     assert_eq!(errno(rig.call(lock())), libc::EWOULDBLOCK);
+}
+
+#[test]
+fn shared_locks_are_held_together_and_keep_an_exclusive_one_away() {
+    let mut rig = Rig::seeded(1);
+    let lock = |kind| Request::Lock { path: "lock".into(), kind };
+    let held = |answer| match answer {
+        Ok(Answer::Lock { path, number }) => (path, number),
+        _ => panic!("free lock"),
+    };
+    let (path, number) = held(rig.call(lock(LockKind::Exclusive)));
+    assert_eq!(errno(rig.call(lock(LockKind::Shared))), libc::EWOULDBLOCK);
+    rig.disk.unlock(&path, number);
+    let (_, first) = held(rig.call(lock(LockKind::Shared)));
+    let (_, second) = held(rig.call(lock(LockKind::Shared)));
+    rig.disk.unlock(&path, first);
+    assert_eq!(errno(rig.call(lock(LockKind::Exclusive))), libc::EWOULDBLOCK);
+    rig.disk.unlock(&path, second);
+    held(rig.call(lock(LockKind::Exclusive)));
 }
 
 #[test]
