@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use sombra::{CommitError, TransactionError};
+use sombra::{CommitError, Isolation, TransactionError};
 
+use crate::history::Recording;
 use crate::limits::{CONFLICT_ATTEMPTS_MAX, OPS_BEFORE_YIELD, RECORDS_MAX};
 use crate::measure::{History, Ledger, Pace, Recorder, Stop, Version, Window, later};
 use crate::phase::crew::Work;
@@ -24,6 +25,7 @@ pub(crate) struct PhaseShared {
     pub(crate) inserts: Arc<Inserts>,
     /// Where every commit is remembered, where somebody asks for that.
     pub(crate) history: Option<Arc<History>>,
+    pub(crate) recording: Recording,
     /// Clients that are still at work: the phase ends early when none is.
     pub(crate) at_work: AtomicUsize,
 }
@@ -69,7 +71,7 @@ impl Work for Client {
         let shared = Arc::clone(&self.shared);
         let mut report = ClientReport::default();
         let mut number = 0;
-        while !shared.stop.is_requested() {
+        while !shared.stop.is_requested() && !shared.recording.is_over() {
             let due = self.pace.intended_start(number);
             let due = due.map(|after| later(shared.window.begin, after));
             if due.is_some_and(|due| due >= shared.window.end) {
@@ -123,7 +125,12 @@ impl Client {
         let key = self.shared.shape.key(record);
         match operation {
             Operation::Read => {
+                let mut notes = self.shared.recording.begin(self.writer, Isolation::Serializable);
+                let begun = notes.now();
                 let found = site.get(&key).await?;
+                notes.read(begun, record, found.as_ref());
+                // A lone read has no commit, and that of a reader means nothing.
+                notes.end(Ok(0));
                 self.check(record, found.as_ref(), report);
                 Ok(())
             }
@@ -149,9 +156,15 @@ impl Client {
         (record, tag): (u64, WriteTag),
         report: &mut ClientReport,
     ) -> Result<(), TransactionError> {
+        let isolation = match operation {
+            Operation::ReadModifyWrite => Isolation::Snapshot,
+            _ => Isolation::Serializable,
+        };
         let mut attempt = 1;
         loop {
             let value = self.shared.shape.value(record, tag);
+            let mut notes = self.shared.recording.begin(self.writer, isolation);
+            let noted = notes.now();
             let begun = site.now();
             let outcome = match operation {
                 Operation::ReadModifyWrite => site.replace(key, value).await,
@@ -159,6 +172,11 @@ impl Client {
             };
             match outcome {
                 Ok(Replaced { before, lsn }) => {
+                    if operation == Operation::ReadModifyWrite {
+                        notes.read(noted, record, before.as_ref());
+                    }
+                    notes.write(noted, record, tag);
+                    notes.end(Ok(lsn.as_u64()));
                     self.shared.ledger.acknowledge(record, tag, lsn.as_u64());
                     if let Some(history) = &self.shared.history {
                         history.record(record, Version { lsn: lsn.as_u64(), begun });
@@ -170,12 +188,15 @@ impl Client {
                     }
                     return Ok(());
                 }
+                // Nothing of it happened, and the next attempt writes the same value.
                 Err(error) if error.is_retryable() && attempt < CONFLICT_ATTEMPTS_MAX => {
                     report.conflicts += 1;
                     attempt += 1;
                     back_off(site, &mut self.random, attempt).await;
                 }
                 Err(error) => {
+                    notes.write(noted, record, tag);
+                    notes.end(Err(&error));
                     if matches!(error, TransactionError::Commit(CommitError::Unknown { .. })) {
                         self.shared.ledger.doubt(record, tag);
                     }

@@ -7,6 +7,7 @@
 mod client;
 mod crowd;
 mod error;
+pub mod history;
 pub mod limits;
 pub mod measure;
 mod phase;
@@ -23,10 +24,12 @@ mod space;
 pub mod workload;
 
 pub use error::BenchError;
+pub use history::HistoryFigures;
 pub use measure::{Aborts, Stop};
 pub use phase::churn::{ChurnFigures, ChurnPoint};
 pub use phase::crossing::{CrossingFigures, CrossingRow};
 pub use phase::first_state::SnapshotFigures;
+pub use phase::idle::{IdleFigures, IdleRow};
 pub use phase::larger::{LargerFigures, LookupFigures};
 pub use phase::load::LoadFigures;
 pub use phase::long_transactions::LongFigures;

@@ -139,9 +139,19 @@ pub const LONG_READS: usize = 20;
 pub const LONG_SECONDS_DEFAULT: u64 = 30;
 /// Most false aborts in a hundred aborts of long transactions that are a good result.
 pub const LONG_FALSE_PERCENT_MAX: f64 = 1.0;
+/// Transactions of one recorded history, so that a number of 32 bits names each.
+pub const HISTORY_TRANSACTIONS_MAX: usize = 1 << 22;
+/// Transactions of a history after which its clients stop: those on their way still fit in.
+pub const HISTORY_TRANSACTIONS_WANTED: u64 = HISTORY_TRANSACTIONS_MAX as u64 - (1 << 14);
 /// Commits that a history remembers, 16 bytes each, and the locks that they are spread over.
 pub const HISTORY_VERSIONS_MAX: u64 = 1 << 25;
 pub const HISTORY_SHELVES: usize = 64;
+
+/// How often the thread that watches an idle store looks whether it is to stop.
+pub const IDLE_LOOK_MS: u64 = 500;
+pub const IDLE_SECONDS_DEFAULT: u64 = 10;
+/// Share of one core, in percent, that an idle store is to stay below.
+pub const IDLE_PERCENT_MAX: f64 = 1.0;
 
 /// TPC-C's cardinalities (clause 1.2.1): districts of a warehouse, and, a tenth and a hundredth
 /// of the original, customers of a district and items.

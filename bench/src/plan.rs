@@ -59,6 +59,8 @@ pub enum Mode {
     LongTransactions,
     /// Orders and payments in the shape of TPC-C.
     Tpcc { warehouses: u32 },
+    /// An open store without anything to do.
+    Idle,
 }
 
 /// One run, fully described. Start from `Plan::default()` and change what differs.
@@ -87,6 +89,8 @@ pub struct Plan {
     pub seed: u64,
     /// The store's memory budget; `None` suits the mode.
     pub memory_bytes: Option<u64>,
+    /// Where the clients of transactions write down what they do.
+    pub history: Option<PathBuf>,
 }
 
 impl Default for Plan {
@@ -109,6 +113,7 @@ impl Default for Plan {
             pairs: None,
             seed: 1,
             memory_bytes: None,
+            history: None,
         }
     }
 }
@@ -153,6 +158,12 @@ impl Plan {
             let max = u64::from(limits::TPCC_WAREHOUSES_MAX);
             within("--warehouses", u64::from(warehouses), 1, max)?;
         }
+        let is_recorded = matches!(self.mode, Mode::Transactions | Mode::LongTransactions);
+        if let Some(path) = self.history.as_ref().filter(|_| !is_recorded) {
+            let expected = "--transactions or --long-transactions beside it".to_owned();
+            let found = format!("only {}", path.display());
+            return Err(BenchError::Option { option: "--history", expected, found });
+        }
         within("--rate", self.rate_per_s.unwrap_or(1), 1, limits::RATE_MAX)?;
         within("--pairs", self.pairs.unwrap_or(1) as u64, 1, limits::PAIRS_MAX as u64)
     }
@@ -180,10 +191,8 @@ impl Plan {
 
     fn records_max(&self) -> u64 {
         match self.mode {
-            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Tpcc { .. } => {
-                limits::RECORDS_MAX
-            }
             Mode::LargerThanCache | Mode::Churn { .. } => limits::RECORDS_SAMPLED_MAX,
+            _ => limits::RECORDS_MAX,
         }
     }
 
@@ -197,10 +206,10 @@ impl Plan {
     #[must_use]
     pub fn ledger_stride(&self) -> u64 {
         match self.mode {
-            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Tpcc { .. } => 1,
             Mode::LargerThanCache | Mode::Churn { .. } => {
                 self.records.div_ceil(limits::RECORDS_FOLLOWED)
             }
+            _ => 1,
         }
     }
 
@@ -301,7 +310,7 @@ impl Plan {
     pub fn memory_bytes(&self) -> u64 {
         let entry = self.shape.record_bytes() + sombra::limits::WINDOW_ENTRY_OVERHEAD_BYTES;
         let default = match self.mode {
-            Mode::Phases | Mode::Transactions | Mode::LongTransactions => {
+            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Idle => {
                 (self.records * entry * 2).max(sombra::limits::MEMORY_BYTES_DEFAULT)
             }
             Mode::LargerThanCache => limits::LARGE_MEMORY_BYTES_DEFAULT,

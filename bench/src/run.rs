@@ -8,6 +8,7 @@ use crate::measure::Stop;
 use crate::phase::churn::measure_churn;
 use crate::phase::clients::{ClientsPhase, ClientsRun};
 use crate::phase::disk::Scratch;
+use crate::phase::idle::measure_idle;
 use crate::phase::larger::{LargerFigures, measure_larger};
 use crate::phase::load::load;
 use crate::phase::long_transactions::measure_long;
@@ -57,7 +58,9 @@ fn measure(session: &mut Session) -> Result<Report, BenchError> {
         Mode::Transactions => measure_transactions(session, &mut report)?,
         Mode::LongTransactions => measure_long(session, &mut report)?,
         Mode::Tpcc { warehouses } => measure_tpcc(session, warehouses, &mut report)?,
+        Mode::Idle => measure_idle(session, &mut report)?,
     }
+    report.history = session.recording.finish()?;
     // Orders and payments were looked at when the store was open again.
     if report.tpcc.is_none() && !session.stop.is_requested() {
         report.verify = Some(verify(session)?);
@@ -195,6 +198,8 @@ impl Report {
             transactions: None,
             long_transactions: None,
             tpcc: None,
+            idle: None,
+            history: None,
             verify: None,
             ratio: None,
             notes: Vec::new(),
@@ -218,6 +223,13 @@ impl Report {
         if let Some(pairs) = &self.transactions {
             let (number, side_seconds) = (pairs.pairs, pairs.side_seconds);
             self.note_few_pairs(number, side_seconds);
+        }
+        if let Some(history) = &self.history {
+            self.notes.push("the figures include writing the history".to_owned());
+            if history.is_full {
+                let number = history.transactions;
+                self.notes.push(format!("the history is full with {number}; the run ended there"));
+            }
         }
         if let Some(note) = &self.environment.driver_note {
             self.notes.push(note.clone());

@@ -71,6 +71,12 @@ pub(crate) fn process_cpu() -> Duration {
     Duration::from_micros(u64::try_from(microseconds).unwrap_or(0))
 }
 
+/// How often a thread of the process went to sleep so far; zero where the system does not tell.
+pub(crate) fn sleeps() -> u64 {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else { return 0 };
+    u64::try_from(usage.voluntary_context_switches()).unwrap_or(0)
+}
+
 /// Memory of the process that is in use now.
 pub(crate) fn resident_bytes() -> u64 {
     status_bytes("VmRSS:")

@@ -8,6 +8,7 @@ use sombra_runtime::{Runtime, RuntimeOptions, Shard, ShardId};
 
 use crate::crowd::Crowd;
 use crate::error::BenchError;
+use crate::history::Recording;
 use crate::limits::LOADERS_PER_SHARD;
 use crate::measure::{Ledger, Stop};
 use crate::phase::disk::Stretch;
@@ -25,6 +26,7 @@ pub(crate) struct Session {
     pub(crate) keyspace: Keyspace,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) inserts: Arc<Inserts>,
+    pub(crate) recording: Recording,
     is_closed: bool,
     pub(crate) stop: Stop,
     pub(crate) progress: Progress,
@@ -40,8 +42,10 @@ impl Session {
             driver: plan.driver,
             ..RuntimeOptions::default()
         })?;
-        match make_store(&runtime, &plan, &place) {
-            Ok((db, keyspace)) => {
+        let made = make_store(&runtime, &plan, &place)
+            .and_then(|made| Ok((made, recording_of(&runtime, &plan)?)));
+        match made {
+            Ok(((db, keyspace), recording)) => {
                 let ledger = Arc::new(Ledger::following(plan.ledger_stride()));
                 let inserts = Arc::new(Inserts::after(plan.records));
                 let is_closed = false;
@@ -53,6 +57,7 @@ impl Session {
                     keyspace,
                     ledger,
                     inserts,
+                    recording,
                     is_closed,
                     stop,
                     progress,
@@ -63,6 +68,11 @@ impl Session {
                 Err(error)
             }
         }
+    }
+
+    /// Whether somebody asked for the end, or the history of the run takes no more.
+    pub(crate) fn is_to_end(&self) -> bool {
+        self.stop.is_requested() || self.recording.is_over()
     }
 
     /// How long each measurement of the device takes.
@@ -161,6 +171,11 @@ fn make_store(runtime: &Runtime, plan: &Plan, place: &Place) -> Result<(Db, Keys
     let (name, routing) = plan.keyspace();
     let keyspace = runtime.block_on(db.create_keyspace(name, routing))?;
     Ok((db, keyspace))
+}
+
+fn recording_of(runtime: &Runtime, plan: &Plan) -> Result<Recording, BenchError> {
+    let Some(path) = &plan.history else { return Ok(Recording::default()) };
+    Recording::create(path, runtime, (plan.keyspace().0, plan.shape))
 }
 
 fn store_options(plan: &Plan) -> Options {

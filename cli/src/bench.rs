@@ -62,6 +62,12 @@ pub(crate) struct BenchArgs {
         "long_transactions", "workload", "pairs", "records", "rate", "distribution", "key_bytes",
         "value_bytes"])]
     tpcc: bool,
+    /// Load, wait for merging, and measure what the open store takes with nothing to do: CPU time
+    /// and wake-ups, also with a snapshot and with a transaction held open.
+    #[arg(long, conflicts_with_all = ["larger_than_cache", "churn", "transactions",
+        "long_transactions", "tpcc", "workload", "pairs", "rate", "distribution", "clients",
+        "clients_on"])]
+    idle: bool,
     /// Warehouses of --tpcc, 10 districts each [default: 8].
     #[arg(long, value_name = "N", requires = "tpcc")]
     warehouses: Option<u32>,
@@ -77,6 +83,10 @@ pub(crate) struct BenchArgs {
     /// Hold no snapshot while --churn writes.
     #[arg(long, requires = "churn")]
     no_snapshot: bool,
+    /// Write what every client of --transactions or --long-transactions did and saw to this file:
+    /// JSON lines that `cargo xtask history FILE` judges.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
     /// Records loaded before anything is measured [default: 1000000, churn 4 times --memory].
     #[arg(long, value_name = "N")]
     records: Option<u64>,
@@ -91,7 +101,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "KIND")]
     distribution: Option<DistributionArg>,
     /// Measured seconds of each phase, or side of a pair [default: 3, with --pairs and
-    /// --transactions 5, larger-than-cache and tpcc 10, long-transactions 30].
+    /// --transactions 5, larger-than-cache, tpcc and idle 10, long-transactions 30].
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
     /// Seconds before each phase that do not count [default: 1, larger-than-cache 10].
@@ -204,10 +214,11 @@ impl BenchArgs {
             (Mode::LargerThanCache, None) => limits::LARGE_SECONDS_DEFAULT,
             (Mode::LongTransactions, None) => limits::LONG_SECONDS_DEFAULT,
             (Mode::Tpcc { .. }, None) => limits::TPCC_SECONDS_DEFAULT,
+            (Mode::Idle, None) => limits::IDLE_SECONDS_DEFAULT,
             (Mode::Phases | Mode::Churn { .. } | Mode::Transactions, None) => SECONDS_DEFAULT,
         });
         let (warmup_default, clients_default) = match mode {
-            Mode::Phases | Mode::Transactions | Mode::LongTransactions => {
+            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Idle => {
                 (WARMUP_DEFAULT, default.clients)
             }
             Mode::Tpcc { .. } => (WARMUP_DEFAULT, limits::TPCC_CLIENTS_DEFAULT),
@@ -234,6 +245,7 @@ impl BenchArgs {
             pairs,
             seed: self.seed,
             memory_bytes: self.memory,
+            history: self.history.clone(),
         }
     }
 
@@ -255,20 +267,21 @@ impl BenchArgs {
             let warehouses = self.warehouses.unwrap_or(limits::TPCC_WAREHOUSES_DEFAULT);
             return Mode::Tpcc { warehouses };
         }
+        if self.idle {
+            return Mode::Idle;
+        }
         Mode::Phases
     }
 
     /// What was asked for, or what the mode makes of bytes.
     fn records(&self, mode: Mode, shape: Shape) -> Option<u64> {
         let bytes = match mode {
-            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Tpcc { .. } => {
-                return self.records;
-            }
             Mode::LargerThanCache => self.data_bytes.unwrap_or(limits::LARGE_DATA_BYTES_DEFAULT),
             Mode::Churn { .. } => {
                 let memory = self.memory.unwrap_or(limits::CHURN_MEMORY_BYTES_DEFAULT);
                 memory.saturating_mul(limits::CHURN_LIVE_PER_MEMORY)
             }
+            _ => return self.records,
         };
         Some(self.records.unwrap_or(Plan::records_of(shape, bytes)))
     }

@@ -49,8 +49,6 @@ pub const STEPS_PER_LOOK: u64 = 20_000;
 pub const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Openings that the end of a seed tries when planned faults hit them.
 pub const LAST_LOOKS_MAX: u32 = 8;
-/// Transactions of one recorded history, so that a number of 32 bits names each.
-pub const HISTORY_TRANSACTIONS_MAX: usize = 1 << 22;
 /// Violations of one kind that an isolation report lists; the rest are counted.
 pub const VIOLATIONS_LISTED_MAX: usize = 20;
 /// Transactions of one strongly connected component from which the shortest cycle is sought.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::client::{Client, ClientReport, PhaseShared};
 use crate::error::BenchError;
+use crate::history::Recording;
 use crate::measure::{Pace, Window};
 use crate::plan::ClientsOn;
 use crate::random::Random;
@@ -58,6 +59,7 @@ impl Session {
             ledger: Arc::clone(&self.ledger),
             inserts: Arc::clone(&self.inserts),
             history: None,
+            recording: Recording::default(),
             at_work: AtomicUsize::new(phase.clients),
         });
         let clients: Vec<_> =

@@ -2,7 +2,7 @@
 //! counted.
 
 use serde::Serialize;
-use sombra::TransactionError;
+use sombra::{Isolation, TransactionError};
 
 use crate::error::BenchError;
 use crate::limits::{CROSSING_COMMITS, CROSSING_PARTNERS_MAX};
@@ -49,7 +49,7 @@ impl CrossingRow {
 
 /// Counts both kinds; `None` when there is one shard, or the run was stopped.
 pub(crate) fn measure_crossing(session: &Session) -> Result<Option<CrossingFigures>, BenchError> {
-    if session.db.shard_count() < 2 || session.stop.is_requested() {
+    if session.db.shard_count() < 2 || session.is_to_end() {
         return Ok(None);
     }
     let across = measure_kind(session, true)?;
@@ -66,7 +66,7 @@ fn measure_kind(session: &Session, is_across: bool) -> Result<Option<CrossingRow
     let (before, stamps_before) = (Sample::take(&session.db), stamps());
     let mut recorder = Recorder::new();
     let mut looked_at = 0;
-    while recorder.count() < CROSSING_COMMITS && !session.stop.is_requested() {
+    while recorder.count() < CROSSING_COMMITS && !session.is_to_end() {
         let Some(record) = records.next().filter(|_| looked_at < CROSSING_COMMITS * 2) else {
             break;
         };
@@ -111,11 +111,17 @@ fn partner_of(session: &Session, record: u64, is_across: bool) -> Option<u64> {
 
 async fn write(session: &Session, pair: [u64; 2], tag: WriteTag) -> Result<(), TransactionError> {
     let shape = session.plan.shape;
+    let mut notes = session.recording.begin(tag.writer(), Isolation::Serializable);
     let transaction = session.db.begin()?;
     for record in pair {
+        let begun = notes.now();
         transaction.put(&session.keyspace, shape.key(record), shape.value(record, tag))?;
+        notes.write(begun, record, tag);
     }
-    let lsn = transaction.commit().await?.lsn().as_u64();
+    let committed = transaction.commit().await;
+    let committed = committed.map(|committed| committed.lsn().as_u64()).map_err(Into::into);
+    notes.end(committed.as_ref().copied());
+    let lsn = committed?;
     pair.iter().for_each(|&record| session.ledger.acknowledge(record, tag, lsn));
     Ok(())
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use sombra::{Isolation, TransactionError};
 
 use crate::error::{BenchError, is_want_of_room};
+use crate::history::Recording;
 use crate::limits::{LOAD_BATCH_BYTES_MAX, ROOM_ATTEMPTS_MAX, ROOM_PAUSE_US};
 use crate::measure::{Ledger, Stop};
 use crate::progress::Progress;
@@ -26,9 +27,13 @@ pub struct LoadFigures {
 struct Loader {
     batch_records: usize,
     ledger: Arc<Ledger>,
+    recording: Recording,
     stop: Stop,
     progress: Progress,
 }
+
+/// The client of all loading in a history; writers count from 1.
+const LOADER: u32 = 0;
 
 /// Loads all records of the plan.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
@@ -38,6 +43,7 @@ pub(crate) fn load(session: &Session) -> Result<LoadFigures, BenchError> {
     let loader = Loader {
         batch_records: batch_bytes.clamp(1, plan.load_batch_records()) as usize,
         ledger: Arc::clone(&session.ledger),
+        recording: session.recording.clone(),
         stop: session.stop.clone(),
         progress: session.progress.clone(),
     };
@@ -82,12 +88,17 @@ impl Loader {
         task: &ShardTask,
         batch: &[(u64, Vec<u8>)],
     ) -> Result<(), TransactionError> {
+        // An attempt that failed wrote nothing, and the next one writes the same values.
+        let mut notes = self.recording.begin(LOADER, Isolation::Snapshot);
         let transaction = task.local.begin_with(Isolation::Snapshot)?;
         for (record, key) in batch {
             let value = task.shape.value(*record, WriteTag::LOAD);
+            let begun = notes.now();
             transaction.put(&task.keyspace, key, value)?;
+            notes.write(begun, *record, WriteTag::LOAD);
         }
         let lsn = transaction.commit().await?.lsn();
+        notes.end(Ok(lsn.as_u64()));
         for (record, _) in batch {
             self.ledger.acknowledge(*record, WriteTag::LOAD, lsn.as_u64());
         }

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
-use sombra::{CommitError, TransactionError};
+use sombra::{CommitError, Isolation, Transaction, TransactionError};
 
 use crate::client::{Client, ClientReport, PhaseShared};
 use crate::error::BenchError;
+use crate::history::Notes;
 use crate::limits::{LONG_CLIENTS, LONG_READS, LONG_TRANSACTION_MS};
 use crate::measure::{Abort, Aborts, History, Judgement, Version, Window, later};
 use crate::plan::ClientsOn;
@@ -95,7 +96,7 @@ enum Member {
 /// Loads, runs both kinds of clients, and judges every abort.
 pub(crate) fn measure_long(session: &Session, report: &mut Report) -> Result<(), BenchError> {
     report.load = Some(load(session)?);
-    if session.stop.is_requested() {
+    if session.is_to_end() {
         return Ok(());
     }
     let phase = ClientsPhase {
@@ -119,6 +120,7 @@ pub(crate) fn measure_long(session: &Session, report: &mut Report) -> Result<(),
         ledger: Arc::clone(&session.ledger),
         inserts: Arc::clone(&session.inserts),
         history: Some(Arc::clone(&history)),
+        recording: session.recording.clone(),
         at_work: AtomicUsize::new(phase.clients + LONG_CLIENTS),
     });
     let short =
@@ -234,7 +236,7 @@ impl LongClient {
         let head_start = Duration::from_millis(self.random.below(LONG_TRANSACTION_MS));
         site.wait_until(later(site.now(), head_start)).await;
         let mut number = 0;
-        while later(site.now(), LONG_TIME) <= shared.window.end && !shared.stop.is_requested() {
+        while later(site.now(), LONG_TIME) <= shared.window.end && !self.is_to_end() {
             match self.attempt(&site, number, &mut report).await {
                 Ok(Some(ended)) => report.ended.push(ended),
                 Ok(None) => break,
@@ -259,36 +261,41 @@ impl LongClient {
         number: u64,
         report: &mut LongReport,
     ) -> Result<Option<Ended>, TransactionError> {
-        let (shared, keyspace) = (Arc::clone(&self.shared), site.keyspace());
+        let shared = Arc::clone(&self.shared);
         let (shape, existing) = (shared.shape, shared.inserts.existing());
         let records: [u64; LONG_RECORDS] = distinct(existing, || self.random.below(existing));
-        let begun = site.now();
+        let tag = WriteTag::new(self.writer, number);
+        let mut notes = shared.recording.begin(self.writer, Isolation::Serializable);
         let transaction = site.handle().begin()?;
         let snapshot = transaction.snapshot_lsn().as_u64();
-        for (place, &record) in records[..LONG_READS].iter().enumerate() {
-            site.wait_until(later(begun, LONG_TIME * place as u32 / LONG_READS as u32)).await;
-            if shared.stop.is_requested() {
+        let drawn = (&records, tag);
+        let prepared =
+            self.prepare(site, &transaction, drawn, (&mut report.wrong_reads, &mut notes)).await;
+        match prepared {
+            Ok(true) => {}
+            Ok(false) => {
+                notes.give_up();
                 return Ok(None);
             }
-            let found = transaction.get(keyspace, shape.key(record)).await?;
-            let right = found.is_some_and(|value| shape.names_record(&value, record));
-            report.wrong_reads += u64::from(!right);
+            Err(error) => {
+                notes.end(Err(&error));
+                return Err(error);
+            }
         }
-        site.wait_until(later(begun, LONG_TIME)).await;
-        let written = records[LONG_READS];
-        let tag = WriteTag::new(self.writer, number);
-        transaction.put(keyspace, shape.key(written), shape.value(written, tag))?;
         let set_out = site.now();
-        let outcome = match transaction.commit().await {
-            Ok(committed) => {
-                let lsn = committed.lsn().as_u64();
+        let answer = transaction.commit().await.map(|committed| committed.lsn().as_u64());
+        let answer = answer.map_err(TransactionError::from);
+        notes.end(answer.as_ref().copied());
+        let written = records[LONG_READS];
+        let outcome = match answer {
+            Ok(lsn) => {
                 shared.ledger.acknowledge(written, tag, lsn);
                 if let Some(history) = &shared.history {
                     history.record(written, Version { lsn, begun: set_out });
                 }
                 Outcome::Committed { lsn }
             }
-            Err(CommitError::Conflict { keyspace, key, reason }) => {
+            Err(TransactionError::Commit(CommitError::Conflict { keyspace, key, reason })) => {
                 let told = site.now();
                 let visible = site.handle().snapshot()?.lsn().as_u64();
                 let named = records.iter().position(|&record| shape.key(record) == key);
@@ -296,13 +303,44 @@ impl LongClient {
                 Outcome::Aborted { named, abort: Abort { snapshot, visible, told } }
             }
             Err(error) => {
-                if matches!(error, CommitError::Unknown { .. }) {
+                if matches!(error, TransactionError::Commit(CommitError::Unknown { .. })) {
                     shared.ledger.doubt(written, tag);
                 }
-                return Err(error.into());
+                return Err(error);
             }
         };
         Ok(Some(Ended { records, snapshot, outcome }))
+    }
+
+    /// Reads and writes over the whole time; `false` when a stop was requested meanwhile.
+    async fn prepare<S: Site>(
+        &self,
+        site: &S,
+        transaction: &Transaction<S::Port>,
+        (records, tag): (&[u64; LONG_RECORDS], WriteTag),
+        (wrong_reads, notes): (&mut u64, &mut Notes),
+    ) -> Result<bool, TransactionError> {
+        let (shape, keyspace, begun) = (self.shared.shape, site.keyspace(), site.now());
+        for (place, &record) in records[..LONG_READS].iter().enumerate() {
+            site.wait_until(later(begun, LONG_TIME * place as u32 / LONG_READS as u32)).await;
+            if self.is_to_end() {
+                return Ok(false);
+            }
+            let noted = notes.now();
+            let found = transaction.get(keyspace, shape.key(record)).await?;
+            notes.read(noted, record, found.as_ref());
+            let right = found.is_some_and(|value| shape.names_record(&value, record));
+            *wrong_reads += u64::from(!right);
+        }
+        site.wait_until(later(begun, LONG_TIME)).await;
+        let (written, noted) = (records[LONG_READS], notes.now());
+        transaction.put(keyspace, shape.key(written), shape.value(written, tag))?;
+        notes.write(noted, written, tag);
+        Ok(true)
+    }
+
+    fn is_to_end(&self) -> bool {
+        self.shared.stop.is_requested() || self.shared.recording.is_over()
     }
 }
 

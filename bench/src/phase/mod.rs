@@ -7,6 +7,7 @@ pub(crate) mod crossing;
 pub(crate) mod disk;
 mod fio;
 pub(crate) mod first_state;
+pub(crate) mod idle;
 pub(crate) mod larger;
 pub(crate) mod load;
 pub(crate) mod long_transactions;

@@ -80,11 +80,11 @@ pub(crate) fn measure_transactions(
         rows: Vec::new(),
     };
     for pair in 0..session.plan.pairs.unwrap_or(0) {
-        if session.stop.is_requested() {
+        if session.is_to_end() {
             break;
         }
         let row = run_pair(session, pair)?;
-        if !session.stop.is_requested() {
+        if !session.is_to_end() {
             figures.rows.push(row);
         }
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Serialize;
-use sombra::{CommitError, Isolation, TransactionError};
+use sombra::{CommitError, Isolation, Transaction, TransactionError};
 
 use crate::error::BenchError;
+use crate::history::{Notes, Recording};
 use crate::limits::OPS_BEFORE_YIELD;
 use crate::measure::{Aborts, Latency, Ledger, Recorder, Stop, Window};
 use crate::random::Random;
@@ -52,6 +53,7 @@ struct Shared {
     window: Window,
     stop: Stop,
     ledger: Arc<Ledger>,
+    recording: Recording,
     at_work: AtomicUsize,
 }
 
@@ -100,6 +102,7 @@ impl Session {
             window: Window::starting(self.runtime.now(), warmup, measured),
             stop: self.stop.clone(),
             ledger: Arc::clone(&self.ledger),
+            recording: self.recording.clone(),
             at_work: AtomicUsize::new(self.plan.clients),
         });
         let new_client = |_| {
@@ -149,7 +152,7 @@ impl Work for TransactionClient {
         let shared = Arc::clone(&self.shared);
         let mut report = TransactionReport::default();
         let mut number = 0;
-        while !shared.stop.is_requested() {
+        while !shared.stop.is_requested() && !shared.recording.is_over() {
             if number % TRANSACTIONS_BEFORE_YIELD == 0 {
                 site.breathe().await;
             }
@@ -197,31 +200,47 @@ impl TransactionClient {
         drawn: &RecordsOfA,
         (number, wrong_reads): (u64, &mut u64),
     ) -> Result<(), TransactionError> {
+        let isolation = self.shared.isolation;
+        let mut notes = self.shared.recording.begin(self.writer, isolation);
+        let transaction = site.handle().begin_with(isolation)?;
+        let tag = WriteTag::new(self.writer, number);
+        let outcome =
+            self.perform(site, transaction, (drawn, tag), (wrong_reads, &mut notes)).await;
+        notes.end(outcome.as_ref().copied());
+        let ledger = &self.shared.ledger;
+        match &outcome {
+            Ok(lsn) => drawn.updates.iter().for_each(|&record| {
+                ledger.acknowledge(record, tag, *lsn);
+            }),
+            Err(TransactionError::Commit(CommitError::Unknown { .. })) => {
+                drawn.updates.iter().for_each(|&record| ledger.doubt(record, tag));
+            }
+            Err(_) => {}
+        }
+        outcome.map(drop)
+    }
+
+    /// One transaction behind its begin; gives the LSN of its commit.
+    async fn perform<S: Site>(
+        &self,
+        site: &S,
+        transaction: Transaction<S::Port>,
+        (drawn, tag): (&RecordsOfA, WriteTag),
+        (wrong_reads, notes): (&mut u64, &mut Notes),
+    ) -> Result<u64, TransactionError> {
         let (shape, keyspace) = (self.shared.shape, site.keyspace());
-        let transaction = site.handle().begin_with(self.shared.isolation)?;
         for record in drawn.reads {
+            let begun = notes.now();
             let found = transaction.get(keyspace, shape.key(record)).await?;
+            notes.read(begun, record, found.as_ref());
             let right = found.is_some_and(|value| shape.names_record(&value, record));
             *wrong_reads += u64::from(!right);
         }
-        let tag = WriteTag::new(self.writer, number);
         for record in drawn.updates {
+            let begun = notes.now();
             transaction.put(keyspace, shape.key(record), shape.value(record, tag))?;
+            notes.write(begun, record, tag);
         }
-        match transaction.commit().await {
-            Ok(committed) => {
-                let lsn = committed.lsn().as_u64();
-                drawn.updates.iter().for_each(|&record| {
-                    self.shared.ledger.acknowledge(record, tag, lsn);
-                });
-                Ok(())
-            }
-            Err(error) => {
-                if matches!(error, CommitError::Unknown { .. }) {
-                    drawn.updates.iter().for_each(|&record| self.shared.ledger.doubt(record, tag));
-                }
-                Err(error.into())
-            }
-        }
+        Ok(transaction.commit().await?.lsn().as_u64())
     }
 }

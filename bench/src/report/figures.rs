@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
+use crate::history::HistoryFigures;
 use crate::measure::{Latency, Ratio};
 use crate::phase::churn::ChurnFigures;
 use crate::phase::clients::ClientsRun;
 use crate::phase::disk::DiskRun;
+use crate::phase::idle::IdleFigures;
 use crate::phase::larger::LargerFigures;
 use crate::phase::load::LoadFigures;
 use crate::phase::long_transactions::LongFigures;
@@ -39,6 +41,9 @@ pub struct Report {
     pub transactions: Option<TransactionPairsFigures>,
     pub long_transactions: Option<LongFigures>,
     pub tpcc: Option<TpccFigures>,
+    pub idle: Option<IdleFigures>,
+    /// What the clients did, in a file of its own.
+    pub history: Option<HistoryFigures>,
     pub verify: Option<VerifyFigures>,
     pub ratio: Option<RatioFigures>,
     /// What a reader of the figures must know: clients that ended early, what was cut short.
@@ -94,7 +99,7 @@ impl WorkloadFacts {
         let isolation = match plan.mode {
             Mode::Phases | Mode::LargerThanCache | Mode::Churn { .. } => "snapshot",
             Mode::Transactions => "snapshot and serializable",
-            Mode::LongTransactions | Mode::Tpcc { .. } => "serializable",
+            Mode::LongTransactions | Mode::Tpcc { .. } | Mode::Idle => "serializable",
         };
         WorkloadFacts {
             records,

@@ -3,6 +3,7 @@
 mod churn_table;
 mod environment;
 mod figures;
+mod idle_table;
 mod larger_table;
 mod table;
 mod transactions_table;

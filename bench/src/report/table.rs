@@ -5,6 +5,7 @@ use std::fmt;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 
+use crate::history::HistoryFigures;
 use crate::measure::{Latency, Ratio};
 use crate::phase::verify::VerifyFigures;
 use crate::place::human_bytes;
@@ -35,7 +36,13 @@ impl fmt::Display for Report {
         if let Some(figures) = &self.tpcc {
             figures.write(f)?;
         }
+        if let Some(figures) = &self.idle {
+            figures.write(f)?;
+        }
         self.write_commit_facts(f)?;
+        if let Some(history) = &self.history {
+            write_history(f, history)?;
+        }
         if let Some(verify) = &self.verify {
             write_verification(f, verify)?;
         }
@@ -53,6 +60,7 @@ impl Report {
             && self.transactions.is_none()
             && self.long_transactions.is_none()
             && self.tpcc.is_none()
+            && self.idle.is_none()
     }
 
     fn write_stamp(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -218,6 +226,16 @@ fn write_verdict(f: &mut fmt::Formatter<'_>, pairs: &PairsFigures) -> fmt::Resul
         median(|row| row.commit.cpu_us_per_commit),
         median(|row| row.commit.flushes_per_commit),
         median(|row| row.commit.log_bytes_per_commit),
+    )
+}
+
+fn write_history(f: &mut fmt::Formatter<'_>, history: &HistoryFigures) -> fmt::Result {
+    let path = history.path.display();
+    writeln!(
+        f,
+        "history of {} transactions ({}): `cargo xtask history {path}` judges it",
+        count(history.transactions),
+        human_bytes(history.bytes),
     )
 }
 

@@ -23,6 +23,12 @@ impl WriteTag {
         WriteTag((u64::from(writer) << SEQUENCE_BITS) | sequence)
     }
 
+    /// Who wrote it.
+    #[must_use]
+    pub const fn writer(self) -> u32 {
+        (self.0 >> SEQUENCE_BITS) as u32
+    }
+
     /// The tag as a number.
     #[must_use]
     pub const fn as_u64(self) -> u64 {

@@ -204,6 +204,29 @@ fn bench_transactions_compare_two_levels_and_count_the_log_of_commits_over_shard
 }
 
 #[test]
+fn bench_history_has_every_transaction_and_its_level_or_the_run_says_why_not() {
+    let scratch = Scratch::new();
+    let (dir, file) = (scratch.join("data"), scratch.join("history"));
+    let options = ["--transactions", "--pairs", "1", "--json", "--history", &file];
+    let report: Value = serde_json::from_str(&bench(&dir, &options)).unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    let found = &report["history"];
+    assert_eq!(found["transactions"].as_u64(), Some(text.lines().count() as u64));
+    assert_eq!((&found["path"], &found["is_full"]), (&file.as_str().into(), &false.into()));
+    for level in ["snapshot", "serializable"] {
+        let named = format!("\"isolation\":\"{level}\"");
+        let count = text.lines().filter(|line| line.contains(&named)).count();
+        assert!(count > 1_000, "{count} transactions at {level}");
+    }
+    let plain = ["bench", "--dir", &dir, "--history", &file];
+    names(&fail(2, &plain), &["--history", "expected --transactions or --long-transactions"]);
+    let full = ["bench", "--dir", &dir, "--transactions", "--history", "/dev/full"];
+    let full = [&full[..], &["--records", "1000"]].concat();
+    names(&fail(1, &full), &["/dev/full", "write the history", "No space left"]);
+    assert!(!Path::new(&dir).exists(), "the run's files are left behind");
+}
+
+#[test]
 fn bench_long_transactions_are_judged_and_none_commits_wrongly() {
     let scratch = Scratch::new();
     let dir = scratch.join("data");
@@ -232,6 +255,25 @@ fn bench_long_transactions_are_judged_and_none_commits_wrongly() {
     assert_eq!(judged, at("aborted"), "{found}");
     assert_eq!((at("wrong_commits"), at("wrong_reads")), (0, 0), "{found}");
     assert_eq!(report["verify"]["missing"], 0);
+}
+
+/// The figure itself is for release builds on quiet machines; here a store that spins is caught.
+#[test]
+fn bench_idle_measures_the_store_at_rest_three_times() {
+    let scratch = Scratch::new();
+    let dir = scratch.join("data");
+    let options = ["bench", "--dir", &dir, "--idle", "--records", "2000", "--seconds", "2"];
+    let report: Value =
+        serde_json::from_str(&succeed(&[&options[..], &["--json"]].concat())).unwrap();
+    let rows = report["idle"]["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        let at = |field: &str| row[field].as_f64().unwrap();
+        assert!(at("seconds") >= 2.0 && at("wakeups_per_s") > 0.0, "{row}");
+        assert!(at("percent_of_a_core") < 10.0, "{row}");
+    }
+    assert_eq!(report["verify"]["missing"], 0);
+    names(&fail(2, &[&options[..4], &["--rate", "5"]].concat()), &["--rate"]);
 }
 
 #[test]

@@ -29,7 +29,7 @@ struct Opened {
 }
 
 /// What an opening left behind: the store, or why there is none.
-type Answer<T> = Arc<Mutex<Option<T>>>;
+pub(super) type Answer<T> = Arc<Mutex<Option<T>>>;
 
 pub(super) struct Run {
     random: Random,
@@ -215,7 +215,7 @@ impl Run {
 }
 
 /// Turns the world until the answer is there.
-fn wait<T>(world: &mut SimWorld, answer: &Answer<T>) -> Result<T, Failed> {
+pub(super) fn wait<T>(world: &mut SimWorld, answer: &Answer<T>) -> Result<T, Failed> {
     let lock = || answer.lock().unwrap_or_else(PoisonError::into_inner);
     let end = world.run(limits::STEPS_OPEN_MAX, || lock().is_some());
     let found = lock().take();

@@ -1,5 +1,7 @@
 //! Recorded histories on themselves: they are clean, they replay, and they find what is planted.
 
+mod smallbank;
+
 use super::*;
 
 #[test]

@@ -5,9 +5,10 @@ use std::io::{self, BufRead};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use sombra_bench::history::InitialLine;
+use sombra_bench::limits::HISTORY_TRANSACTIONS_MAX;
 
-use super::history::{Action, Hex, History, InitialLine, InitialRow, Outcome, Transaction};
-use crate::limits;
+use super::history::{Action, Hex, History, InitialRow, Outcome, Transaction};
 
 /// Why there is no history to check. Nothing in it says anything about the store.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +37,8 @@ pub fn read_history(input: impl BufRead) -> Result<History, HistoryError> {
             initial = Some(parsed.initial);
             continue;
         }
-        if transactions.len() >= limits::HISTORY_TRANSACTIONS_MAX {
-            let expected = format!("at most {} transactions", limits::HISTORY_TRANSACTIONS_MAX);
+        if transactions.len() >= HISTORY_TRANSACTIONS_MAX {
+            let expected = format!("at most {} transactions", HISTORY_TRANSACTIONS_MAX);
             return malformed(line, expected, "one more".to_owned());
         }
         transactions.push(parse(line, "a transaction", &text)?);

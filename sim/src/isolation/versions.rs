@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
 
 use super::history::{Action, Hex, History, KeyBound, Outcome};
 
@@ -334,23 +333,6 @@ impl<'h> Versions<'h> {
             None => Misread::Nobody,
             Some(void) if void.aborted => Misread::Aborted(void.writer),
             Some(void) => Misread::Intermediate(void.writer),
-        }
-    }
-}
-
-impl KeyBound {
-    pub(crate) fn key(&self) -> Option<&Hex> {
-        match self {
-            KeyBound::Included(key) | KeyBound::Excluded(key) => Some(key),
-            KeyBound::Unbounded => None,
-        }
-    }
-
-    fn as_bound(&self) -> Bound<&Hex> {
-        match self {
-            KeyBound::Included(key) => Bound::Included(key),
-            KeyBound::Excluded(key) => Bound::Excluded(key),
-            KeyBound::Unbounded => Bound::Unbounded,
         }
     }
 }

@@ -6,6 +6,7 @@ mod anomalies;
 mod format;
 mod internal;
 mod random;
+mod recorded;
 mod unknown;
 
 use std::collections::BTreeSet;
