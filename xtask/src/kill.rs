@@ -231,6 +231,7 @@ impl KillTest<'_> {
         pending.acknowledged += reported.acknowledged;
         pending.transactions += life.transactions;
         pending.cross_shard += life.cross_shard;
+        self.totals.violations = reported.violations.len();
         if reported.violations.is_empty() {
             return Ok(reported);
         }

@@ -20,6 +20,8 @@ pub(super) struct Totals {
     checks: u64,
     pub(super) lost: u64,
     half_applied: u64,
+    /// What the judge said of the life that ended the run.
+    pub(super) violations: usize,
     by_phase: BTreeMap<String, u64>,
     notes: BTreeMap<&'static str, u64>,
     drivers: BTreeSet<String>,
@@ -98,7 +100,8 @@ impl fmt::Display for Totals {
             writeln!(f, "{name:<14} {count:>10}")?;
         }
         writeln!(f, "lost           {:>10}", self.lost)?;
-        write!(f, "half applied   {:>10}", self.half_applied)
+        writeln!(f, "half applied   {:>10}", self.half_applied)?;
+        write!(f, "violations     {:>10}", self.violations)
     }
 }
 

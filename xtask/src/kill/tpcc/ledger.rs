@@ -40,7 +40,6 @@ impl Judge for TpccJudge {
             ("orders", self.orders),
             ("payments", self.payments),
             ("conditions 1-4", self.conditions_checked),
-            ("violations", reported.violations.len() as u64),
         ];
         let more = reported.violations.len().saturating_sub(VIOLATIONS_NAMED_MAX);
         if more > 0 {
