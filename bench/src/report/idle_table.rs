@@ -33,3 +33,38 @@ impl IdleFigures {
         writeln!(f, "at most {most:.3} % of a core, {verdict} the {IDLE_PERCENT_MAX} % aimed at")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::phase::idle::IdleRow;
+    use crate::phase::settle::SettleFigures;
+
+    struct Shown(IdleFigures);
+
+    impl fmt::Display for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.write(f)
+        }
+    }
+
+    #[test]
+    fn idle_store_that_takes_too_much_in_any_stretch_is_called_so() {
+        let row = |percent_of_a_core| IdleRow {
+            holds: "nothing",
+            seconds: 10.0,
+            cpu_ms: percent_of_a_core * 100.0,
+            percent_of_a_core,
+            wakeups_per_s: 6.4,
+            flushes: 0.0,
+            log_bytes: 0.0,
+        };
+        let shown = |percents: &[f64]| {
+            let rows = percents.iter().copied().map(row).collect();
+            Shown(IdleFigures { settle: SettleFigures { seconds: 0.0, settled: true }, rows })
+                .to_string()
+        };
+        assert!(shown(&[0.1, 0.999]).contains("at most 0.999 % of a core, below the 1 %"));
+        assert!(shown(&[1.0, 0.1]).contains("at most 1.000 % of a core, NOT below the 1 %"));
+    }
+}
