@@ -30,7 +30,8 @@ impl Display for RowPart {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TypedError {
-    /// The type cannot be such a part: nothing was written or asked for. Caller: another type.
+    /// The type cannot be such a part, or writes what it cannot read, for which `put` looks, with
+    /// debug assertions only. Nothing was written or asked for. Caller: another type.
     #[error("{type_name} cannot be stored as a {part}: {reason}")]
     Encode { part: RowPart, type_name: &'static str, reason: String },
     /// This part of the row at `key` was not written as this type; it stays as it is. Caller: read

@@ -201,7 +201,7 @@ impl<'de> de::Deserializer<'de> for &mut Decoder<'_> {
         let sequence = visitor.visit_seq(&mut elements)?;
         // A visitor with enough may not ask whether there is more.
         if !elements.is_over && self.take_is_present(SEQUENCE)? {
-            return Err(KeyCodecError::new("the sequence goes on".to_owned()));
+            return Err(KeyCodecError::new("the sequence goes on"));
         }
         Ok(sequence)
     }

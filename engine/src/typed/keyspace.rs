@@ -125,7 +125,7 @@ impl<K, V> TypedKeyspace<K, V> {
     }
 
     /// Puts a value: into a transaction or a batch at once, into a store durably. With debug
-    /// assertions it also decodes what it encoded, and refuses a type that cannot read it.
+    /// assertions it also decodes what it encoded, and refuses what does not decode.
     ///
     /// # Errors
     /// `Encode`, `Write` (a key or value too long, a transaction too large), `Commit`.
@@ -152,8 +152,8 @@ impl<K, V> TypedKeyspace<K, V> {
     }
 
     /// The rows of a range of keys, in the order that [`Transaction::scan`] says. In a hash
-    /// keyspace that is one tablet only if both bounds share the bytes that are hashed; otherwise
-    /// all tablets are read through.
+    /// keyspace a range is one tablet only if both bounds share the first n bytes, those that
+    /// `Routing::hash(n)` names; otherwise all tablets are read through.
     ///
     /// # Errors
     /// `Encode`.

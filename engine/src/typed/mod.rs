@@ -8,18 +8,21 @@
 //!   enum, are compatible. Everything else is not: a field added, removed, moved or of another
 //!   type. What was written before then fails to decode ([`TypedError::Decode`]) or, where the
 //!   bytes happen to fit, decodes to something else. So make the type of a value that will live
-//!   on an enum with a variant for each version from the beginning.
-//! - **Attributes of serde.** `skip_serializing_if`, `flatten`, `untagged` and `tag` need names in
-//!   the bytes, where there are none: such rows cannot be read (with debug assertions `put` refuses
-//!   them). `skip` on a variant of an enum shifts the variants behind it when they are written and
-//!   not when they are read ([serde 2614](https://github.com/serde-rs/serde/issues/2614)), which
-//!   nothing notices: only the last variants may have it.
+//!   on an enum with a variant for each version from the beginning. A variant with `#[serde(skip)]`
+//!   must be the last, and new ones go before it: serde counts it when it writes those behind it,
+//!   not when it reads them ([serde 2614](https://github.com/serde-rs/serde/issues/2614)), and
+//!   where the number fits, nothing notices.
+//! - **Attributes of serde.** `skip_serializing_if`, `flatten`, `untagged`, `tag`, a field skipped
+//!   in one direction alone, and types that take what they find (`serde_json::Value`) need bytes
+//!   that say what is there. These do not, so such rows cannot be read. With debug assertions `put`
+//!   decodes what it encoded and refuses what does not decode; what decodes to another value it
+//!   does not notice.
 //! - **Order of keys** is the derived `Ord`, but enums sort by the place of the variant whatever
 //!   its discriminant: tuples and structs field by field, strings by bytes, `None` before `Some`,
-//!   a sequence before a longer one that begins with it. `-0.0` is `0.0`, and there is one NaN,
-//!   behind all other floats. A type that serializes itself as something else sorts as that
-//!   (`Reverse<T>` as `T`). What has no order of its own is no key: hash maps and hash sets (any
-//!   map is refused; a hash set looks like a sequence and is not noticed). Nor is what has no
+//!   a sequence before a longer one that begins with it. `-0.0` comes back as `0.0`, and there is
+//!   one NaN, behind all other floats. A type that serializes itself as something else sorts as
+//!   that (`Reverse<T>` as `T`). What has no order of its own is no key: hash maps and hash sets
+//!   (any map is refused; a hash set looks like a sequence and is not noticed). Nor is what has no
 //!   bytes: `()`, a struct without fields.
 //! - **Foreign bytes.** Types that contain themselves are decoded as deep as the bytes say: a deep
 //!   value, or one of another type, can exhaust the stack. Elements without bytes (`Vec<()>`) are

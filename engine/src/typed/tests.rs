@@ -345,7 +345,8 @@ fn sequence_ends_where_its_bytes_end_whatever_its_visitor_asks() {
     assert!(read(&[3, 4, 5]).is_err(), "it has more than was asked for");
 }
 
-/// Should serde ever count alike on both sides, the advice in the module's header can go.
+/// Should serde ever count alike on both sides, the advice in the module's header can go, and what
+/// was written before then decodes to another variant.
 #[test]
 fn skipped_variant_still_shifts_those_behind_it() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -359,17 +360,6 @@ fn skipped_variant_still_shifts_those_behind_it() {
     assert_eq!(from_bytes::<Skipping>(&to_bytes(&Skipping::C).unwrap()).unwrap(), Skipping::D);
     assert!(from_bytes::<Skipping>(&to_bytes(&Skipping::D).unwrap()).is_err());
     assert_eq!(from_bytes::<Skipping>(&to_bytes(&Skipping::A).unwrap()).unwrap(), Skipping::A);
-}
-
-/// Values that were stored stay readable: postcard's bytes for what values are made of.
-#[test]
-fn value_bytes_of_known_values_never_change() {
-    #[derive(Serialize)]
-    enum Version {
-        V1 { text: String, number: i64, option: Option<u32>, list: Vec<u16> },
-    }
-    let (text, list) = ("ab".to_owned(), vec![1, 300]);
-    let value = Version::V1 { text, number: -2, option: Some(5), list };
-    let bytes = postcard::to_allocvec(&value).unwrap();
-    assert_eq!(bytes, [0, 2, b'a', b'b', 3, 1, 5, 2, 1, 0xAC, 2]);
+    let value = postcard::to_allocvec(&Skipping::C).unwrap();
+    assert_eq!(postcard::from_bytes::<Skipping>(&value).unwrap(), Skipping::D);
 }

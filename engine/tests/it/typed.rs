@@ -400,29 +400,123 @@ fn typed_values_of_every_kind_come_back_from_a_reopened_store() {
     runtime.shutdown();
 }
 
-#[cfg(debug_assertions)]
+/// Stores on disk hold these bytes: they never change.
 #[test]
-fn type_that_cannot_read_what_it_writes_is_refused_by_put() {
+fn typed_value_bytes_of_known_values_never_change() {
+    #[derive(Serialize, Deserialize)]
+    enum Plan {
+        #[allow(dead_code, reason = "gives the next one its number")]
+        Free,
+        Paid {
+            since: u16,
+        },
+    }
+    #[derive(Serialize, Deserialize)]
+    struct Account {
+        name: String,
+        balance: i64,
+        plan: Plan,
+        friend: Option<u32>,
+        enemy: Option<u32>,
+    }
+    let world = World::new();
+    let accounts: TypedKeyspace<u8, Account> = world.keyspace("accounts", Routing::range());
+    let (name, plan) = ("ab".to_owned(), Plan::Paid { since: 300 });
+    let account = Account { name, balance: -65, plan, friend: Some(5), enemy: None };
+    accounts.put(&world.blocking, &1, &account).unwrap();
+    let stored = world.blocking.get(accounts.keyspace(), [1]).unwrap().unwrap();
+    assert_eq!(stored[..], [2, b'a', b'b', 0x81, 1, 1, 0xAC, 2, 1, 5, 0]);
+    world.end();
+}
+
+#[cfg(debug_assertions)]
+mod unreadable {
+    use std::fmt::Debug;
+
+    use serde::de::{DeserializeOwned, Deserializer, IgnoredAny};
+
+    use super::*;
+
     #[derive(Debug, Serialize, Deserialize)]
     struct Skipping {
         #[serde(skip_serializing_if = "Option::is_none")]
         a: Option<u8>,
         b: u8,
     }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct OneWay {
+        #[serde(skip_serializing)]
+        #[allow(dead_code, reason = "only decoded")]
+        a: u8,
+        b: u8,
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Flattening {
+        #[serde(flatten)]
+        inner: OneWay,
+    }
+
     #[derive(Debug, Serialize, Deserialize)]
     #[serde(untagged)]
     enum Untagged {
         Number(u64),
     }
-    let world = World::new();
-    let db = &world.blocking;
-    let skipping: TypedKeyspace<u8, Skipping> = world.keyspace("skipping", Routing::range());
-    let error = skipping.put(db, &1, &Skipping { a: None, b: 5 }).unwrap_err();
-    assert!(matches!(error, TypedError::Encode { part: RowPart::Value, .. }), "{error}");
-    assert!(error.to_string().contains("cannot read"), "{error}");
-    skipping.put(db, &1, &Skipping { a: Some(1), b: 5 }).unwrap();
-    let untagged: TypedKeyspace<Untagged, u8> = world.keyspace("untagged", Routing::range());
-    let error = untagged.put(db, &Untagged::Number(3), &1).unwrap_err();
-    assert!(matches!(error, TypedError::Encode { part: RowPart::Key, .. }), "{error}");
-    world.end();
+
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(tag = "kind")]
+    enum Tagged {
+        Named { number: u64 },
+    }
+
+    /// Takes what it finds, as `serde_json::Value` does.
+    #[derive(Debug, Serialize)]
+    struct Any(u64);
+
+    impl<'de> Deserialize<'de> for Any {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Any, D::Error> {
+            from.deserialize_any(IgnoredAny).map(|_| Any(0))
+        }
+    }
+
+    fn refused<T>(part: RowPart, outcome: Result<T, TypedError>) {
+        match outcome {
+            Err(TypedError::Encode { part: found, .. }) => assert_eq!(found, part),
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("this {part} was written"),
+        }
+    }
+
+    /// Puts it as a key and as a value.
+    fn refused_as_both<T: Debug + Serialize + DeserializeOwned>(world: &World, it: &T) {
+        let db = &world.blocking;
+        let keyspace = db.keyspace("k").unwrap();
+        let keys: TypedKeyspace<T, u8> = TypedKeyspace::new(keyspace.clone());
+        let values: TypedKeyspace<u8, T> = TypedKeyspace::new(keyspace);
+        refused(RowPart::Key, keys.put(db, it, &1));
+        refused(RowPart::Value, values.put(db, &1, it));
+        refused(RowPart::Value, values.put(&mut WriteBatch::new(), &1, it));
+    }
+
+    #[test]
+    fn type_that_cannot_read_what_it_writes_is_refused_by_put() {
+        let world = World::new();
+        let db = &world.blocking;
+        let skipping: TypedKeyspace<u8, Skipping> = world.keyspace("k", Routing::range());
+        refused_as_both(&world, &Skipping { a: None, b: 5 });
+        refused_as_both(&world, &OneWay { a: 1, b: 5 });
+        refused_as_both(&world, &Flattening { inner: OneWay { a: 1, b: 5 } });
+        refused_as_both(&world, &Untagged::Number(3));
+        refused_as_both(&world, &Tagged::Named { number: 3 });
+        refused_as_both(&world, &Any(3));
+        assert_eq!(db.snapshot().unwrap().scan(skipping.keyspace(), ..).count(), 0);
+
+        let said = skipping.put(db, &1, &Skipping { a: None, b: 5 }).unwrap_err().to_string();
+        assert!(said.contains("writes what it cannot read"), "{said}");
+        skipping.put(db, &1, &Skipping { a: Some(1), b: 5 }).unwrap();
+        let found = skipping.get(db, &1).unwrap().unwrap();
+        assert_eq!((found.a, found.b), (Some(1), 5));
+        world.end();
+    }
 }

@@ -29,21 +29,24 @@ fn main() -> ExitCode {
 
 fn run() -> Result<Outcome, AnyError> {
     sombra_hosts::fail_when_stuck();
-    // Where the kernel or a policy refuses the ring, glommio panics instead of returning the error.
-    let host = match catch_unwind(|| executor().make()) {
-        Ok(Ok(host)) => host,
-        Ok(Err(why)) => return Ok(skipped(&why.to_string())),
-        Err(_) => return Ok(skipped("it panics; the message stands above")),
-    };
     let dir = tempfile::tempdir()?;
-    // The shards may use the CPUs of the thread that starts them: `host` leaves this one where it
-    // is. Not pinned, since glommio's own threads want those CPUs too.
+    // Before any executor, which could pin this thread: the shards may use the CPUs of the thread
+    // that starts them. Not pinned to them, because the executors run there too.
     let options = RuntimeOptions { shards: 2, pin: false, ..Default::default() };
     let runtime = Runtime::start(options)?;
-    let outcome = work(&host, &runtime, dir.path());
+    let outcome = inside(&runtime, dir.path());
     // Waits for the shards, so it stands where no executor has to go on.
     runtime.shutdown();
-    outcome.map(Outcome::Done)
+    outcome
+}
+
+fn inside(runtime: &Runtime, dir: &Path) -> Result<Outcome, AnyError> {
+    // Where the kernel or a policy refuses the ring, glommio panics instead of returning the error.
+    match catch_unwind(|| executor().make()) {
+        Ok(Ok(host)) => work(&host, runtime, dir).map(Outcome::Done),
+        Ok(Err(why)) => Ok(skipped(&why.to_string())),
+        Err(_) => Ok(skipped("it panics; the message stands above")),
+    }
 }
 
 fn skipped(why: &str) -> Outcome {
@@ -57,18 +60,22 @@ fn executor() -> LocalExecutorBuilder {
 fn work(host: &LocalExecutor, runtime: &Runtime, dir: &Path) -> Result<String, AnyError> {
     let store = dir.join("store");
     let bank = host.run(Bank::found(runtime, &store))?;
-    let mut threads = Vec::new();
+    let path = |number| dir.join(format!("own-{number}"));
     for number in 0..EXECUTORS {
-        let (bank, path) = (bank.clone(), dir.join(format!("own-{number}")));
         // glommio asks a device whether it can be polled by reading from the first file that it
         // opens there, and takes the end of an empty one for a yes (its issue 605).
-        std::fs::write(&path, vec![0; FILE_BYTES as usize])?;
-        let spawned = executor().spawn(move || application(bank, number, path));
-        threads.push(spawned.map_err(said)?);
+        std::fs::write(path(number), vec![0; FILE_BYTES as usize])?;
     }
+    let spawn = |number| {
+        let (bank, path) = (bank.clone(), path(number));
+        executor().spawn(move || application(bank, number, path))
+    };
+    let threads: Vec<_> = (0..EXECUTORS).map(spawn).collect();
+    // All of them end before one is judged: none does I/O when this returns.
+    let ended: Vec<_> = threads.into_iter().map(|thread| thread.and_then(|it| it.join())).collect();
     let (mut tally, mut rounds) = (Tally::default(), 0);
-    for thread in threads {
-        let (of_executor, rounds_of_file) = thread.join().map_err(said)??;
+    for executor in ended {
+        let (of_executor, rounds_of_file) = executor.map_err(said)??;
         tally.add(of_executor);
         rounds += rounds_of_file;
     }
@@ -125,9 +132,12 @@ async fn own_file(path: PathBuf, is_over: Rc<Cell<bool>>) -> Result<u64, AnyErro
     while rounds == 0 || !is_over.get() {
         rounds += 1;
         let write = |block| spawn_local(write_and_read(file.clone(), block, rounds));
+        let mut round = Ok(());
         for block in (0..BLOCKS).map(write).collect::<Vec<_>>() {
-            block.await?;
+            // Also behind one that failed: a task that is not awaited is in flight.
+            round = round.and(block.await);
         }
+        round?;
     }
     file.fdatasync().await.map_err(said)?;
     file.close_rc().await.map_err(said)?;

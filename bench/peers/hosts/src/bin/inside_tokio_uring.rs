@@ -91,9 +91,12 @@ async fn own_file(path: PathBuf, is_over: Rc<Cell<bool>>) -> Result<u64, AnyErro
     while rounds == 0 || !is_over.get() {
         rounds += 1;
         let write = |block| tokio_uring::spawn(write_and_read(file.clone(), block, rounds));
+        let mut round = Ok(());
         for block in (0..BLOCKS).map(write).collect::<Vec<_>>() {
-            block.await??;
+            // Also behind one that failed: a task that is not awaited is in flight.
+            round = round.and(block.await.map_err(AnyError::from).flatten());
         }
+        round?;
     }
     file.sync_data().await?;
     // tokio-uring frees what the kernel still writes to when it ends too early: nothing is left.
