@@ -7,7 +7,7 @@ use crate::format::log_record::RecordError;
 use crate::format::segment::SegmentError;
 use crate::format::superblock::SuperblockPickError;
 use crate::ids::{Lsn, StoreId};
-use crate::options::OptionError;
+use crate::options::{OptionError, Routing};
 
 /// Why a store did not open. The store is unharmed: nothing was written before the check failed.
 #[derive(Debug, thiserror::Error)]
@@ -17,8 +17,8 @@ pub enum OpenError {
     #[error(transparent)]
     Option(#[from] OptionError),
     /// Caller: close the other owner first.
-    #[error("{path}: held by another process or by another Db of this one ({holder})")]
-    Locked { path: PathBuf, holder: String },
+    #[error("{path}: held by another process, or by a Db of this one that is open or closing")]
+    Locked { path: PathBuf },
     /// Caller: make the store, or mend the path.
     #[error("{path}: no store here: expected a file `superblock`, found {found}")]
     Missing { path: PathBuf, found: String },
@@ -84,6 +84,9 @@ pub enum BeginError {
 pub enum ReadError {
     #[error("keyspace {name:?} was dropped")]
     KeyspaceDropped { name: String },
+    /// Caller: take the handle from this store.
+    #[error("keyspace {name:?}: the handle is another store's")]
+    ForeignKeyspace { name: String },
     #[error("key: expected 1 to {expected} bytes, found {found}")]
     KeyLength { expected: usize, found: usize },
     /// The transaction was committed or rolled back through another handle.
@@ -111,6 +114,9 @@ pub enum ReadError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
+    /// Caller: take the handle from this store.
+    #[error("keyspace {name:?}: the handle is another store's")]
+    ForeignKeyspace { name: String },
     #[error("key: expected 1 to {expected} bytes, found {found}")]
     KeyLength { expected: usize, found: usize },
     #[error("value: expected at most {expected} bytes, found {found}")]
@@ -220,8 +226,15 @@ impl std::fmt::Display for ConflictReason {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyspaceError {
+    /// Caller: `open_keyspace` takes it as it is.
     #[error("keyspace {name:?} exists")]
     Exists { name: String },
+    /// Caller: open it with the routing it has, or make one of another name.
+    #[error("keyspace {name:?}: expected routing {expected:?}, found {found:?}")]
+    OtherRouting { name: String, expected: Routing, found: Routing },
+    /// Caller: take the handle from this store.
+    #[error("keyspace {name:?}: the handle is another store's")]
+    ForeignKeyspace { name: String },
     #[error("keyspace {name:?} was dropped")]
     Dropped { name: String },
     #[error("keyspace name: expected 1 to {expected} bytes, found {found}")]

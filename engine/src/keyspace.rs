@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sombra_runtime::ShardId;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::ids::{Incarnation, KeyspaceId, Lsn, TabletId};
+use crate::ids::{Incarnation, KeyspaceId, Lsn, StoreId, TabletId};
 use crate::options::Routing;
 
 #[cfg(test)]
@@ -29,12 +29,14 @@ pub(crate) struct KeyspaceDef {
 }
 
 /// A named set of keys; a cheap handle that names it to every operation. It stays valid when the
-/// store is opened again.
+/// store is opened again; another store refuses it.
 #[derive(Clone, Debug)]
 pub struct Keyspace {
     def: Arc<KeyspaceDef>,
     /// By tablet; empty: tablets go round the shards.
     owners: Arc<[ShardId]>,
+    /// The store that it is of.
+    store: StoreId,
     /// The opening for which `owners` holds.
     opening: Incarnation,
 }
@@ -62,12 +64,17 @@ impl Keyspace {
     /// A keyspace whose tablets lie on these shards, by index.
     pub(crate) fn placed(def: KeyspaceDef, owners: Vec<ShardId>) -> Keyspace {
         assert!(owners.is_empty() || owners.len() == def.routing.tablet_count());
-        Keyspace { def: Arc::new(def), owners: owners.into(), opening: Incarnation::new(0) }
+        let (store, opening) = (StoreId::from_bytes([0; 16]), Incarnation::new(0));
+        Keyspace { def: Arc::new(def), owners: owners.into(), store, opening }
     }
 
-    /// Says for which opening the placement holds.
-    pub(crate) fn at_opening(self, opening: Incarnation) -> Keyspace {
-        Keyspace { opening, ..self }
+    /// Says of which store it is, and for which opening the placement holds.
+    pub(crate) fn at_opening(self, store: StoreId, opening: Incarnation) -> Keyspace {
+        Keyspace { store, opening, ..self }
+    }
+
+    pub(crate) fn store(&self) -> StoreId {
+        self.store
     }
 
     pub(crate) fn opening(&self) -> Incarnation {
@@ -220,9 +227,11 @@ impl Router {
         self.by_id.insert(keyspace.id(), keyspace);
     }
 
-    /// Says for which opening the placement of all keyspaces holds.
-    pub(crate) fn at_opening(mut self, opening: Incarnation) -> Router {
-        self.by_id.values_mut().for_each(|keyspace| keyspace.opening = opening);
+    /// Says of which store all keyspaces are, and for which opening their placement holds.
+    pub(crate) fn at_opening(mut self, store: StoreId, opening: Incarnation) -> Router {
+        for keyspace in self.by_id.values_mut() {
+            (keyspace.store, keyspace.opening) = (store, opening);
+        }
         self
     }
 

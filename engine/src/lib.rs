@@ -96,6 +96,7 @@ pub use options::{
     Durability, DurabilityMethod, Isolation, OpenMode, OptionError, Options, Routing, RunOptions,
 };
 pub use recovery::{METRICS_FILE, OpenReport};
+pub use sombra_runtime::{Runtime, RuntimeOptions};
 pub use txn::KeyRange;
 
 /// The snippets of `docs/embedding.md`, compiled and run.

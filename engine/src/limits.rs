@@ -90,6 +90,8 @@ pub const MEMORY_CACHE_PERCENT: u64 = 40;
 pub const MEMORY_LIMIT_PERCENT: u64 = 75;
 /// Smallest memory budget that can be opened.
 pub const MEMORY_BYTES_MIN: u64 = 16 << 20;
+/// Largest memory budget that can be opened.
+pub const MEMORY_BYTES_MAX: u64 = 1 << 40;
 /// Bytes that the first version of a key costs in a window beside key and value.
 pub const WINDOW_ENTRY_OVERHEAD_BYTES: u64 =
     WINDOW_KEY_OVERHEAD_BYTES + WINDOW_VERSION_OVERHEAD_BYTES;

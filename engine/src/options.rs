@@ -96,6 +96,10 @@ impl Options {
             let expected = format!("at least {} bytes", limits::MEMORY_BYTES_MIN);
             return refuse("memory_bytes", expected, self.memory_bytes);
         }
+        if self.memory_bytes > limits::MEMORY_BYTES_MAX {
+            let expected = format!("at most {} bytes", limits::MEMORY_BYTES_MAX);
+            return refuse("memory_bytes", expected, self.memory_bytes);
+        }
         let bounds = limits::SEGMENT_BYTES_MIN..=limits::SEGMENT_BYTES_MAX;
         if !bounds.contains(&self.segment_bytes) || !self.segment_bytes.is_multiple_of(4096) {
             let expected = format!("a multiple of 4096 in {bounds:?}");

@@ -14,7 +14,9 @@ use crate::error::{
 };
 use crate::ids::Lsn;
 use crate::keyspace::Keyspace;
+use crate::metrics::Metrics;
 use crate::options::{Durability, Isolation, Routing, RunOptions};
+use crate::recovery::OpenReport;
 use crate::txn::KeyRange;
 
 /// An open store whose methods block the calling thread. Not for async code: there use [`Db`].
@@ -133,6 +135,38 @@ impl BlockingDb {
     #[must_use]
     pub fn keyspace(&self, name: &str) -> Option<Keyspace> {
         self.db.keyspace(name)
+    }
+
+    /// As [`Db::keyspaces`](super::DbHandle::keyspaces).
+    #[must_use]
+    pub fn keyspaces(&self) -> Vec<Keyspace> {
+        self.db.keyspaces()
+    }
+
+    /// As [`Db::open_report`](super::DbHandle::open_report).
+    #[must_use]
+    pub fn open_report(&self) -> OpenReport {
+        self.db.open_report()
+    }
+
+    /// As [`Db::poison_reason`](super::DbHandle::poison_reason).
+    #[must_use]
+    pub fn poison_reason(&self) -> Option<String> {
+        self.db.poison_reason()
+    }
+
+    /// As [`Db::metrics`](super::DbHandle::metrics).
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.db.metrics()
+    }
+
+    /// As [`Db::open_keyspace`](super::DbHandle::open_keyspace).
+    ///
+    /// # Errors
+    /// As [`KeyspaceError`].
+    pub fn open_keyspace(&self, name: &str, routing: Routing) -> Result<Keyspace, KeyspaceError> {
+        self.wait(self.db.open_keyspace(name, routing))
     }
 
     /// As [`Db::create_keyspace`](super::DbHandle::create_keyspace).

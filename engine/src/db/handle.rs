@@ -208,6 +208,34 @@ impl<P: Port> DbHandle<P> {
         self.port.shared().router().iter().cloned().collect()
     }
 
+    /// The keyspace of that name with that routing; makes it when there is none, and then returns
+    /// when it is durable.
+    ///
+    /// # Errors
+    /// As [`KeyspaceError`]; `OtherRouting` when there is one that spreads its keys differently.
+    pub async fn open_keyspace(
+        &self,
+        name: &str,
+        routing: Routing,
+    ) -> Result<Keyspace, KeyspaceError> {
+        if self.keyspace(name).is_none() {
+            match self.create_keyspace(name, routing.clone()).await {
+                // Somebody else was first.
+                Err(KeyspaceError::Exists { .. }) => {}
+                made => return made,
+            }
+        }
+        let name = name.to_owned();
+        match self.keyspace(&name) {
+            Some(found) if *found.routing() == routing => Ok(found),
+            Some(found) => {
+                let (expected, found) = (routing, found.routing().clone());
+                Err(KeyspaceError::OtherRouting { name, expected, found })
+            }
+            None => Err(KeyspaceError::Dropped { name }),
+        }
+    }
+
     /// Makes a keyspace; returns when it is durable.
     ///
     /// # Errors
@@ -231,6 +259,9 @@ impl<P: Port> DbHandle<P> {
     /// # Errors
     /// As [`KeyspaceError`].
     pub async fn drop_keyspace(&self, keyspace: &Keyspace) -> Result<(), KeyspaceError> {
+        if let Some(name) = self.port.shared().foreign(keyspace) {
+            return Err(KeyspaceError::ForeignKeyspace { name });
+        }
         self.change(CatalogChange::Drop { keyspace: keyspace.clone() }).await.map(drop)
     }
 

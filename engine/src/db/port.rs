@@ -150,6 +150,9 @@ pub(super) async fn scan_page<P: Port>(
     page: ScanPage,
 ) -> Result<RangePage, ReadError> {
     refuse_if_stopped(port)?;
+    if let Some(name) = port.shared().foreign(keyspace) {
+        return Err(ReadError::ForeignKeyspace { name });
+    }
     let shard = port.shared().owner(keyspace, page.tablet);
     let (reply, answer) = oneshot::channel();
     let refused = || port.shared().read_refused();

@@ -160,6 +160,9 @@ impl<P: Port> Transaction<P> {
             let (expected, found) = (limits::KEY_BYTES_MAX, key.len());
             ReadError::KeyLength { expected, found }
         })?;
+        if let Some(name) = self.port.shared().foreign(keyspace) {
+            return Err(ReadError::ForeignKeyspace { name });
+        }
         let place = keyspace.place(key);
         self.refuse_if_ended()?;
         {
@@ -221,6 +224,9 @@ impl<P: Port> Transaction<P> {
         key: &[u8],
         value: Option<Bytes>,
     ) -> Result<(), WriteError> {
+        if let Some(name) = self.port.shared().foreign(keyspace) {
+            return Err(WriteError::ForeignKeyspace { name });
+        }
         let mut state = self.state();
         if state.guard.is_none() {
             return Err(WriteError::Ended);
@@ -326,6 +332,9 @@ pub(super) async fn commit_blind<P: Port>(
     let shared = Arc::clone(port.shared());
     if let Some(reason) = shared.core.poison.reason() {
         return Err(CommitError::Poisoned { reason: reason.to_owned() });
+    }
+    if let Some(name) = shared.foreign(keyspace) {
+        return Err(WriteError::ForeignKeyspace { name }.into());
     }
     let mut writes = WriteSet::default();
     writes.insert(keyspace, key, value)?;

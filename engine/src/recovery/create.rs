@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use sombra_runtime::{Create, DiskInfo, FlushVia, IoClass, OpenHow, Shard, WriteMode};
+use sombra_runtime::{Create, DirEntry, DiskInfo, FlushVia, IoClass, OpenHow, Shard, WriteMode};
 
 use super::{DATA_FILE, SUPERBLOCK_FILE, WAL_DIR, io_error};
 use crate::error::OpenError;
@@ -44,22 +44,7 @@ pub(super) async fn ensure_superblock(
         };
     }
     let entries = shard.list_dir(dir).await.map_err(io_error(dir, "list"))?;
-    let is_ours = |name: &str| {
-        matches!(
-            name,
-            "LOCK"
-                | "metrics"
-                | "wal"
-                | "pages.sombra"
-                | "pages.preparing"
-                | "superblock.preparing"
-                | "probe.tmp"
-        )
-    };
-    if let Some(foreign) = entries.iter().find(|entry| !is_ours(&entry.name)) {
-        let found = format!("a directory that holds {:?}", foreign.name);
-        return Err(OpenError::Missing { path: dir.to_owned(), found });
-    }
+    refuse_foreign(dir, &entries)?;
     let wal_dir = dir.join(WAL_DIR);
     let has_wal = entries.iter().any(|entry| entry.name == WAL_DIR);
     let segments = match has_wal {
@@ -83,6 +68,37 @@ pub(super) async fn ensure_superblock(
     }
     write_first(shard, dir, options).await?;
     Ok(true)
+}
+
+/// Where there is no store, only what an opening left that was cut off may lie.
+fn refuse_foreign(dir: &Path, entries: &[DirEntry]) -> Result<(), OpenError> {
+    let is_ours = |name: &str| {
+        matches!(
+            name,
+            "LOCK"
+                | "metrics"
+                | "wal"
+                | "pages.sombra"
+                | "pages.preparing"
+                | "superblock.preparing"
+                | "probe.tmp"
+        )
+    };
+    if let Some(foreign) = entries.iter().find(|entry| !is_ours(&entry.name)) {
+        let found = format!("a directory that holds {:?}", foreign.name);
+        return Err(OpenError::Missing { path: dir.to_owned(), found });
+    }
+    Ok(())
+}
+
+/// Before anything is made in `dir`, the lock included: refuses a directory of something else.
+pub(super) async fn refuse_other_directory(shard: &Shard, dir: &Path) -> Result<(), OpenError> {
+    let entries = shard.list_dir(dir).await.map_err(io_error(dir, "list"))?;
+    // One look: somebody else may be making the store.
+    if entries.iter().any(|entry| entry.name == SUPERBLOCK_FILE) {
+        return Ok(());
+    }
+    refuse_foreign(dir, &entries)
 }
 
 async fn write_first(shard: &Shard, dir: &Path, options: &Options) -> Result<(), OpenError> {

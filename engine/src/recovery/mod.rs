@@ -87,6 +87,7 @@ pub(crate) async fn open(
         OpenMode::CreateIfMissing | OpenMode::MustExist | OpenMode::CreateNew => Access::ReadWrite,
     };
     create::ensure_directory(shard, dir, options.open_mode).await?;
+    create::refuse_other_directory(shard, dir).await?;
     let lock = take_lock(shard, dir, access).await?;
     let created = create::ensure_superblock(shard, dir, options).await?;
     let found = find(shard, dir, (options, access), sink).await?;
@@ -266,7 +267,7 @@ pub(crate) async fn take_lock(
     };
     taken.map_err(|source| {
         if source.kind() == io::ErrorKind::WouldBlock {
-            OpenError::Locked { path: path.clone(), holder: source.to_string() }
+            OpenError::Locked { path: path.clone() }
         } else {
             OpenError::Io { path: path.clone(), operation: "take the lock", source }
         }

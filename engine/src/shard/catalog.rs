@@ -69,7 +69,8 @@ async fn create(
     let reserved = reserve(state, &record).await?;
     let created_lsn = reserved.1.lsn();
     let keyspace = Keyspace::new(KeyspaceDef { id, name, routing, created_lsn });
-    let keyspace = keyspace.at_opening(state.shared.report.incarnation);
+    let report = &state.shared.report;
+    let keyspace = keyspace.at_opening(report.store_id, report.incarnation);
     set_tablets(state, &keyspace, true).await?;
     settle(state, reserved).await?;
     router.insert(keyspace.clone());

@@ -47,13 +47,13 @@ pub(crate) struct StoreParts {
 
 impl StoreShared {
     pub(crate) fn new(parts: StoreParts) -> StoreShared {
-        let incarnation = parts.report.incarnation;
+        let (store, opening) = (parts.report.store_id, parts.report.incarnation);
         StoreShared {
             runtime: parts.runtime,
             core: parts.core,
             dir: parts.dir,
             report: parts.report,
-            router: EpochCell::new(Arc::new(parts.router.at_opening(incarnation))),
+            router: EpochCell::new(Arc::new(parts.router.at_opening(store, opening))),
             mailboxes: parts.mailboxes.into(),
             catalog: parts.catalog,
             publisher: parts.publisher,
@@ -139,6 +139,11 @@ impl StoreShared {
         let reason = ConflictReason::ReadChanged;
         self.core.counters[shard.index()].count_conflict(reason);
         CommitError::Conflict { keyspace: keyspace.name().to_owned(), key, reason }
+    }
+
+    /// The name of a keyspace that is another store's: its numbers mean something else here.
+    pub(crate) fn foreign(&self, keyspace: &Keyspace) -> Option<String> {
+        (keyspace.store() != self.report.store_id).then(|| keyspace.name().to_owned())
     }
 
     /// Replaces the number in an error by the keyspace's name and the window's key by the

@@ -2,12 +2,12 @@
 //! temporary stores, code where a key lives.
 
 use sombra::{
-    CommitError, Db, Isolation, KeyRange, OpenError, Options, Routing, RunOptions,
-    TransactionError, WriteBatch,
+    CommitError, Db, Isolation, KeyRange, KeyspaceError, OpenError, Options, ReadError, Routing,
+    RunOptions, TransactionError, WriteBatch, WriteError,
 };
 use sombra_runtime::DriverChoice;
 
-use crate::support::{TestDir, runtime};
+use crate::support::{Bench, TestDir, runtime};
 
 fn key(number: u32) -> String {
     format!("{number:06}")
@@ -328,4 +328,53 @@ fn reads_and_scans_whose_futures_were_dropped_change_nothing() {
     runtime.block_on(transaction.commit()).unwrap();
     blocking.close().unwrap();
     runtime.shutdown();
+}
+
+#[test]
+fn handle_of_another_store_is_refused_by_every_call_and_changes_nothing() {
+    let (a, b) = (Bench::new(), Bench::new());
+    let (db_a, db_b) = (a.try_open().unwrap().blocking(), b.try_open().unwrap().blocking());
+    let foreign = db_a.create_keyspace("logs", Routing::range()).unwrap();
+    let own = db_b.create_keyspace("users", Routing::range_split([b"m".to_vec()])).unwrap();
+    assert_eq!(foreign.id(), own.id());
+    db_b.put(&own, "ada", "1815").unwrap();
+    let name = || "logs".to_owned();
+    let write = WriteError::ForeignKeyspace { name: name() };
+    let read = ReadError::ForeignKeyspace { name: name() };
+    assert_eq!(db_b.put(&foreign, "ada", "x"), Err(CommitError::Write(write.clone())));
+    assert_eq!(db_b.delete(&foreign, "ada"), Err(CommitError::Write(write.clone())));
+    assert_eq!(db_b.get(&foreign, "ada"), Err(read.clone()));
+    let tx = db_b.begin().unwrap();
+    assert_eq!(tx.put(&foreign, "ada", "x"), Err(write.clone()));
+    assert_eq!(tx.get(&foreign, "ada"), Err(read.clone()));
+    assert_eq!(tx.multi_get(&foreign, ["ada"]), Err(read.clone()));
+    assert_eq!(tx.scan(&foreign, ..).next(), Some(Err(read.clone())));
+    tx.commit().unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(&own, "grace", "1906").put(&foreign, "ada", "x");
+    let refused = db_b.write(&batch).map_err(|error| error.to_string());
+    assert_eq!(refused, Err(write.to_string()));
+    let dropped = db_b.drop_keyspace(&foreign);
+    assert_eq!(dropped, Err(KeyspaceError::ForeignKeyspace { name: name() }));
+    let rows: Vec<_> = db_b.snapshot().unwrap().scan(&own, ..).map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 1);
+    db_a.close().unwrap();
+    db_b.close().unwrap();
+    a.end();
+    b.end();
+}
+
+#[test]
+fn keyspace_is_opened_as_often_as_asked_and_made_once() {
+    let bench = Bench::new();
+    for _ in 0..2 {
+        let db = bench.try_open().unwrap().blocking();
+        let first = db.open_keyspace("users", Routing::hash(8)).unwrap();
+        assert_eq!(db.open_keyspace("users", Routing::hash(8)).unwrap(), first);
+        let other = db.open_keyspace("users", Routing::range()).unwrap_err();
+        assert!(matches!(other, KeyspaceError::OtherRouting { .. }), "{other}");
+        assert_eq!(db.keyspace("users").unwrap(), first);
+        db.close().unwrap();
+    }
+    bench.end();
 }

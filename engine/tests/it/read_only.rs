@@ -139,6 +139,11 @@ fn reading_where_there_is_no_store_names_what_is_missing_and_makes_nothing() {
     std::fs::create_dir(bench.store()).unwrap();
     missing(&bench);
     assert!(disk::contents(&bench.store()).is_empty());
+    std::fs::write(bench.store().join("novel.txt"), "once").unwrap();
+    missing(&bench);
+    assert!(matches!(bench.try_open().map(drop), Err(OpenError::Missing { .. })));
+    assert_eq!(disk::contents(&bench.store()).len(), 1, "not even a lock");
+    std::fs::remove_file(bench.store().join("novel.txt")).unwrap();
     bench.write_and_close(&["a"]);
     std::fs::remove_file(bench.store().join("pages.sombra")).unwrap();
     let error = try_read(&bench).map(drop).unwrap_err();

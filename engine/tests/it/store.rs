@@ -207,6 +207,9 @@ fn open_mode_and_options_are_checked_before_anything_is_made() {
     let small = Options { memory_bytes: 1, ..options() };
     let refused = runtime.block_on(Db::open(&runtime, dir.store(), small)).err().unwrap();
     assert!(refused.to_string().contains("memory_bytes"), "{refused}");
+    let large = Options { memory_bytes: 1 << 50, ..options() };
+    let refused = runtime.block_on(Db::open(&runtime, dir.store(), large)).err().unwrap();
+    assert!(refused.to_string().contains("memory_bytes: expected at most"), "{refused}");
     assert!(!dir.store().exists());
     open(&runtime, &dir).blocking().close().unwrap();
     let create_new = Options { open_mode: OpenMode::CreateNew, ..options() };
