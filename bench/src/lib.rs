@@ -48,4 +48,5 @@ pub use report::{
     ReadFigures, Report, WorkloadFacts,
 };
 pub use run::run;
+pub use sample::CommitCost;
 pub use space::SpaceFigures;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
+use serde::Serialize;
 use sombra::{Db, Metrics};
 
 /// What has been counted so far, or, as a difference, over a phase.
@@ -50,6 +51,31 @@ impl Sample {
             cpu: self.cpu.saturating_sub(earlier.cpu),
         }
     }
+
+    /// What each of `committed` transactions cost, where this is what was counted meanwhile.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    pub(crate) fn cost_of(&self, committed: u64) -> CommitCost {
+        let acknowledged = self.acknowledged.max(1.0);
+        CommitCost {
+            cpu_us_per_commit: self.cpu.as_secs_f64() * 1e6 / committed.max(1) as f64,
+            across_shards_share: self.across_shards / acknowledged,
+            log_records_per_commit: self.commits / acknowledged,
+            log_bytes_per_commit: self.log_bytes / acknowledged,
+            flushes_per_commit: self.flushes / acknowledged,
+        }
+    }
+}
+
+/// What a committed transaction costs.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct CommitCost {
+    /// User and system time of the whole process, the aborted transactions' share included.
+    pub cpu_us_per_commit: f64,
+    /// Commits over several shards: where a transaction writes, and, serializable, reads.
+    pub across_shards_share: f64,
+    pub log_records_per_commit: f64,
+    pub log_bytes_per_commit: f64,
+    pub flushes_per_commit: f64,
 }
 
 /// Operations of one class that were handed to the device; 0 of a class that does not exist.

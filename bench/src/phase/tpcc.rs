@@ -13,6 +13,7 @@ use crate::measure::{Aborts, Latency, Recorder, Stop, Window};
 use crate::plan::ClientsOn;
 use crate::random::Random;
 use crate::report::Report;
+use crate::sample::CommitCost;
 use crate::session::Session;
 use crate::site::{Site, back_off};
 use crate::workload::tpcc::{
@@ -38,11 +39,8 @@ pub struct TpccFigures {
     pub rolled_back: u64,
     /// Orders and payments.
     pub per_s: f64,
-    pub cpu_us_per_commit: f64,
-    pub across_shards_share: f64,
-    pub log_records_per_commit: f64,
-    pub log_bytes_per_commit: f64,
-    pub flushes_per_commit: f64,
+    #[serde(flatten)]
+    pub cost: CommitCost,
     /// The four conditions when the last terminal had ended, and again after reopening.
     pub consistency: Consistency,
     pub consistency_reopened: Option<Consistency>,
@@ -246,7 +244,6 @@ fn figures_of(session: &Session, worked: &Worked<TpccReport>) -> TpccFigures {
     };
     let (new_orders, payments) = (row(&outcome.new_orders), row(&outcome.payments));
     let committed = new_orders.committed + payments.committed;
-    let acknowledged = counted.acknowledged.max(1.0);
     TpccFigures {
         warehouses: session.plan.warehouses(),
         warehouses_on_shards: warehouses_on_shards(session),
@@ -259,11 +256,7 @@ fn figures_of(session: &Session, worked: &Worked<TpccReport>) -> TpccFigures {
         payments,
         rolled_back: outcome.rolled_back,
         per_s: per_s(committed),
-        cpu_us_per_commit: counted.cpu.as_secs_f64() * 1e6 / committed.max(1) as f64,
-        across_shards_share: counted.across_shards / acknowledged,
-        log_records_per_commit: counted.commits / acknowledged,
-        log_bytes_per_commit: counted.log_bytes / acknowledged,
-        flushes_per_commit: counted.flushes / acknowledged,
+        cost: counted.cost_of(committed),
         consistency: Consistency::default(),
         consistency_reopened: None,
         books: Books::default(),

@@ -143,5 +143,5 @@ fn per_s(side: &TransactionFigures) -> f64 {
 }
 
 fn cpu_us(side: &TransactionFigures) -> f64 {
-    side.cpu_us_per_commit
+    side.cost.cpu_us_per_commit
 }

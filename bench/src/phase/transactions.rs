@@ -11,6 +11,7 @@ use crate::history::{Notes, Recording};
 use crate::limits::OPS_BEFORE_YIELD;
 use crate::measure::{Aborts, Latency, Ledger, Recorder, Stop, Window};
 use crate::random::Random;
+use crate::sample::CommitCost;
 use crate::session::Session;
 use crate::site::Site;
 use crate::workload::{
@@ -34,13 +35,8 @@ pub struct TransactionFigures {
     /// Aborted, of all that ended.
     pub abort_share: f64,
     pub aborts: Aborts,
-    /// User and system time of the whole process, the aborted transactions' share included.
-    pub cpu_us_per_commit: f64,
-    /// Commits over several shards: where a transaction writes, and, serializable, reads.
-    pub across_shards_share: f64,
-    pub log_records_per_commit: f64,
-    pub log_bytes_per_commit: f64,
-    pub flushes_per_commit: f64,
+    #[serde(flatten)]
+    pub cost: CommitCost,
     /// Reads that found nothing, or the value of another record.
     pub wrong_reads: u64,
 }
@@ -126,7 +122,6 @@ fn figures_of(isolation: Isolation, worked: &Worked<TransactionReport>) -> Trans
     let Worked { outcome, counted, seconds } = worked;
     let committed = outcome.committed.count();
     let aborted = outcome.aborts.total();
-    let acknowledged = counted.acknowledged.max(1.0);
     TransactionFigures {
         isolation: isolation_name(isolation),
         committed,
@@ -136,11 +131,7 @@ fn figures_of(isolation: Isolation, worked: &Worked<TransactionReport>) -> Trans
         aborted,
         abort_share: aborted as f64 / (committed + aborted).max(1) as f64,
         aborts: outcome.aborts,
-        cpu_us_per_commit: counted.cpu.as_secs_f64() * 1e6 / committed.max(1) as f64,
-        across_shards_share: counted.across_shards / acknowledged,
-        log_records_per_commit: counted.commits / acknowledged,
-        log_bytes_per_commit: counted.log_bytes / acknowledged,
-        flushes_per_commit: counted.flushes / acknowledged,
+        cost: counted.cost_of(committed),
         wrong_reads: outcome.wrong_reads,
     }
 }

@@ -67,11 +67,11 @@ impl TransactionPairsFigures {
             rate(middle(|side| side.per_s)),
             microseconds(middle(|side| side.latency.p50_us)),
             microseconds(middle(|side| side.latency.p99_us)),
-            middle(|side| side.cpu_us_per_commit),
-            middle(|side| side.log_records_per_commit),
-            middle(|side| side.flushes_per_commit),
-            middle(|side| side.log_bytes_per_commit),
-            100.0 * middle(|side| side.across_shards_share),
+            middle(|side| side.cost.cpu_us_per_commit),
+            middle(|side| side.cost.log_records_per_commit),
+            middle(|side| side.cost.flushes_per_commit),
+            middle(|side| side.cost.log_bytes_per_commit),
+            100.0 * middle(|side| side.cost.across_shards_share),
         )?;
         let share = 100.0 * middle(|side| side.abort_share);
         write!(f, "  aborted {share:.2} %: ")?;
@@ -186,11 +186,11 @@ impl TpccFigures {
             f,
             "a commit costs {:.1} µs of CPU, {:.3} log records, {:.3} flushes, {:.0} bytes of \
              log; {:.1} % over several shards; {} orders rolled back for an item that is not there",
-            self.cpu_us_per_commit,
-            self.log_records_per_commit,
-            self.flushes_per_commit,
-            self.log_bytes_per_commit,
-            100.0 * self.across_shards_share,
+            self.cost.cpu_us_per_commit,
+            self.cost.log_records_per_commit,
+            self.cost.flushes_per_commit,
+            self.cost.log_bytes_per_commit,
+            100.0 * self.cost.across_shards_share,
             count(self.rolled_back),
         )?;
         write_consistency(f, "before closing", &self.consistency)?;
