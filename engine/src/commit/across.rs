@@ -64,7 +64,7 @@ impl Core {
             return Err(error);
         }
         if let Some(conflict) = self.find_conflict(&part, Some(snapshot)) {
-            self.count_conflict(conflict.reason);
+            self.counters().count_conflict(conflict.reason);
             return Err(conflict.into_error());
         }
         self.prepared.borrow_mut().enter(id, part.writes, part.reads);

@@ -202,10 +202,6 @@ impl Core {
         None
     }
 
-    pub(super) fn count_conflict(&self, reason: ConflictReason) {
-        self.counters().count_conflict(reason);
-    }
-
     /// Why one of these writes' tablets takes no commits.
     pub(super) fn find_damage(&self, writes: &[Write]) -> Option<CommitError> {
         let tablets = self.tablets.borrow();

@@ -130,7 +130,7 @@ impl Core {
                 None => WaitFor::Key,
             })),
             Some(conflict) => {
-                self.count_conflict(conflict.reason);
+                self.counters().count_conflict(conflict.reason);
                 Err(Hold::Refused(conflict.into_error()))
             }
         }
