@@ -142,6 +142,13 @@ pub enum OpenMode {
     ReadOnly,
 }
 
+impl OpenMode {
+    /// Whether a store that is missing is made.
+    pub(crate) fn makes_missing(self) -> bool {
+        matches!(self, OpenMode::CreateIfMissing | OpenMode::CreateNew)
+    }
+}
+
 /// How a log write becomes durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DurabilityMethod {

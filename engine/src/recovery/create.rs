@@ -23,7 +23,7 @@ pub(super) async fn ensure_directory(
     if shard.path_exists(dir).await.map_err(io_error(dir, "look"))? {
         return Ok(());
     }
-    if matches!(mode, OpenMode::MustExist | OpenMode::ReadOnly) {
+    if !mode.makes_missing() {
         let found = "no such directory".to_owned();
         return Err(OpenError::Missing { path: dir.to_owned(), found });
     }
@@ -59,7 +59,7 @@ pub(super) async fn ensure_superblock(
         let found = format!("a data file, {DATA_FILE:?}, without its superblock");
         return Err(OpenError::Missing { path: dir.to_owned(), found });
     }
-    if matches!(options.open_mode, OpenMode::MustExist | OpenMode::ReadOnly) {
+    if !options.open_mode.makes_missing() {
         let found = "an empty directory".to_owned();
         return Err(OpenError::Missing { path: dir.to_owned(), found });
     }
