@@ -119,9 +119,7 @@ pub async fn log(
     let dir = dir.to_owned();
     on_shard(runtime, async move |shard: &Shard| {
         let _lock = recovery::take_lock(shard, &dir, Access::ReadOnly).await?;
-        let path = dir.join(recovery::SUPERBLOCK_FILE);
-        let file = recovery::open_file(shard, &path, Access::ReadOnly).await?;
-        let picked = recovery::read_superblock(shard, &dir, &file).await?;
+        let picked = recovery::look_at_superblock(shard, &dir).await?;
         let mut sink = Visitor { after: after.unwrap_or(Lsn::ZERO), visit };
         let superblock = &picked.superblock;
         let data = recovery::look_at_data(shard, &dir, superblock, &Options::default()).await?;
@@ -139,9 +137,7 @@ pub async fn log(
 
 /// The superblock in force and the data file, of which nothing is believed yet.
 async fn opened_volume(shard: &Shard, dir: &Path) -> Result<(Superblock, Volume), OpenError> {
-    let path = dir.join(recovery::SUPERBLOCK_FILE);
-    let file = recovery::open_file(shard, &path, Access::ReadOnly).await?;
-    let picked = recovery::read_superblock(shard, dir, &file).await?;
+    let picked = recovery::look_at_superblock(shard, dir).await?;
     let volume = recovery::open_volume(shard, dir, &picked.superblock).await?;
     let volume = volume.ok_or_else(|| {
         let path = dir.join(recovery::DATA_FILE);

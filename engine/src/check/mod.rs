@@ -17,7 +17,7 @@ use crate::ids::{Lsn, PageAddr, StoreId, TabletId};
 use crate::keyspace::LoadedKeyspace;
 use crate::options::{Options, Routing};
 use crate::recovery::{self, DataFile, LoadedTablet, LogEnd, ReplaySink};
-use crate::volume::{Access, PageRun};
+use crate::volume::PageRun;
 
 use tree::TreeWalk;
 
@@ -88,9 +88,7 @@ pub(crate) async fn check(
     dir: &Path,
     mut progress: impl FnMut(usize, usize),
 ) -> Result<CheckReport, OpenError> {
-    let path = dir.join(recovery::SUPERBLOCK_FILE);
-    let file = recovery::open_file(shard, &path, Access::ReadOnly).await?;
-    let picked = recovery::read_superblock(shard, dir, &file).await?;
+    let picked = recovery::look_at_superblock(shard, dir).await?;
     let superblock = &picked.superblock;
     let mut report = CheckReport {
         store_id: superblock.store_id,

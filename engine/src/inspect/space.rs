@@ -114,9 +114,7 @@ pub async fn space(runtime: &Runtime, dir: &Path) -> Result<SpaceReport, OpenErr
     let dir = dir.to_owned();
     on_shard(runtime, async move |shard: &Shard| {
         let _lock = recovery::take_lock(shard, &dir, Access::ReadOnly).await?;
-        let path = dir.join(recovery::SUPERBLOCK_FILE);
-        let file = recovery::open_file(shard, &path, Access::ReadOnly).await?;
-        let picked = recovery::read_superblock(shard, &dir, &file).await?;
+        let picked = recovery::look_at_superblock(shard, &dir).await?;
         look(shard, &dir, &picked.superblock).await
     })
     .await

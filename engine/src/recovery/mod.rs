@@ -208,6 +208,15 @@ fn identity(dir: &Path, superblock: &Superblock, link: IncarnationLink) -> Segme
     }
 }
 
+/// The superblock in force, for those who only look.
+pub(crate) async fn look_at_superblock(
+    shard: &Shard,
+    dir: &Path,
+) -> Result<PickedSuperblock, OpenError> {
+    let file = open_file(shard, &dir.join(SUPERBLOCK_FILE), Access::ReadOnly).await?;
+    read_superblock(shard, dir, &file).await
+}
+
 /// What the data file holds, for those who only look.
 pub(crate) async fn look_at_data(
     shard: &Shard,
