@@ -6,6 +6,7 @@
 
 mod client;
 mod crowd;
+pub mod disk;
 mod error;
 pub mod history;
 pub mod limits;

@@ -1,0 +1,3 @@
+//! The disk tool: runs fio job files on the runtime and reports as fio does.
+
+pub mod job;
