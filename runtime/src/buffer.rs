@@ -101,6 +101,7 @@ impl fmt::Debug for DmaBuf {
 }
 
 /// What a write sends: a buffer, or sealed blocks of the shared log where they lie.
+#[derive(Debug)]
 pub enum IoBuf {
     Owned(DmaBuf),
     Log(SealedBlocks),

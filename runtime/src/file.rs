@@ -48,6 +48,32 @@ pub enum WriteMode {
     Plain,
     /// Durable when complete (`RWF_DSYNC`).
     Dsync,
+    /// As `Dsync`, with all metadata of the file (`RWF_SYNC`).
+    Sync,
+}
+
+impl WriteMode {
+    /// Flags of pwritev2(2).
+    pub(crate) const fn rwf_flags(self) -> i32 {
+        match self {
+            WriteMode::Plain => 0,
+            WriteMode::Dsync => libc::RWF_DSYNC,
+            WriteMode::Sync => libc::RWF_SYNC,
+        }
+    }
+
+    pub(crate) const fn is_durable(self) -> bool {
+        !matches!(self, WriteMode::Plain)
+    }
+}
+
+/// What a flush covers beside the data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlushScope {
+    /// The metadata that reading the data back needs (fdatasync).
+    Data,
+    /// All metadata of the file (fsync).
+    All,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

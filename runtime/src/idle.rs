@@ -64,7 +64,7 @@ impl ShardCore {
         {
             let mut io = self.shard().io().borrow_mut();
             let Io { driver, slab } = &mut *io;
-            driver.cancel_all();
+            driver.cancel_all(slab);
             driver.push_submissions(slab);
         }
         loop {

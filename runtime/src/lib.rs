@@ -27,13 +27,14 @@ mod time;
 mod timers;
 
 pub use buffer::{BufferPool, DmaBuf, IoBuf};
+pub use driver::{IoCompletion, IoTimes, OpKind};
 pub use error::{ShutdownReport, StartError};
 pub use file::{Create, DirEntry, DiskInfo, DmaFile, FileLock, OpenHow, WriteCache};
-pub use file::{FlushVia, IoClass, WriteMode};
+pub use file::{FlushScope, FlushVia, IoClass, WriteMode};
 pub use ids::ShardId;
-pub use metrics::{ClassMetrics, ShardIoMetrics};
+pub use metrics::{ClassMetrics, OpMetrics, ShardIoMetrics};
 pub use runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions};
-pub use shard::Shard;
+pub use shard::{IoQueue, NotQueued, Shard, Span};
 pub use task::{PanicSink, TaskClass, TaskSpec};
 pub use time::Moment;
 pub use timers::{Sleep, YieldNow};

@@ -1,5 +1,6 @@
 use hdrhistogram::Histogram;
 
+use crate::driver::OpKind;
 use crate::driver::slab::OpSample;
 use crate::file::{IO_CLASS_COUNT, IoClass};
 use crate::ids::ShardId;
@@ -16,12 +17,34 @@ pub struct ClassMetrics {
     pub latency_ns: Histogram<u64>,
 }
 
+/// The stages of one kind of operation in one class on one shard.
+#[derive(Clone, Debug)]
+pub struct OpMetrics {
+    pub class: IoClass,
+    pub kind: OpKind,
+    /// Nanoseconds from queueing to submission: the shard's own part, and a full ring's.
+    pub queued_ns: Histogram<u64>,
+    /// Nanoseconds from submission to completion: the kernel's and the device's part.
+    pub submitted_ns: Histogram<u64>,
+    /// Nanoseconds from queueing to completion.
+    pub completed_ns: Histogram<u64>,
+}
+
+impl OpMetrics {
+    fn new(class: IoClass, kind: OpKind) -> OpMetrics {
+        let (queued_ns, submitted_ns) = (histogram(), histogram());
+        OpMetrics { class, kind, queued_ns, submitted_ns, completed_ns: histogram() }
+    }
+}
+
 /// One shard's numbers since the runtime's start. They trail the shard by at most a turn.
 #[derive(Clone, Debug)]
 pub struct ShardIoMetrics {
     pub shard: ShardId,
     /// In the order of `IoClass::ALL`.
     pub classes: Vec<ClassMetrics>,
+    /// Of what was done at least once, in no order.
+    pub ops: Vec<OpMetrics>,
     pub in_flight: u64,
     pub tasks: u64,
     pub turns: u64,
@@ -53,6 +76,7 @@ impl ShardIoMetrics {
         ShardIoMetrics {
             shard,
             classes: IoClass::ALL.into_iter().map(class).collect(),
+            ops: Vec::new(),
             in_flight: 0,
             tasks: 0,
             turns: 0,
@@ -67,6 +91,10 @@ impl ShardIoMetrics {
 
     pub fn class(&self, class: IoClass) -> &ClassMetrics {
         &self.classes[class.index()]
+    }
+
+    pub fn op(&self, class: IoClass, kind: OpKind) -> Option<&OpMetrics> {
+        self.ops.iter().find(|op| op.class == class && op.kind == kind)
     }
 
     pub(crate) fn absorb(&mut self, tally: &mut TurnTally) {
@@ -90,7 +118,16 @@ impl ShardIoMetrics {
         let class = &mut self.classes[sample.class.index()];
         class.completed += 1;
         class.errors += u64::from(sample.failed);
-        class.latency_ns.saturating_record(sample.nanos);
+        class.latency_ns.saturating_record(sample.times.latency_ns());
+        let is_same = |op: &OpMetrics| op.class == sample.class && op.kind == sample.kind;
+        let place = self.ops.iter().position(is_same).unwrap_or_else(|| {
+            self.ops.push(OpMetrics::new(sample.class, sample.kind));
+            self.ops.len() - 1
+        });
+        let op = &mut self.ops[place];
+        op.queued_ns.saturating_record(sample.times.queued_ns());
+        op.submitted_ns.saturating_record(sample.times.submitted_ns());
+        op.completed_ns.saturating_record(sample.times.latency_ns());
     }
 }
 

@@ -12,7 +12,7 @@ use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
 
 use crate::buffer::Mapping;
 use crate::driver::{Op, OpKey, OpSlab};
-use crate::file::WriteMode;
+use crate::file::FlushScope;
 use crate::limits::{RING_COMPLETIONS_PER_ENTRY, RING_KERNEL_WORKERS_MAX};
 
 /// Names of entries that are no operation. Their slot number is beyond every slab's.
@@ -187,7 +187,7 @@ impl Ring {
             Op::Write { file, offset, buf, from, len, mode } => {
                 let part = &buf.as_bytes()[*from..*from + *len];
                 let (at, len) = (part.as_ptr(), part.len().min(cap) as u32);
-                let flags = if *mode == WriteMode::Dsync { libc::RWF_DSYNC } else { 0 };
+                let flags = mode.rwf_flags();
                 on_target!(route.file, file, |fd| if let Some(place) = route.buffer {
                     let entry = opcode::WriteFixed::new(fd, at, len, place);
                     entry.offset(*offset).rw_flags(flags).build()
@@ -195,9 +195,13 @@ impl Ring {
                     opcode::Write::new(fd, at, len).offset(*offset).rw_flags(flags).build()
                 })
             }
-            Op::Flush { file, .. } => on_target!(route.file, file, |fd| {
-                opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build()
-            }),
+            Op::Flush { file, scope, .. } => {
+                let flags = match scope {
+                    FlushScope::Data => FsyncFlags::DATASYNC,
+                    FlushScope::All => FsyncFlags::empty(),
+                };
+                on_target!(route.file, file, |fd| opcode::Fsync::new(fd).flags(flags).build())
+            }
             _ => panic!("not an operation for the ring"),
         };
         self.push(&entry.user_data(key.to_user_data()))

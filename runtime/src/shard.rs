@@ -2,6 +2,9 @@
 
 mod files;
 mod operation;
+mod queue;
+
+pub use queue::{IoQueue, NotQueued, Span};
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

@@ -66,15 +66,24 @@ pub(crate) fn advise_huge_pages(start: NonNull<u8>, len_bytes: usize) {
     unsafe { libc::madvise(start.as_ptr().cast(), len_bytes, libc::MADV_HUGEPAGE) };
 }
 
-/// Writes at an offset; durable on return if `dsync`. May write less than asked.
+/// Tells a block device that the bytes are not needed any more (BLKDISCARD, ioctl_list(2)).
+pub(crate) fn discard(device: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<()> {
+    /// `_IO(0x12, 119)`
+    const BLKDISCARD: libc::Ioctl = 0x1277;
+    let range = [offset, len];
+    // SAFETY: BLKDISCARD reads two 64-bit numbers, which `range` is; it changes no memory.
+    let code = unsafe { libc::ioctl(device.as_raw_fd(), BLKDISCARD, range.as_ptr()) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Writes at an offset with flags of pwritev2(2). May write less than asked.
 pub(crate) fn write_at(
     file: BorrowedFd<'_>,
     bytes: &[u8],
     offset: u64,
-    dsync: bool,
+    flags: c_int,
 ) -> io::Result<usize> {
     let offset = libc::off64_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let flags: c_int = if dsync { libc::RWF_DSYNC } else { 0 };
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: `part` is one iovec over `bytes`, which is borrowed during the call; a write only
     // reads through it.

@@ -2,15 +2,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
 
 use crate::driver::{Op, OpDone, OpValue};
 use crate::file::{
-    Create, DirEntry, DirectAlignment, DmaFile, FileLock, LockKind, OpenHow, WriteMode,
+    Create, DirEntry, DirectAlignment, DmaFile, FileLock, FlushScope, LockKind, OpenHow,
 };
 use crate::limits::{DIRECTORY_ENTRIES_MAX, ZERO_CHUNK_BYTES};
 use crate::probe;
@@ -27,8 +28,8 @@ pub(crate) fn execute(op: Op, runtime: &Runtime) -> OpDone {
         }
         Op::Write { file, offset, buf, from, len, mode } => {
             let part = &buf.as_bytes()[from..from + len.min(runtime.short_io_bytes())];
-            let dsync = mode == WriteMode::Dsync;
-            let result = retry(|| sys::write_at(file.descriptor(), part, offset, dsync));
+            let flags = mode.rwf_flags();
+            let result = retry(|| sys::write_at(file.descriptor(), part, offset, flags));
             OpDone { result: result.map(OpValue::Bytes), buf: Some(buf) }
         }
         other => OpDone { result: execute_other(other, runtime), buf: None },
@@ -39,7 +40,9 @@ fn execute_other(op: Op, runtime: &Runtime) -> io::Result<OpValue> {
     let unit = |()| OpValue::Unit;
     match op {
         Op::Read { .. } | Op::Write { .. } => panic!("reads and writes return their buffers"),
-        Op::Flush { file, .. } => file.file().sync_data().map(unit),
+        Op::Flush { file, scope: FlushScope::Data, .. } => file.file().sync_data().map(unit),
+        Op::Flush { file, scope: FlushScope::All, .. } => file.file().sync_all().map(unit),
+        Op::Trim { file, offset, len } => trim(file.file(), offset, len).map(unit),
         Op::Open { path, how } => open(path, how, runtime).map(OpValue::File),
         Op::FileLen { file } => file_len(file.file()).map(OpValue::Len),
         Op::SetLen { file, len } => file.file().set_len(len).map(unit),
@@ -150,6 +153,16 @@ fn file_len(mut file: &File) -> io::Result<u64> {
         return file.seek(SeekFrom::End(0));
     }
     Ok(meta.len())
+}
+
+/// Of a file: punches a hole and keeps the length. Of a block device: discards.
+fn trim(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    if file.metadata()?.file_type().is_block_device() {
+        return sys::discard(file.as_fd(), offset, len);
+    }
+    let place = |bytes| i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput);
+    let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    Ok(fallocate(file, flags, place(offset)?, place(len)?)?)
 }
 
 fn write_zeroes(file: &File, offset: u64, len: u64) -> io::Result<()> {

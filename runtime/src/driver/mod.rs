@@ -7,15 +7,19 @@ pub(crate) mod threads;
 pub(crate) mod uring;
 
 mod buffer_table;
+mod completion_queue;
 mod file_table;
 mod fileops;
 
 use std::task::Waker;
 use std::time::Duration;
 
+pub(crate) use completion_queue::QueueState;
+pub use completion_queue::{IoCompletion, IoTimes};
+pub use op::OpKind;
 pub(crate) use op::{Op, OpDone, OpValue};
 pub(crate) use pool::PoolCompletion;
-pub(crate) use slab::{OpKey, OpSlab};
+pub(crate) use slab::{Listener, OpKey, OpSlab};
 
 use crate::runtime::DriverKind;
 use crate::time::Moment;
@@ -105,9 +109,9 @@ impl Driver {
     }
 
     /// Asks the kernel to give up what it can; completions still arrive for everything.
-    pub(crate) fn cancel_all(&mut self) {
+    pub(crate) fn cancel_all(&mut self, slab: &mut OpSlab) {
         if let Driver::Uring(driver) = self {
-            driver.cancel_all();
+            driver.cancel_all(slab);
         }
     }
 }

@@ -2,7 +2,9 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::buffer::{DmaBuf, IoBuf};
-use crate::file::{DirEntry, DiskInfo, DmaFile, FileLock, FlushVia, LockKind, OpenHow, WriteMode};
+use crate::file::{
+    DirEntry, DiskInfo, DmaFile, FileLock, FlushScope, FlushVia, LockKind, OpenHow, WriteMode,
+};
 
 /// An operation and everything it needs until it completes (INV-8).
 pub(crate) enum Op {
@@ -26,6 +28,13 @@ pub(crate) enum Op {
     Flush {
         file: DmaFile,
         via: FlushVia,
+        scope: FlushScope,
+    },
+    /// The bytes are not needed any more and read as zeroes, or, on a device, as anything.
+    Trim {
+        file: DmaFile,
+        offset: u64,
+        len: u64,
     },
     Open {
         path: PathBuf,
@@ -76,7 +85,49 @@ pub(crate) enum Op {
     },
 }
 
+/// Groups of operations that the metrics tell apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum OpKind {
+    Read,
+    Write,
+    Flush,
+    Trim,
+    /// Everything about names, lengths and locks.
+    Other,
+}
+
+pub(crate) const OP_KIND_COUNT: usize = 5;
+
+impl OpKind {
+    pub const ALL: [OpKind; OP_KIND_COUNT] =
+        [OpKind::Read, OpKind::Write, OpKind::Flush, OpKind::Trim, OpKind::Other];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            OpKind::Read => "read",
+            OpKind::Write => "write",
+            OpKind::Flush => "flush",
+            OpKind::Trim => "trim",
+            OpKind::Other => "other",
+        }
+    }
+
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 impl Op {
+    pub(crate) fn kind(&self) -> OpKind {
+        match self {
+            Op::Read { .. } => OpKind::Read,
+            Op::Write { .. } | Op::WriteZeroes { .. } => OpKind::Write,
+            Op::Flush { .. } => OpKind::Flush,
+            Op::Trim { .. } => OpKind::Trim,
+            _ => OpKind::Other,
+        }
+    }
+
     /// The buffer, when the operation ends without having looked at it.
     pub(crate) fn into_buf(self) -> Option<IoBuf> {
         match self {

@@ -12,10 +12,13 @@ use crate::driver::{Op, OpDone, OpKey, fileops};
 use crate::ids::ShardId;
 use crate::runtime::Runtime;
 use crate::sys;
+use crate::time::Moment;
 
 pub(crate) struct PoolCompletion {
     pub(crate) key: OpKey,
     pub(crate) done: OpDone,
+    /// When a thread began with it.
+    pub(crate) begun_at: Moment,
 }
 
 pub(crate) struct PoolJob {
@@ -28,13 +31,14 @@ pub(crate) struct PoolJob {
 impl PoolJob {
     fn run(self) {
         let PoolJob { op, key, shard, runtime } = self;
+        let begun_at = runtime.now();
         let done = catch_unwind(AssertUnwindSafe(|| fileops::execute(op, &runtime)));
         // Without an answer the operation's future would wait for ever.
         let done = done.unwrap_or_else(|_| OpDone {
             result: Err(io::Error::other("the blocking pool panicked in this operation")),
             buf: None,
         });
-        runtime.port(shard).push_completion(PoolCompletion { key, done });
+        runtime.port(shard).push_completion(PoolCompletion { key, done, begun_at });
     }
 }
 

@@ -1,6 +1,9 @@
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::driver::{Op, OpDone};
+use crate::driver::op::OpKind;
+use crate::driver::{IoTimes, Op, OpDone, QueueState};
 use crate::file::IoClass;
 use crate::limits::OPS_PER_SHARD_MAX;
 use crate::time::Moment;
@@ -23,13 +26,22 @@ impl OpKey {
     }
 }
 
+/// Who hears of an operation's end.
+pub(crate) enum Listener {
+    /// The future that asked for it, once it has been polled.
+    Future(Option<Waker>),
+    /// A queue, which knows the operation by the tag.
+    Queue { queue: Rc<RefCell<QueueState>>, tag: u32 },
+    /// The future is gone.
+    Nobody,
+}
+
 enum State {
     Free,
     /// `op` is `None` where the driver has moved the operation elsewhere (pool, simulation).
     InFlight {
         op: Option<Op>,
-        waker: Option<Waker>,
-        orphaned: bool,
+        listener: Listener,
     },
     Done(OpDone),
 }
@@ -37,15 +49,19 @@ enum State {
 struct Slot {
     generation: u32,
     class: IoClass,
+    kind: OpKind,
     queued_at: Moment,
+    /// When the driver handed it over; before that, when it was queued.
+    submitted_at: Moment,
     state: State,
 }
 
 /// One finished operation, for the metrics.
 pub(crate) struct OpSample {
     pub(crate) class: IoClass,
+    pub(crate) kind: OpKind,
     pub(crate) failed: bool,
-    pub(crate) nanos: u64,
+    pub(crate) times: IoTimes,
 }
 
 /// Owns every operation of a shard from submission to completion, whatever becomes of the
@@ -78,19 +94,39 @@ impl OpSlab {
 
     /// Takes the operation over, or gives it back if the slab is full.
     pub(crate) fn try_insert(&mut self, op: Op, class: IoClass, now: Moment) -> Result<OpKey, Op> {
+        self.try_insert_for(Listener::Future(None), op, class, now)
+    }
+
+    pub(crate) fn try_insert_for(
+        &mut self,
+        listener: Listener,
+        op: Op,
+        class: IoClass,
+        now: Moment,
+    ) -> Result<OpKey, Op> {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None if self.slots.len() < OPS_PER_SHARD_MAX => {
-                let state = State::Free;
-                self.slots.push(Slot { generation: 0, class, queued_at: now, state });
+                let (kind, state) = (op.kind(), State::Free);
+                let (queued_at, submitted_at) = (now, now);
+                self.slots.push(Slot {
+                    generation: 0,
+                    class,
+                    kind,
+                    queued_at,
+                    submitted_at,
+                    state,
+                });
                 (self.slots.len() - 1) as u32
             }
             None => return Err(op),
         };
         let entry = &mut self.slots[slot as usize];
         entry.class = class;
+        entry.kind = op.kind();
         entry.queued_at = now;
-        entry.state = State::InFlight { op: Some(op), waker: None, orphaned: false };
+        entry.submitted_at = now;
+        entry.state = State::InFlight { op: Some(op), listener };
         self.in_flight += 1;
         Ok(OpKey { slot, generation: entry.generation })
     }
@@ -117,6 +153,20 @@ impl OpSlab {
 
     pub(crate) fn class(&mut self, key: OpKey) -> IoClass {
         self.entry(key).class
+    }
+
+    /// The driver has handed the operation to whoever carries it out.
+    pub(crate) fn set_submitted(&mut self, key: OpKey, now: Moment) {
+        self.entry(key).submitted_at = now;
+    }
+
+    /// True: its owner collects completions and wants nothing done behind a thread.
+    pub(crate) fn is_queued(&mut self, key: OpKey) -> bool {
+        let listener = |state: &State| match state {
+            State::InFlight { listener, .. } => matches!(listener, Listener::Queue { .. }),
+            _ => false,
+        };
+        listener(&self.entry(key).state)
     }
 
     /// The operation, for a driver that leaves it here while the kernel works on its buffer.
@@ -147,19 +197,26 @@ impl OpSlab {
         woken: &mut Vec<Waker>,
     ) {
         let entry = self.entry(key);
-        let sample = OpSample {
-            class: entry.class,
-            failed: done.result.is_err(),
-            nanos: now.saturating_since(entry.queued_at).as_nanos() as u64,
+        let times = IoTimes {
+            queued_at: entry.queued_at,
+            submitted_at: entry.submitted_at,
+            // A batch of completions shares one look at the clock, taken before the batch.
+            completed_at: now.max(entry.submitted_at),
         };
+        let (class, kind, failed) = (entry.class, entry.kind, done.result.is_err());
+        let sample = OpSample { class, kind, failed, times };
         match std::mem::replace(&mut entry.state, State::Free) {
-            State::InFlight { orphaned: true, .. } => {
-                self.orphans.push(done);
-                self.free_slot(key);
-            }
-            State::InFlight { waker, .. } => {
+            State::InFlight { listener: Listener::Future(waker), .. } => {
                 entry.state = State::Done(done);
                 woken.extend(waker);
+            }
+            State::InFlight { listener: Listener::Queue { queue, tag }, .. } => {
+                self.orphans.extend(queue.borrow_mut().complete(tag, done, times, woken));
+                self.free_slot(key);
+            }
+            State::InFlight { listener: Listener::Nobody, .. } => {
+                self.orphans.push(done);
+                self.free_slot(key);
             }
             State::Free | State::Done(_) => panic!("INV-8: an operation completes exactly once"),
         }
@@ -169,10 +226,10 @@ impl OpSlab {
 
     pub(crate) fn poll(&mut self, key: OpKey, cx: &mut Context<'_>) -> Poll<OpDone> {
         let entry = self.entry(key);
-        if let State::InFlight { waker, .. } = &mut entry.state {
-            match waker {
-                Some(waiting) if waiting.will_wake(cx.waker()) => {}
-                _ => *waker = Some(cx.waker().clone()),
+        if let State::InFlight { listener, .. } = &mut entry.state {
+            match listener {
+                Listener::Future(Some(waiting)) if waiting.will_wake(cx.waker()) => {}
+                _ => *listener = Listener::Future(Some(cx.waker().clone())),
             }
             return Poll::Pending;
         }
@@ -188,9 +245,8 @@ impl OpSlab {
     #[must_use]
     pub(crate) fn orphan(&mut self, key: OpKey) -> Option<OpDone> {
         let entry = self.entry(key);
-        if let State::InFlight { orphaned, waker, .. } = &mut entry.state {
-            *orphaned = true;
-            *waker = None;
+        if let State::InFlight { listener, .. } = &mut entry.state {
+            *listener = Listener::Nobody;
             return None;
         }
         let State::Done(done) = std::mem::replace(&mut entry.state, State::Free) else {

@@ -30,15 +30,17 @@ impl ThreadsDriver {
         let pool = self.runtime.pool().expect("a runtime with threads has a pool");
         if let Err((job, error)) = pool.submit(job) {
             let done = OpDone::failed(job.op, error);
-            self.port.push_completion(PoolCompletion { key, done });
+            let begun_at = self.runtime.now();
+            self.port.push_completion(PoolCompletion { key, done, begun_at });
         }
     }
 
     pub(crate) fn reap(&mut self, slab: &mut OpSlab, now: Moment, woken: &mut Vec<Waker>) -> usize {
         for count in 0..COMPLETIONS_PER_TURN_MAX {
-            let Some(PoolCompletion { key, done }) = self.port.pop_completion() else {
+            let Some(PoolCompletion { key, done, begun_at }) = self.port.pop_completion() else {
                 return count;
             };
+            slab.set_submitted(key, begun_at);
             slab.complete(key, done, now, woken);
         }
         COMPLETIONS_PER_TURN_MAX

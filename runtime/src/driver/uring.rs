@@ -126,6 +126,8 @@ pub(crate) struct UringDriver {
     /// Waiting for a place in the ring, by class and in order.
     backlog: [VecDeque<OpKey>; IO_CLASS_COUNT],
     wake_armed: bool,
+    /// In the submission queue since the last entry into the kernel.
+    entered: Vec<OpKey>,
     short_io_bytes: usize,
 }
 
@@ -141,14 +143,16 @@ impl UringDriver {
             in_flight_max,
             backlog: Default::default(),
             wake_armed: true,
+            entered: Vec::with_capacity(SUBMIT_BATCH_MAX),
             short_io_bytes: runtime.short_io_bytes(),
         }
     }
 
     pub(crate) fn submit(&mut self, key: OpKey, slab: &mut OpSlab) {
+        let is_queued = slab.is_queued(key);
         let for_ring = match slab.op_mut(key) {
-            Op::Read { file, .. } | Op::Write { file, .. } => file.is_direct(),
-            Op::Flush { file, via: FlushVia::Ring } => file.is_direct(),
+            Op::Read { file, .. } | Op::Write { file, .. } => is_queued || file.is_direct(),
+            Op::Flush { file, via: FlushVia::Ring, .. } => is_queued || file.is_direct(),
             _ => false,
         };
         if !for_ring {
@@ -183,13 +187,20 @@ impl UringDriver {
             return false;
         }
         self.in_flight += 1;
+        self.entered.push(key);
         if self.kit.ring.queued() >= SUBMIT_BATCH_MAX {
-            self.enter();
+            self.enter(slab);
         }
         true
     }
 
-    fn enter(&mut self) {
+    /// Hands over what is queued. The time is taken before the call: the kernel may carry an
+    /// operation out inside it.
+    fn enter(&mut self, slab: &mut OpSlab) {
+        if !self.entered.is_empty() {
+            let now = self.runtime.now();
+            self.entered.drain(..).for_each(|key| slab.set_submitted(key, now));
+        }
         if let Err(error) = self.kit.ring.submit() {
             report_enter(&error);
         }
@@ -209,14 +220,14 @@ impl UringDriver {
             self.backlog[class].pop_front();
         }
         if self.kit.ring.queued() > 0 {
-            self.enter();
+            self.enter(slab);
         }
     }
 
     pub(crate) fn reap(&mut self, slab: &mut OpSlab, now: Moment, woken: &mut Vec<Waker>) -> usize {
         let mut count = self.offload.reap(slab, now, woken);
         if self.kit.ring.wants_enter() {
-            self.enter();
+            self.enter(slab);
         }
         while count < COMPLETIONS_PER_TURN_MAX {
             let Some(event) = self.kit.ring.next_event() else { break };
@@ -255,9 +266,9 @@ impl UringDriver {
         self.kit.buffers.release(places, &mut self.kit.ring);
     }
 
-    pub(crate) fn cancel_all(&mut self) {
+    pub(crate) fn cancel_all(&mut self, slab: &mut OpSlab) {
         if !self.kit.ring.push_cancel_all() {
-            self.enter();
+            self.enter(slab);
             self.kit.ring.push_cancel_all();
         }
     }

@@ -1,12 +1,14 @@
 //! File operations. A path operation makes its directory change durable before it completes.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::buffer::{DmaBuf, IoBuf};
 use crate::driver::{Op, OpDone, OpValue};
 use crate::file::{
-    DirEntry, DiskInfo, DmaFile, FileLock, FlushVia, IoClass, LockKind, OpenHow, WriteMode,
+    DirEntry, DiskInfo, DmaFile, FileLock, FlushScope, FlushVia, IoClass, LockKind, OpenHow,
+    WriteMode,
 };
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::shard::Shard;
@@ -106,7 +108,15 @@ impl Shard {
 
     /// fdatasync: covers the writes that completed before this call.
     pub async fn flush(&self, file: &DmaFile, via: FlushVia) -> io::Result<()> {
-        self.operate_unit(IoClass::Log, Op::Flush { file: file.clone(), via }).await
+        let op = Op::Flush { file: file.clone(), via, scope: FlushScope::Data };
+        self.operate_unit(IoClass::Log, op).await
+    }
+
+    /// Says that the bytes are not needed any more. Of a file: they read as zeroes and take no
+    /// space. Of a block device: they may read as anything.
+    pub async fn trim(&self, file: &DmaFile, class: IoClass, range: Range<u64>) -> io::Result<()> {
+        let len = range.end.saturating_sub(range.start);
+        self.operate_unit(class, Op::Trim { file: file.clone(), offset: range.start, len }).await
     }
 
     /// Of a block device: its size.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::task::Waker;
 
-use super::disk::{Answer, Finished, Payload, Request, SimDisk, path_key};
+use super::disk::{Answer, Finished, Payload, Request, SimDisk, WriteHow, path_key};
 use crate::buffer::IoBuf;
 use crate::driver::{Op, OpDone, OpKey, OpSlab, OpValue};
 use crate::file::{DirectAlignment, DmaFile, FileLock, WriteMode};
@@ -59,7 +59,7 @@ impl SimDriver {
             (Op::Write { buf, .. }, Answer::Bytes(count)) => {
                 OpDone { result: Ok(OpValue::Bytes(count)), buf: Some(buf) }
             }
-            (Op::WriteZeroes { .. }, Answer::Bytes(_)) => plain(OpValue::Unit),
+            (Op::WriteZeroes { .. } | Op::Trim { .. }, Answer::Bytes(_)) => plain(OpValue::Unit),
             (Op::Open { path, how }, Answer::Handle { handle, alignment_bytes }) => {
                 let alignment = match how.direct {
                     true => DirectAlignment::Direct { bytes: alignment_bytes },
@@ -105,15 +105,23 @@ fn request_of(op: &Op) -> Result<Request, i32> {
             handle: file.simulated_handle(),
             offset: *offset,
             payload: Payload::Bytes(buf.as_bytes()[*from..*from + *len].into()),
-            dsync: *mode == WriteMode::Dsync,
+            how: WriteHow::Mode(*mode),
         },
         Op::WriteZeroes { file, offset, len } => Request::Write {
             handle: file.simulated_handle(),
             offset: *offset,
             payload: Payload::Zeroes(*len),
-            dsync: false,
+            how: WriteHow::Mode(WriteMode::Plain),
         },
-        Op::Flush { file, via: _ } => Request::Flush { handle: file.simulated_handle() },
+        Op::Trim { file, offset, len } => Request::Write {
+            handle: file.simulated_handle(),
+            offset: *offset,
+            payload: Payload::Zeroes(*len),
+            how: WriteHow::Trim,
+        },
+        Op::Flush { file, via: _, scope } => {
+            Request::Flush { handle: file.simulated_handle(), scope: *scope }
+        }
         Op::FileLen { file } => Request::FileLen { handle: file.simulated_handle() },
         Op::SetLen { file, len } => {
             Request::SetLen { handle: file.simulated_handle(), len_bytes: *len }

@@ -21,8 +21,11 @@ mod world;
 pub use clients::{ClientSleep, SimClients};
 pub use disk::{Corruption, DiskOp, Fault};
 pub use disk::{SimDisk, SimDiskCounters, SimDiskOptions, SimLatency};
+pub use disk::{SubmittedIo, SubmittedKind};
 pub(crate) use driver::SimDriver;
 pub use world::{RunEnd, SimOptions, SimWorld};
 
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ mod files;
 mod harness;
 mod orphans;
 mod pools;
+mod queues;
 mod seccomp;
 mod sys;
 mod tasks;

@@ -104,7 +104,7 @@ fn slab_counts_latency_and_failure_per_class() {
     let failed = OpDone { result: Err(io::ErrorKind::Other.into()), buf: None };
     slab.complete(key, failed, Moment::from_nanos(12), &mut Vec::new());
     let samples: Vec<_> = slab.take_samples().collect();
-    assert!(samples.len() == 1 && samples[0].failed && samples[0].nanos == 7);
+    assert!(samples.len() == 1 && samples[0].failed && samples[0].times.latency_ns() == 7);
     assert_eq!(samples[0].class, IoClass::Merge);
     let Poll::Ready(done) = slab.poll(key, &mut Context::from_waker(Waker::noop())) else {
         panic!("it is done");

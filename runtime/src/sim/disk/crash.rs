@@ -7,7 +7,7 @@ use super::chunk::{CutTally, Fate, OpId};
 use super::content::{Body, Payload};
 use super::device::Device;
 use super::namespace::FileId;
-use super::request::{Pending, Request};
+use super::request::{Pending, Request, WriteHow};
 use crate::sim::dice::{Dice, Trace, mix};
 
 /// Machines stay off for up to this long, so that wall clocks of two runs differ.
@@ -69,7 +69,9 @@ impl Device {
         }
         match (self.dice.below(3), request) {
             (0, _) => {}
-            (1, Request::Write { handle, offset, payload, .. }) if fault.is_none() => {
+            (1, Request::Write { handle, offset, payload, how: WriteHow::Mode(_) })
+                if fault.is_none() =>
+            {
                 let Ok(handle) = self.handle(*handle) else { return };
                 let (offset, payload): (u64, Payload) = (*offset, payload.clone());
                 if self.check_space(handle.file, offset + payload.len_bytes()).is_ok() {

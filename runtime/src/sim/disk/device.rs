@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use super::chunk::{CHUNK_SIZE_BYTES, OpId};
 use super::content::{Body, Coverage, Payload};
 use super::namespace::{Errno, FileId, Namespace};
-use super::request::{Answer, Appointment, Finished, Pending, Phase, Request};
+use super::record::SubmittedIo;
+use super::request::{Answer, Appointment, Finished, Pending, Phase, Request, WriteHow};
 use super::{DiskOp, Fault, PlannedFault, SimDiskCounters, SimDiskOptions, SimLatency};
 use crate::file::{LockKind, OpenHow, WriteCache};
 use crate::sim::dice::{Dice, Trace};
@@ -35,6 +36,8 @@ pub(super) struct Device {
     pub(super) locks: BTreeMap<String, BTreeMap<u64, LockKind>>,
     pub(super) faults: Vec<PlannedFault>,
     pub(super) counters: SimDiskCounters,
+    /// What was submitted since somebody asked for it.
+    pub(super) record: Option<Vec<SubmittedIo>>,
     pub(super) trace: Trace,
     /// Grows with every world; what an earlier world left behind names an older epoch.
     pub(super) epoch: u32,
@@ -58,6 +61,7 @@ impl Device {
             locks: BTreeMap::new(),
             faults: Vec::new(),
             counters: SimDiskCounters::default(),
+            record: None,
             trace: Trace::new(),
             epoch: 0,
             attached: false,
@@ -84,6 +88,7 @@ impl Device {
         if let Request::Write { payload: Payload::Bytes(bytes), .. } = &request {
             self.trace.add_bytes(bytes);
         }
+        self.record(shard, now_ns, &request);
         let coverage = self.note_submission(op, &request);
         let fault = self.due_fault(&request);
         for (phase, after) in [(Phase::Effect, effect), (Phase::Complete, latency)] {
@@ -202,6 +207,13 @@ impl Device {
                 let at = (*handle, *offset);
                 self.read(at, *len_bytes, fault)
             }
+            Request::Write { handle, offset, payload, how: WriteHow::Trim } => {
+                let Handle { file, how } = self.writable(*handle)?;
+                let there = self.body(file).len_bytes().saturating_sub(*offset);
+                *payload = Payload::Zeroes(payload.len_bytes().min(there));
+                self.counters.trims += 1;
+                self.write(op, (file, how), (offset, payload), fault)
+            }
             Request::Write { handle, offset, payload, .. } => {
                 let Handle { file, how } = self.writable(*handle)?;
                 self.check_alignment(how, *offset, payload.len_bytes())?;
@@ -214,7 +226,7 @@ impl Device {
                 self.body(file).set_len(op, *len_bytes);
                 Ok(Answer::Unit)
             }
-            Request::Flush { handle } => {
+            Request::Flush { handle, .. } => {
                 self.handle(*handle)?;
                 refuse(fault)?;
                 Ok(Answer::Unit)
@@ -321,12 +333,13 @@ impl Device {
         let result = answer.expect("an operation takes effect before it completes");
         let handle = request.handle().and_then(|handle| self.handle(handle).ok());
         match (&request, handle) {
-            (Request::Write { offset, payload, dsync, .. }, Some(Handle { file, how })) => {
+            (Request::Write { offset, payload, how: mode, .. }, Some(Handle { file, how })) => {
+                let dsync = mode.is_durable();
                 self.body(file).unfinished.retain(|unfinished| *unfinished != op);
-                self.counters.dsync_writes += u64::from(*dsync);
+                self.counters.dsync_writes += u64::from(dsync);
                 if result.is_ok() && !self.options.flush_suppressed {
                     let range = Some((*offset, payload.len_bytes()));
-                    self.settle_write(op, (file, how), range, *dsync);
+                    self.settle_write(op, (file, how), range, dsync);
                 }
             }
             (Request::SetLen { .. }, Some(Handle { file, .. })) => {

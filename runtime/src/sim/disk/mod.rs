@@ -11,6 +11,7 @@ mod crash;
 mod device;
 mod namespace;
 mod paths;
+mod record;
 mod request;
 
 use std::path::Path;
@@ -22,7 +23,8 @@ use device::Device;
 use namespace::Node;
 
 pub(crate) use content::Payload;
-pub(crate) use request::{Answer, Finished, Request, path_key};
+pub use record::{SubmittedIo, SubmittedKind};
+pub(crate) use request::{Answer, Finished, Request, WriteHow, path_key};
 
 /// Bounds of a uniformly drawn latency.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,6 +129,7 @@ pub struct SimDiskCounters {
     pub reads: u64,
     pub writes: u64,
     pub dsync_writes: u64,
+    pub trims: u64,
     pub flushes: u64,
     pub path_ops: u64,
     pub bytes_read: u64,

@@ -6,7 +6,21 @@ use super::chunk::OpId;
 use super::content::{Coverage, Payload, ReadView};
 use super::namespace::Errno;
 use super::{DiskOp, Fault};
-use crate::file::{DirEntry, DiskInfo, LockKind, OpenHow};
+use crate::file::{DirEntry, DiskInfo, FlushScope, LockKind, OpenHow, WriteMode};
+
+/// What a request that changes bytes does to them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum WriteHow {
+    Mode(WriteMode),
+    /// Zeroes what the file has there, and never makes it longer.
+    Trim,
+}
+
+impl WriteHow {
+    pub(super) fn is_durable(self) -> bool {
+        matches!(self, WriteHow::Mode(mode) if mode.is_durable())
+    }
+}
 
 /// Files are named by the handle that opening them gave.
 pub(crate) enum Request {
@@ -19,10 +33,11 @@ pub(crate) enum Request {
         handle: u64,
         offset: u64,
         payload: Payload,
-        dsync: bool,
+        how: WriteHow,
     },
     Flush {
         handle: u64,
+        scope: FlushScope,
     },
     FileLen {
         handle: u64,
@@ -82,7 +97,7 @@ impl Request {
         match self {
             Request::Read { handle, .. }
             | Request::Write { handle, .. }
-            | Request::Flush { handle }
+            | Request::Flush { handle, .. }
             | Request::FileLen { handle }
             | Request::SetLen { handle, .. }
             | Request::Info { handle } => Some(*handle),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::file::{Create, LockKind, OpenHow};
+use crate::file::{Create, FlushScope, LockKind, OpenHow, WriteMode};
 
 const BLOCK: usize = 4096;
 const SEEDS: u64 = 200;
@@ -68,11 +68,12 @@ impl Rig {
 
     fn start_write(&mut self, handle: u64, offset: u64, bytes: &[u8], dsync: bool) -> u64 {
         let payload = Payload::Bytes(bytes.into());
-        self.start(Request::Write { handle, offset, payload, dsync })
+        let mode = if dsync { WriteMode::Dsync } else { WriteMode::Plain };
+        self.start(Request::Write { handle, offset, payload, how: WriteHow::Mode(mode) })
     }
 
     fn flush(&mut self, handle: u64) {
-        assert!(self.call(Request::Flush { handle }).is_ok());
+        assert!(self.call(Request::Flush { handle, scope: FlushScope::Data }).is_ok());
     }
 
     fn read(&mut self, handle: u64, offset: u64, len_bytes: usize) -> Vec<u8> {
@@ -202,9 +203,11 @@ fn flush_never_covers_a_write_that_completed_after_its_submission() {
         for seed in 0..SEEDS {
             let mut rig = Rig::seeded(seed);
             let handle = rig.prepared("f", 1);
-            let flush_first = (!write_first).then(|| rig.start(Request::Flush { handle }));
+            let flush_first = (!write_first)
+                .then(|| rig.start(Request::Flush { handle, scope: FlushScope::Data }));
             let write = rig.start_write(handle, 0, &[7; BLOCK], false);
-            let flush = flush_first.unwrap_or_else(|| rig.start(Request::Flush { handle }));
+            let flush = flush_first
+                .unwrap_or_else(|| rig.start(Request::Flush { handle, scope: FlushScope::Data }));
             assert!(rig.wait(flush).is_ok());
             races += u32::from(rig.done.iter().any(|done| done.token == write));
             assert!(rig.done.iter().any(|done| done.token == write) || rig.wait(write).is_ok());
@@ -224,7 +227,7 @@ fn flush_keeps_the_newest_covered_write_below_an_uncovered_one() {
         let handle = rig.prepared("f", 1);
         rig.write(handle, 0, &[1; BLOCK], false);
         rig.write(handle, 0, &[2; BLOCK], false);
-        let flush = rig.start(Request::Flush { handle });
+        let flush = rig.start(Request::Flush { handle, scope: FlushScope::Data });
         let write = rig.start_write(handle, 0, &[3; BLOCK], false);
         assert!(rig.wait(flush).is_ok());
         if rig.done.iter().all(|done| done.token != write) {
@@ -403,7 +406,8 @@ fn path_errors_are_those_of_a_file_system() {
     assert_eq!(errno(rig.call(Request::List { path: "d".into() })), libc::ENOENT);
     let handle = rig.open("f", OpenHow::direct_read());
     let payload = Payload::Zeroes(4096);
-    let write = Request::Write { handle, offset: 0, payload, dsync: false };
+    let write =
+        Request::Write { handle, offset: 0, payload, how: WriteHow::Mode(WriteMode::Plain) };
     assert_eq!(errno(rig.call(write)), libc::EBADF);
     let misaligned = Request::Read { handle, offset: 1, len_bytes: BLOCK };
     assert_eq!(errno(rig.call(misaligned)), libc::EINVAL);
@@ -483,7 +487,7 @@ fn zeroing_keeps_a_fresh_file_sparse_and_clears_a_used_one() {
         handle,
         offset,
         payload: Payload::Zeroes(len),
-        dsync: false,
+        how: WriteHow::Mode(WriteMode::Plain),
     };
     assert!(rig.call(zeroes(0, len)).is_ok());
     rig.flush(handle);
@@ -541,7 +545,12 @@ fn full_disk_refuses_growth_and_allows_overwriting() {
     let mut rig = Rig::new(SimDiskOptions { capacity_bytes, ..SimDiskOptions::new(1) });
     let handle = rig.prepared("f", 3);
     let payload = Payload::Bytes(vec![1; 2 * BLOCK].into());
-    let beyond = Request::Write { handle, offset: 3 * BLOCK as u64, payload, dsync: false };
+    let beyond = Request::Write {
+        handle,
+        offset: 3 * BLOCK as u64,
+        payload,
+        how: WriteHow::Mode(WriteMode::Plain),
+    };
     assert_eq!(errno(rig.call(beyond)), libc::ENOSPC);
     rig.write(handle, 0, &[2; 3 * BLOCK], false);
     rig.write(handle, 3 * BLOCK as u64, &[2; BLOCK], false);
@@ -570,7 +579,7 @@ fn persistent_fault_lasts_until_cleared() {
     rig.disk.fail_from(DiskOp::Flush, 2, libc::EIO);
     rig.flush(handle);
     for _ in 0..3 {
-        assert_eq!(errno(rig.call(Request::Flush { handle })), libc::EIO);
+        assert_eq!(errno(rig.call(Request::Flush { handle, scope: FlushScope::Data })), libc::EIO);
     }
     rig.disk.clear_faults();
     rig.flush(handle);
@@ -584,7 +593,7 @@ fn flush_repeated_after_an_error_does_not_save_the_data() {
         let handle = rig.prepared("f", 1);
         rig.write(handle, 0, &[7; BLOCK], false);
         rig.disk.fail_next(DiskOp::Flush, 1, libc::EIO);
-        assert_eq!(errno(rig.call(Request::Flush { handle })), libc::EIO);
+        assert_eq!(errno(rig.call(Request::Flush { handle, scope: FlushScope::Data })), libc::EIO);
         rig.flush(handle);
         lost += u32::from(outcome(&rig.cut().read_file("f").expect("exists"), 7) != Outcome::New);
     }
@@ -656,7 +665,7 @@ fn ended_world_leaves_no_open_operation_handle_or_nameless_file() {
     let handle = rig.prepared("f", 1);
     assert!(rig.call(Request::Unlink { path: "f".into() }).is_ok());
     rig.write(handle, 0, &[7; BLOCK], false);
-    rig.start(Request::Flush { handle });
+    rig.start(Request::Flush { handle, scope: FlushScope::Data });
     let old = (rig.epoch, 0);
     let disk = rig.kill();
     disk.submit(old, 0, 1, Request::FileLen { handle });
