@@ -62,6 +62,7 @@ impl WriteMode {
         }
     }
 
+    #[cfg_attr(not(feature = "sim"), allow(dead_code))]
     pub(crate) const fn is_durable(self) -> bool {
         !matches!(self, WriteMode::Plain)
     }

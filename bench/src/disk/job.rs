@@ -236,11 +236,12 @@ pub struct Job {
     pub block: ByDirection<BlockSize>,
     pub engine: Engine,
     pub iodepth: u32,
-    /// Queue at most this many at once.
-    pub batch_submit: u32,
-    /// Take at least and at most this many completions at once. A minimum of 0 polls.
+    /// Queue at most this many at once; `None`: as many as the executor has.
+    pub batch_submit: Option<u32>,
+    /// Take at least and at most this many completions at once. A minimum of 0 polls; without a
+    /// maximum all that are there are taken.
     pub batch_complete_min: u32,
-    pub batch_complete_max: u32,
+    pub batch_complete_max: Option<u32>,
     /// Once the queue is full, let it drain to this many before it is filled again.
     pub iodepth_low: u32,
     pub direct: bool,

@@ -1,3 +1,7 @@
 //! The disk tool: runs fio job files on the runtime and reports as fio does.
 
 pub mod job;
+pub mod stream;
+
+#[cfg(test)]
+mod testing;

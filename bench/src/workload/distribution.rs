@@ -91,7 +91,7 @@ impl Chooser {
 /// Source: Gray et al., "Quickly Generating Billion-Record Synthetic Databases", SIGMOD 1994,
 /// in the form and with the constants of YCSB's `ScrambledZipfianGenerator`.
 #[derive(Clone, Debug)]
-struct ZipfianRanks {
+pub(crate) struct ZipfianRanks {
     items: f64,
     zeta: f64,
     alpha: f64,
@@ -102,21 +102,26 @@ struct ZipfianRanks {
 impl ZipfianRanks {
     /// Ranks of the fixed space that is hashed onto the records.
     fn scrambled() -> ZipfianRanks {
-        ZipfianRanks::new(ZIPFIAN_ITEMS, ZIPFIAN_ZETA)
+        ZipfianRanks::new(ZIPFIAN_ITEMS, ZIPFIAN_ZETA, ZIPFIAN_THETA)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "record counts are far below 2^53")]
     fn over(record_count: u64) -> ZipfianRanks {
-        ZipfianRanks::new(record_count as f64, zeta(record_count, ZIPFIAN_THETA))
+        ZipfianRanks::with_theta(record_count, ZIPFIAN_THETA)
     }
 
-    fn new(items: f64, zeta: f64) -> ZipfianRanks {
-        let zeta_of_two = 1.0 + 0.5f64.powf(ZIPFIAN_THETA);
-        let numerator = 1.0 - (2.0 / items).powf(1.0 - ZIPFIAN_THETA);
+    /// Ranks `0..count`. Shape: theta above 0 and not 1.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    pub(crate) fn with_theta(count: u64, theta: f64) -> ZipfianRanks {
+        ZipfianRanks::new(count as f64, zeta(count, theta), theta)
+    }
+
+    fn new(items: f64, zeta: f64, theta: f64) -> ZipfianRanks {
+        let zeta_of_two = 1.0 + 0.5f64.powf(theta);
+        let numerator = 1.0 - (2.0 / items).powf(1.0 - theta);
         ZipfianRanks {
             items,
             zeta,
-            alpha: 1.0 / (1.0 - ZIPFIAN_THETA),
+            alpha: 1.0 / (1.0 - theta),
             // Of one or two items every draw is decided before this is used.
             eta: if items > 2.0 { numerator / (1.0 - zeta_of_two / zeta) } else { 0.0 },
             second_threshold: zeta_of_two,
@@ -128,7 +133,7 @@ impl ZipfianRanks {
         clippy::cast_sign_loss,
         reason = "the product lies in 0..items"
     )]
-    fn draw(&self, random: &mut Random) -> u64 {
+    pub(crate) fn draw(&self, random: &mut Random) -> u64 {
         let unit = random.unit();
         let scaled = unit * self.zeta;
         if scaled < 1.0 || self.items <= 1.0 {
@@ -147,7 +152,7 @@ const ZETA_TERMS_EXACT: u64 = 10_000;
 
 /// The sum of 1 / i^theta over i in 1..=n.
 ///
-/// Shape: theta in (0, 1). Cost: the named number of terms at most. Error: below 10^-9 of the
+/// Shape: theta above 0, not 1. Cost: the named number of terms at most. Error: below 10^-9 of the
 /// result. Source: Euler-Maclaurin, first correction.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
 pub(super) fn zeta(n: u64, theta: f64) -> f64 {

@@ -16,6 +16,7 @@ use serde::Serialize;
 use crate::limits::SCAN_ROWS_MAX;
 use crate::random::Random;
 
+pub(crate) use distribution::ZipfianRanks;
 pub use distribution::{Chooser, Distribution, fnv_hash64};
 pub use inserts::Inserts;
 pub use record::{Shape, WriteTag};
