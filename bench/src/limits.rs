@@ -172,3 +172,12 @@ pub const TPCC_ORDER_BYTES: u64 = 1_536;
 pub const TPCC_SPACE_ORDERS_PER_S: u64 = 10_000;
 /// Violations of a consistency condition that a report names one by one.
 pub const TPCC_VIOLATIONS_NAMED_MAX: usize = 16;
+
+/// Mantissa bits of the disk tool's latency buckets, and how many buckets there are: fio's own
+/// figures, on which its tools rely.
+pub const LATENCY_BUCKET_BITS: u32 = 6;
+pub const LATENCY_BUCKETS: usize = 29 << LATENCY_BUCKET_BITS;
+/// Entries of one log of one job of the disk tool, 24 bytes each; further ones are counted.
+pub const JOB_LOG_ENTRIES_MAX: usize = 1 << 22;
+/// Entries by which such a log grows, so that growing copies nothing.
+pub const JOB_LOG_CHUNK_ENTRIES: usize = 1 << 12;

@@ -2,6 +2,7 @@
 
 pub mod job;
 pub mod stream;
+pub mod tally;
 
 #[cfg(test)]
 mod testing;
