@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, PosixFadviseAdvice, fallocate, posix_fadvise};
 
 use crate::driver::{Op, OpDone, OpValue};
 use crate::file::{
@@ -46,6 +46,8 @@ fn execute_other(op: Op, runtime: &Runtime) -> io::Result<OpValue> {
         Op::Open { path, how } => open(path, how, runtime).map(OpValue::File),
         Op::FileLen { file } => file_len(file.file()).map(OpValue::Len),
         Op::SetLen { file, len } => file.file().set_len(len).map(unit),
+        Op::Allocate { file, offset, len } => allocate(file.file(), offset, len).map(unit),
+        Op::DropCache { file } => drop_cache(file.file()).map(unit),
         Op::WriteZeroes { file, offset, len } => write_zeroes(file.file(), offset, len).map(unit),
         Op::ListDir { path } => list_dir(&path).map(OpValue::Dir),
         Op::CreateDir { path } => create_dir(&path).map(unit),
@@ -155,14 +157,28 @@ fn file_len(mut file: &File) -> io::Result<u64> {
     Ok(meta.len())
 }
 
+fn allocate(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let (offset, len) = (file_place(offset)?, file_place(len)?);
+    Ok(fallocate(file, FallocateFlags::empty(), offset, len)?)
+}
+
+fn drop_cache(file: &File) -> io::Result<()> {
+    // Dirty pages stay in the cache unless they are written first.
+    file.sync_data()?;
+    Ok(posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
+}
+
+fn file_place(bytes: u64) -> io::Result<i64> {
+    i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
 /// Of a file: punches a hole and keeps the length. Of a block device: discards.
 fn trim(file: &File, offset: u64, len: u64) -> io::Result<()> {
     if file.metadata()?.file_type().is_block_device() {
         return sys::discard(file.as_fd(), offset, len);
     }
-    let place = |bytes| i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput);
     let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-    Ok(fallocate(file, flags, place(offset)?, place(len)?)?)
+    Ok(fallocate(file, flags, file_place(offset)?, file_place(len)?)?)
 }
 
 fn write_zeroes(file: &File, offset: u64, len: u64) -> io::Result<()> {

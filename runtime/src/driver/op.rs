@@ -47,6 +47,16 @@ pub(crate) enum Op {
         file: DmaFile,
         len: u64,
     },
+    /// Reserves the blocks of a range, and makes the file that long.
+    Allocate {
+        file: DmaFile,
+        offset: u64,
+        len: u64,
+    },
+    /// Forgets clean pages of the file in the page cache.
+    DropCache {
+        file: DmaFile,
+    },
     WriteZeroes {
         file: DmaFile,
         offset: u64,

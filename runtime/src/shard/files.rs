@@ -130,6 +130,19 @@ impl Shard {
         self.operate_unit(IoClass::Maintenance, op).await
     }
 
+    /// Reserves the blocks of a range, unwritten, and makes the file at least that long.
+    /// `Unsupported` where the file system cannot.
+    pub async fn allocate(&self, file: &DmaFile, range: Range<u64>) -> io::Result<()> {
+        let len = range.end.saturating_sub(range.start);
+        let op = Op::Allocate { file: file.clone(), offset: range.start, len };
+        self.operate_unit(IoClass::Maintenance, op).await
+    }
+
+    /// Writes the file's dirty pages and drops all its pages from the page cache.
+    pub async fn drop_cache(&self, file: &DmaFile) -> io::Result<()> {
+        self.operate_unit(IoClass::Maintenance, Op::DropCache { file: file.clone() }).await
+    }
+
     /// Writes zeroes through the page cache, so that later overwrites need no allocation. Needs
     /// a file opened with `direct: false`; the caller flushes.
     pub async fn write_zeroes(&self, file: &DmaFile, offset: u64, len: u64) -> io::Result<()> {

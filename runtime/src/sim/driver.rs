@@ -122,6 +122,12 @@ fn request_of(op: &Op) -> Result<Request, i32> {
         Op::Flush { file, via: _, scope } => {
             Request::Flush { handle: file.simulated_handle(), scope: *scope }
         }
+        // Reserved blocks read as zeroes, as those do that a longer file got.
+        Op::Allocate { file, offset, len } => {
+            Request::Extend { handle: file.simulated_handle(), len_bytes: offset + len }
+        }
+        // There is no page cache.
+        Op::DropCache { file } => Request::FileLen { handle: file.simulated_handle() },
         Op::FileLen { file } => Request::FileLen { handle: file.simulated_handle() },
         Op::SetLen { file, len } => {
             Request::SetLen { handle: file.simulated_handle(), len_bytes: *len }

@@ -60,8 +60,12 @@ struct FlushAfter {
 }
 
 impl FlushAfter {
-    fn is_due(&mut self) -> bool {
-        let due = self.every > 0 && self.writes >= self.every;
+    fn is_due(&self) -> bool {
+        self.every > 0 && self.writes >= self.every
+    }
+
+    fn take_due(&mut self) -> bool {
+        let due = self.is_due();
         if due {
             self.writes = 0;
         }
@@ -122,8 +126,22 @@ impl Stream {
         self.next_file = 0;
     }
 
-    /// The next step; `None` at the end of the pass.
-    pub fn next_step(&mut self) -> Option<Step> {
+    /// The directions that the next operation can have; none while a flush is due.
+    #[must_use]
+    pub fn candidates(&self) -> ByDirection<bool> {
+        let flushes = [&self.fsync, &self.fdatasync];
+        if self.last_written.is_some() && flushes.iter().any(|flush| flush.is_due()) {
+            return ByDirection([false; 3]);
+        }
+        match self.mix {
+            Mix::TrimWrite => ByDirection([false, self.trimmed.is_some(), self.trimmed.is_none()]),
+            mix => ByDirection(Direction::ALL.map(|direction| mix.has(direction))),
+        }
+    }
+
+    /// The next step, in a direction that `allowed` has where there is a choice; `None` at the
+    /// end of the pass.
+    pub fn next_step(&mut self, allowed: ByDirection<bool>) -> Option<Step> {
         if let Some(flush) = self.due_flush() {
             return Some(flush);
         }
@@ -133,7 +151,7 @@ impl Stream {
         if self.bytes_left == 0 {
             return None;
         }
-        let direction = self.direction();
+        let direction = self.direction(allowed);
         let size = self.block.of(direction);
         let wanted = Wanted {
             direction,
@@ -159,22 +177,26 @@ impl Stream {
 
     fn due_flush(&mut self) -> Option<Step> {
         let file = self.last_written?;
-        if self.fsync.is_due() {
+        if self.fsync.take_due() {
             return Some(Step { file, action: Action::FlushAll });
         }
-        let due = self.fdatasync.is_due();
+        let due = self.fdatasync.take_due();
         due.then_some(Step { file, action: Action::FlushData })
     }
 
-    fn direction(&mut self) -> Direction {
+    fn direction(&mut self, allowed: ByDirection<bool>) -> Direction {
         match self.mix {
             Mix::Read => Direction::Read,
             Mix::Write => Direction::Write,
             Mix::Trim | Mix::TrimWrite => Direction::Trim,
-            Mix::ReadWrite => match self.chances.mix.below(100) < self.read_percent {
-                true => Direction::Read,
-                false => Direction::Write,
-            },
+            Mix::ReadWrite => {
+                let drawn = match self.chances.mix.below(100) < self.read_percent {
+                    true => (Direction::Read, Direction::Write),
+                    false => (Direction::Write, Direction::Read),
+                };
+                // One direction's speed limit does not hold up the other.
+                if !allowed.of(drawn.0) && *allowed.of(drawn.1) { drawn.1 } else { drawn.0 }
+            }
         }
     }
 

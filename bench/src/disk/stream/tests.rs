@@ -5,10 +5,11 @@ use crate::disk::job::{Distribution, Pattern, Sequencer};
 use crate::disk::testing::{MIB, job, sequential};
 
 const BLOCK: u64 = 4096;
+const ANY: ByDirection<bool> = ByDirection([true; 3]);
 
 fn steps_of(job: &Job, regions: &[Region], bytes: u64) -> Vec<Step> {
     let mut stream = Stream::new(job, regions, bytes, 1);
-    std::iter::from_fn(|| stream.next_step()).collect()
+    std::iter::from_fn(|| stream.next_step(ANY)).collect()
 }
 
 fn steps(job: &Job) -> Vec<Step> {
@@ -130,6 +131,15 @@ fn mixed_stream_keeps_its_share_of_reads_and_each_direction_its_own_order() {
 }
 
 #[test]
+fn mixed_stream_takes_the_direction_that_is_allowed() {
+    let job = random(Mix::ReadWrite);
+    let mut stream = Stream::new(&job, &[Region { offset: 0, len: MIB }], MIB, 1);
+    let only_reads = ByDirection([true, false, false]);
+    let steps: Vec<Step> = std::iter::from_fn(|| stream.next_step(only_reads)).collect();
+    assert!(ios(&steps).iter().all(|io| io.0 == Direction::Read) && steps.len() == 256);
+}
+
+#[test]
 fn trimwrite_stream_writes_what_it_trimmed() {
     let steps = steps(&random(Mix::TrimWrite));
     assert_eq!(steps.len(), 512);
@@ -197,7 +207,7 @@ fn stream_of_the_same_seed_is_the_same() {
     let region = [Region { offset: 0, len: MIB }];
     let of = |seed| {
         let mut stream = Stream::new(&job, &region, MIB, seed);
-        std::iter::from_fn(|| stream.next_step()).collect::<Vec<_>>()
+        std::iter::from_fn(|| stream.next_step(ANY)).collect::<Vec<_>>()
     };
     assert_eq!(of(3), of(3));
     assert_ne!(of(3), of(4));
@@ -208,7 +218,7 @@ fn stream_restarts_from_the_beginning_with_every_block_free() {
     let job = random(Mix::Read);
     let mut stream = Stream::new(&job, &[Region { offset: 0, len: MIB }], MIB, 1);
     let mut pass = || {
-        let steps: Vec<Step> = std::iter::from_fn(|| stream.next_step()).collect();
+        let steps: Vec<Step> = std::iter::from_fn(|| stream.next_step(ANY)).collect();
         stream.restart();
         offsets(&steps)
     };

@@ -102,7 +102,7 @@ impl Device {
         let file = self.handle(request.handle()?).ok()?.file;
         let body = self.bodies.get_mut(&file)?;
         match request {
-            Request::Write { .. } | Request::SetLen { .. } => {
+            Request::Write { .. } | Request::SetLen { .. } | Request::Extend { .. } => {
                 body.unfinished.push(op);
                 None
             }
@@ -226,6 +226,15 @@ impl Device {
                 self.body(file).set_len(op, *len_bytes);
                 Ok(Answer::Unit)
             }
+            Request::Extend { handle, len_bytes } => {
+                let file = self.writable(*handle)?.file;
+                refuse(fault)?;
+                self.check_space(file, *len_bytes)?;
+                if *len_bytes > self.body(file).len_bytes() {
+                    self.body(file).set_len(op, *len_bytes);
+                }
+                Ok(Answer::Unit)
+            }
             Request::Flush { handle, .. } => {
                 self.handle(*handle)?;
                 refuse(fault)?;
@@ -342,7 +351,7 @@ impl Device {
                     self.settle_write(op, (file, how), range, dsync);
                 }
             }
-            (Request::SetLen { .. }, Some(Handle { file, .. })) => {
+            (Request::SetLen { .. } | Request::Extend { .. }, Some(Handle { file, .. })) => {
                 self.body(file).unfinished.retain(|unfinished| *unfinished != op);
             }
             (Request::Flush { .. }, Some(Handle { file, .. })) => {

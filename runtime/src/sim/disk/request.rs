@@ -46,6 +46,11 @@ pub(crate) enum Request {
         handle: u64,
         len_bytes: u64,
     },
+    /// Makes the file at least that long.
+    Extend {
+        handle: u64,
+        len_bytes: u64,
+    },
     Info {
         handle: u64,
     },
@@ -87,7 +92,9 @@ impl Request {
     pub(super) fn kind(&self) -> DiskOp {
         match self {
             Request::Read { .. } => DiskOp::Read,
-            Request::Write { .. } | Request::SetLen { .. } => DiskOp::Write,
+            Request::Write { .. } | Request::SetLen { .. } | Request::Extend { .. } => {
+                DiskOp::Write
+            }
             Request::Flush { .. } => DiskOp::Flush,
             _ => DiskOp::Path,
         }
@@ -100,6 +107,7 @@ impl Request {
             | Request::Flush { handle, .. }
             | Request::FileLen { handle }
             | Request::SetLen { handle, .. }
+            | Request::Extend { handle, .. }
             | Request::Info { handle } => Some(*handle),
             _ => None,
         }
