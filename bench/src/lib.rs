@@ -10,6 +10,7 @@ pub mod disk;
 mod error;
 pub mod history;
 pub mod limits;
+mod machine;
 pub mod measure;
 mod phase;
 mod place;

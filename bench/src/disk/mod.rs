@@ -1,6 +1,9 @@
 //! The disk tool: runs fio job files on the runtime and reports as fio does.
 
+pub mod devices;
+pub mod environment;
 pub mod job;
+pub mod outcome;
 pub mod stream;
 pub mod tally;
 

@@ -8,9 +8,6 @@ mod larger_table;
 mod table;
 mod transactions_table;
 
-#[cfg(test)]
-mod tests;
-
 pub use environment::Environment;
 pub use figures::{
     CommitFigures, DiskFigures, MixFigures, PairRow, PairsFigures, RatioFigures, ReadFigures,
