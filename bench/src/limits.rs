@@ -181,3 +181,19 @@ pub const LATENCY_BUCKETS: usize = 29 << LATENCY_BUCKET_BITS;
 pub const JOB_LOG_ENTRIES_MAX: usize = 1 << 22;
 /// Entries by which such a log grows, so that growing copies nothing.
 pub const JOB_LOG_CHUNK_ENTRIES: usize = 1 << 12;
+
+/// Bytes at the head of a block that the disk tool verifies.
+pub const DISK_VERIFY_HEADER_BYTES: usize = 32;
+/// Of each so many bytes the first eight change when a buffer is written again.
+pub const DISK_SCRAMBLE_BYTES: usize = 512;
+/// One request, and requests in flight, while a job's file is laid out.
+pub const DISK_LAYOUT_CHUNK_BYTES: usize = 512 << 10;
+pub const DISK_LAYOUT_DEPTH: usize = 8;
+/// Longest sleep of a job that waits for its start or pauses: how soon it hears of a stop.
+pub const DISK_SLEEP_MS_MAX: u64 = 100;
+/// Threads of one run of job files: all clones of all jobs. As many as fio allows.
+pub const DISK_JOB_THREADS_MAX: u32 = 4_096;
+/// Files of one run, over all of its threads.
+pub const DISK_JOB_FILES_MAX: u64 = 1 << 16;
+/// Files of one thread that a plan names to people.
+pub const DISK_JOB_FILES_SHOWN_MAX: usize = 8;

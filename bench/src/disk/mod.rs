@@ -4,6 +4,8 @@ pub mod devices;
 pub mod environment;
 pub mod job;
 pub mod outcome;
+pub mod plan;
+mod run;
 pub mod stream;
 pub mod tally;
 
