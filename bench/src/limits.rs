@@ -172,3 +172,10 @@ pub const TPCC_ORDER_BYTES: u64 = 1_536;
 pub const TPCC_SPACE_ORDERS_PER_S: u64 = 10_000;
 /// Violations of a consistency condition that a report names one by one.
 pub const TPCC_VIOLATIONS_NAMED_MAX: usize = 16;
+
+/// Threads of one run of job files: all clones of all jobs. As many as fio allows.
+pub const DISK_JOB_THREADS_MAX: u32 = 4_096;
+/// Files of one run, over all of its threads.
+pub const DISK_JOB_FILES_MAX: u64 = 1 << 16;
+/// Files of one thread that a plan names to people.
+pub const DISK_JOB_FILES_SHOWN_MAX: usize = 8;

@@ -1,3 +1,4 @@
 //! The disk tool: runs fio job files on the runtime and reports as fio does.
 
 pub mod job;
+pub mod plan;
