@@ -20,6 +20,10 @@ use crate::time::{Clock, Moment};
 pub enum DriverKind {
     Uring,
     Threads,
+    /// Reads, writes and flushes are system calls on the shard's own thread.
+    Inline,
+    /// Reads, writes, flushes and trims do nothing.
+    Null,
     Sim,
 }
 
@@ -30,6 +34,13 @@ pub enum DriverChoice {
     /// io_uring or a start error.
     Uring,
     Threads,
+    /// One system call per read, write and flush on the shard's own thread, which waits for it:
+    /// the measure of what a queue gains. Everything about names goes to a pool of threads.
+    Inline,
+    /// Reads, writes, flushes and trims succeed at once at their full length and no file is
+    /// touched: what remains is the runtime's own cost. Buffers keep what they held. Everything
+    /// about names is done as with a ring. No store works on it.
+    Null,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +56,9 @@ pub struct RuntimeOptions {
     pub ring_entries: u32,
     /// Memory registered with each shard's ring; 0 for none.
     pub buffer_slab_bytes: usize,
+    /// Registers each file with a shard's ring at its first use there. Without, every operation
+    /// names its file by descriptor and the kernel looks it up each time.
+    pub register_files: bool,
     pub stall_budget_us: u64,
     /// How long shutdown waits for operations in flight before it leaks their buffers.
     pub shutdown_wait: Duration,
@@ -70,6 +84,7 @@ impl Default for RuntimeOptions {
             idle_spin_us: RuntimeOptions::IDLE_SPIN_US_AUTO,
             ring_entries: limits::RING_ENTRIES_DEFAULT,
             buffer_slab_bytes: limits::BUFFER_SLAB_BYTES_DEFAULT,
+            register_files: true,
             stall_budget_us: limits::STALL_BUDGET_US_DEFAULT,
             shutdown_wait: Duration::from_millis(limits::SHUTDOWN_WAIT_MS_DEFAULT),
             inject_uring_setup_errno: None,

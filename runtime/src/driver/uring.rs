@@ -45,13 +45,7 @@ impl RingKit {
         if ring.set_up() != SetUp::Deferred {
             notes.push(format!("io_uring set up as {:?}: Linux 6.1 does better", ring.set_up()));
         }
-        let files = match ring.register_files(REGISTERED_FILES_MAX) {
-            Ok(()) => FileTable::new(shard, REGISTERED_FILES_MAX),
-            Err(error) => {
-                notes.push(format!("files are not registered with io_uring: {error}"));
-                FileTable::new(shard, 0)
-            }
-        };
+        let files = file_table(options, shard, &ring, &mut notes);
         let memlock_bytes = options.inject_memlock_bytes.unwrap_or(usize::MAX);
         let mut buffers = BufferTable::new(Arc::clone(port), &mut ring, memlock_bytes);
         let slab = if options.buffer_slab_bytes > 0 {
@@ -67,6 +61,24 @@ impl RingKit {
 
     pub(crate) fn slab(&self) -> Option<Arc<BufferSlab>> {
         self.slab.clone()
+    }
+}
+
+fn file_table(
+    options: &RuntimeOptions,
+    shard: ShardId,
+    ring: &Ring,
+    notes: &mut Vec<String>,
+) -> FileTable {
+    if !options.register_files {
+        return FileTable::new(shard, 0);
+    }
+    match ring.register_files(REGISTERED_FILES_MAX) {
+        Ok(()) => FileTable::new(shard, REGISTERED_FILES_MAX),
+        Err(error) => {
+            notes.push(format!("files are not registered with io_uring: {error}"));
+            FileTable::new(shard, 0)
+        }
     }
 }
 
