@@ -195,7 +195,10 @@ fn prepare(
         (None, Ok(Vec::new()))
     } else {
         match RingKit::new(&plan.options, id, runtime.port(id)) {
-            Ok((kit, lacking)) => (Some(kit), Ok(lacking)),
+            Ok((kit, lacking)) => {
+                runtime.set_ring_report(id, kit.report());
+                (Some(kit), Ok(lacking))
+            }
             Err(error) => (None, Err(error)),
         }
     };

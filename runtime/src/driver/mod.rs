@@ -11,6 +11,8 @@ mod buffer_table;
 mod completion_queue;
 mod file_table;
 mod fileops;
+mod lane;
+mod polled;
 
 use std::task::Waker;
 use std::time::Duration;

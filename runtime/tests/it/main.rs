@@ -9,6 +9,7 @@ mod files;
 mod harness;
 mod inline;
 mod orphans;
+mod polled;
 mod pools;
 mod queues;
 mod seccomp;
