@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use nix::fcntl::Flock;
 
@@ -100,26 +100,35 @@ pub struct OpenHow {
     pub create: Create,
     /// O_DIRECT: offsets and lengths must be multiples of the file's alignment.
     pub direct: bool,
+    /// Asks for completions by polling the device, which costs CPU and saves the interrupt's
+    /// latency. Needs `direct`. Where the kernel or the device cannot, I/O goes on without it:
+    /// `DmaFile::is_polled_on` and the runtime's notes tell.
+    pub polled: bool,
     /// Of a block device: fails with `ResourceBusy` while it is mounted or somebody else has it
     /// exclusively. Means nothing for a file.
     pub exclusive: bool,
 }
 
 impl OpenHow {
+    const fn existing(write: bool, direct: bool) -> OpenHow {
+        let create = Create::No;
+        OpenHow { read: true, write, create, direct, polled: false, exclusive: false }
+    }
+
     pub const fn direct_rw() -> OpenHow {
-        OpenHow { read: true, write: true, create: Create::No, direct: true, exclusive: false }
+        OpenHow::existing(true, true)
     }
 
     pub const fn direct_read() -> OpenHow {
-        OpenHow { read: true, write: false, create: Create::No, direct: true, exclusive: false }
+        OpenHow::existing(false, true)
     }
 
     pub const fn buffered_rw() -> OpenHow {
-        OpenHow { read: true, write: true, create: Create::No, direct: false, exclusive: false }
+        OpenHow::existing(true, false)
     }
 
     pub const fn buffered_read() -> OpenHow {
-        OpenHow { read: true, write: false, create: Create::No, direct: false, exclusive: false }
+        OpenHow::existing(false, false)
     }
 
     /// Holds a block device for as long as the file is open.
@@ -128,11 +137,11 @@ impl OpenHow {
     }
 
     pub const fn create_new_direct() -> OpenHow {
-        OpenHow { read: true, write: true, create: Create::New, direct: true, exclusive: false }
+        OpenHow { create: Create::New, ..OpenHow::direct_rw() }
     }
 
     pub const fn create_new_buffered() -> OpenHow {
-        OpenHow { read: true, write: true, create: Create::New, direct: false, exclusive: false }
+        OpenHow { create: Create::New, ..OpenHow::buffered_rw() }
     }
 }
 
@@ -180,6 +189,20 @@ struct FileInner {
     /// Per shard: one more than the file's place in that shard's ring table, 0 = none. Each
     /// entry is written by its own shard only.
     ring_slots: Box<[AtomicU32]>,
+    /// Per shard, of a file that was opened for polling: what became of it there. Each entry is
+    /// written by its own shard only.
+    polling: Option<Box<[AtomicU8]>>,
+}
+
+/// What polling a file's device has come to on one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum FilePolling {
+    /// No bytes were transferred with it yet.
+    Undecided,
+    Proven,
+    /// Not asked for, or refused by the kernel or the device.
+    Off,
 }
 
 impl Drop for FileInner {
@@ -237,7 +260,37 @@ impl DmaFile {
             number: runtime.next_file_number(),
             runtime: runtime.clone(),
             ring_slots: (0..runtime.shard_count()).map(|_| AtomicU32::new(0)).collect(),
+            polling: None,
         }))
+    }
+
+    /// The file as one that asks for polling, before any shard has used it.
+    pub(crate) fn asking_for_polling(mut self) -> DmaFile {
+        let inner = Arc::get_mut(&mut self.0).expect("a file that was just opened has one handle");
+        let undecided = || AtomicU8::new(FilePolling::Undecided as u8);
+        inner.polling = Some(inner.ring_slots.iter().map(|_| undecided()).collect());
+        self
+    }
+
+    /// True once bytes were read or written on that shard by polling the device. A file that
+    /// was opened with `OpenHow::polled` is undecided before its first transfer there, and is
+    /// never polled afterwards where that was refused.
+    pub fn is_polled_on(&self, shard: ShardId) -> bool {
+        self.polling(shard) == FilePolling::Proven
+    }
+
+    pub(crate) fn polling(&self, shard: ShardId) -> FilePolling {
+        let Some(states) = &self.0.polling else { return FilePolling::Off };
+        match states[shard.index()].load(Ordering::Relaxed) {
+            state if state == FilePolling::Undecided as u8 => FilePolling::Undecided,
+            state if state == FilePolling::Proven as u8 => FilePolling::Proven,
+            _ => FilePolling::Off,
+        }
+    }
+
+    pub(crate) fn set_polling(&self, shard: ShardId, state: FilePolling) {
+        let states = self.0.polling.as_ref().expect("only a file that asks for it is polled");
+        states[shard.index()].store(state as u8, Ordering::Relaxed);
     }
 
     pub fn path(&self) -> &Path {

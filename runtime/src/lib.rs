@@ -17,6 +17,7 @@ mod ids;
 mod metrics;
 mod port;
 mod probe;
+mod report;
 mod ring;
 mod runtime;
 mod shard;
@@ -33,6 +34,7 @@ pub use file::{Create, DirEntry, DiskInfo, DmaFile, FileLock, OpenHow, WriteCach
 pub use file::{FlushScope, FlushVia, IoClass, WriteMode};
 pub use ids::ShardId;
 pub use metrics::{ClassMetrics, OpMetrics, ShardIoMetrics};
+pub use report::{DriverReport, PolledState, RingReport, RingSetUp, ShardDriverReport};
 pub use runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions};
 pub use shard::{IoQueue, NotQueued, Shard, Span};
 pub use task::{PanicSink, TaskClass, TaskSpec};

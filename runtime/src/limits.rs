@@ -43,6 +43,10 @@ pub const RING_COMPLETIONS_RESERVED: usize = 16;
 /// How long a new ring may take to hear the bell before it is given up.
 pub const RING_PROBE_MS_MAX: u64 = 10_000;
 
+/// While a polling ring has operations in flight its shard does not sleep. Instead of one sleep
+/// it looks at both rings this often and then turns, so a look bounds how late a timer is.
+pub const POLLED_LOOKS_PER_PARK_MAX: usize = 64;
+
 /// Files registered with one ring; the least recently used one makes room.
 pub const REGISTERED_FILES_MAX: u32 = 256;
 

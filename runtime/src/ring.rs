@@ -11,9 +11,10 @@ use io_uring::types::{CancelBuilder, Fd, Fixed, FsyncFlags, SubmitArgs, Timespec
 use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
 
 use crate::buffer::Mapping;
-use crate::driver::{Op, OpKey, OpSlab};
+use crate::driver::{Op, OpKey};
 use crate::file::FlushScope;
 use crate::limits::{RING_COMPLETIONS_PER_ENTRY, RING_KERNEL_WORKERS_MAX};
+use crate::report::RingSetUp;
 
 /// Names of entries that are no operation. Their slot number is beyond every slab's.
 const WAKE_USER_DATA: u64 = u64::MAX;
@@ -46,7 +47,33 @@ pub(crate) struct Route {
     pub(crate) buffer: Option<u16>,
 }
 
+/// Where a ring's completions come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Polling {
+    /// The device interrupts.
+    Interrupts,
+    /// The device is asked at each entry into the kernel (IORING_SETUP_IOPOLL).
+    Devices,
+}
+
+/// Argument of `IORING_REGISTER_CLONE_BUFFERS`, io_uring_register(2).
+#[repr(C)]
+struct CloneBuffers {
+    source: u32,
+    flags: u32,
+    source_offset: u32,
+    offset: u32,
+    count: u32,
+    zeroes: [u32; 3],
+}
+
+const _: () = assert!(size_of::<CloneBuffers>() == 32);
+const REGISTER_CLONE_BUFFERS: u32 = 30;
+/// The table that is there may be replaced (Linux 6.13).
+const CLONE_REPLACES: u32 = 2;
+
 /// Memory that the kernel keeps pinned for one entry of the table of registered buffers.
+#[derive(Clone)]
 pub(crate) struct Registered {
     pub(crate) memory: Arc<Mapping>,
     pub(crate) from: usize,
@@ -74,13 +101,19 @@ pub(crate) struct Ring {
     /// The table of registered buffers. Declared after the ring, so that the memory outlives it.
     buffers: Vec<Option<Registered>>,
     enter_flags: EnterFlags,
-    set_up: SetUp,
+    set_up: RingSetUp,
 }
 
 impl Ring {
     /// Must be called on the thread that will use the ring: it may be the only issuer.
     pub(crate) fn new(entries: u32) -> io::Result<Ring> {
-        let (ring, set_up) = build(entries)?;
+        Ring::with_polling(entries, Polling::Interrupts)
+    }
+
+    /// As `new`. A ring that polls devices takes reads and writes of direct files only, and
+    /// sleeping on it brings no completion.
+    pub(crate) fn with_polling(entries: u32, polling: Polling) -> io::Result<Ring> {
+        let (ring, set_up) = build(entries, polling)?;
         let params = ring.params();
         if !params.is_feature_ext_arg() || !params.is_feature_nodrop() {
             let text = "this kernel's io_uring lacks EXT_ARG or NODROP (Linux 5.11)";
@@ -110,8 +143,12 @@ impl Ring {
         Ok(Ring { ring, buffers: Vec::new(), enter_flags, set_up })
     }
 
-    pub(crate) fn set_up(&self) -> SetUp {
+    pub(crate) fn set_up(&self) -> RingSetUp {
         self.set_up
+    }
+
+    pub(crate) fn submission_capacity(&self) -> usize {
+        self.ring.params().sq_entries() as usize
     }
 
     pub(crate) fn completion_capacity(&self) -> usize {
@@ -145,6 +182,38 @@ impl Ring {
         Ok(())
     }
 
+    /// Takes over another ring's table of registered buffers as it is now (Linux 6.12), and
+    /// again later (6.13). Both rings then hold the memory; it is pinned and counted once.
+    ///
+    /// Always the whole table: kernels before 6.19 lose what lies behind a part.
+    pub(crate) fn share_buffers(&mut self, source: &Ring) -> io::Result<()> {
+        let argument = CloneBuffers {
+            source: source.ring.as_raw_fd() as u32,
+            flags: if self.buffers.is_empty() { 0 } else { CLONE_REPLACES },
+            source_offset: 0,
+            offset: 0,
+            count: 0,
+            zeroes: [0; 3],
+        };
+        // SAFETY: the kernel reads one `io_uring_clone_buffers`, which `argument` is laid out
+        // as; the memory that this ring then knows is kept by `self.buffers` from the next
+        // statement on, and by `source` before.
+        let code = unsafe {
+            libc::syscall(
+                libc::SYS_io_uring_register,
+                self.ring.as_raw_fd(),
+                REGISTER_CLONE_BUFFERS,
+                &raw const argument,
+                1,
+            )
+        };
+        if code < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        self.buffers.clone_from(&source.buffers);
+        Ok(())
+    }
+
     /// What stands in a place of the buffer table.
     pub(crate) fn registered(&self, place: u16) -> Option<&Registered> {
         self.buffers.get(usize::from(place))?.as_ref()
@@ -165,16 +234,16 @@ impl Ring {
         self.ring.submission().len()
     }
 
-    /// Queues the operation under `key`; the slab keeps it until the completion. False: the
+    /// Queues the operation that the slab keeps under `key` until its completion. False: the
     /// queue is full. `cap` shortens the transfer, for tests.
     pub(crate) fn push_operation(
         &mut self,
         key: OpKey,
-        slab: &mut OpSlab,
+        op: &mut Op,
         route: Route,
         cap: usize,
     ) -> bool {
-        let entry = match slab.op_mut(key) {
+        let entry = match op {
             Op::Read { file, offset, buf, from, len } => {
                 let part = &mut buf[*from..*from + *len];
                 let (at, len) = (part.as_mut_ptr(), part.len().min(cap) as u32);
@@ -265,18 +334,21 @@ impl Ring {
 }
 
 /// The best set-up the kernel knows. DEFER_TASKRUN needs SINGLE_ISSUER.
-fn build(entries: u32) -> io::Result<(IoUring, SetUp)> {
+fn build(entries: u32, polling: Polling) -> io::Result<(IoUring, RingSetUp)> {
     let mut last = io::Error::from_raw_os_error(libc::EINVAL);
-    for attempt in [SetUp::Deferred, SetUp::Cooperative, SetUp::Plain] {
+    for attempt in [RingSetUp::Deferred, RingSetUp::Cooperative, RingSetUp::Plain] {
         let mut builder = IoUring::builder();
         builder.dontfork().setup_clamp().setup_cqsize(entries * RING_COMPLETIONS_PER_ENTRY);
+        if polling == Polling::Devices {
+            builder.setup_iopoll();
+        }
         match attempt {
-            SetUp::Deferred => {
+            RingSetUp::Deferred => {
                 builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all();
                 builder.setup_taskrun_flag()
             }
-            SetUp::Cooperative => builder.setup_coop_taskrun().setup_taskrun_flag(),
-            SetUp::Plain => &mut builder,
+            RingSetUp::Cooperative => builder.setup_coop_taskrun().setup_taskrun_flag(),
+            RingSetUp::Plain => &mut builder,
         };
         match builder.build(entries) {
             Ok(ring) => return Ok((ring, attempt)),
@@ -286,13 +358,4 @@ fn build(entries: u32) -> io::Result<(IoUring, SetUp)> {
         }
     }
     Err(last)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum SetUp {
-    /// SINGLE_ISSUER with DEFER_TASKRUN (Linux 6.1).
-    Deferred,
-    /// COOP_TASKRUN (Linux 5.19).
-    Cooperative,
-    Plain,
 }

@@ -13,6 +13,7 @@ use crate::ids::ShardId;
 use crate::limits;
 use crate::metrics::ShardIoMetrics;
 use crate::port::{Control, ShardPort};
+use crate::report::{DriverReport, RingReport, ShardDriverReport};
 use crate::shard::Shard;
 use crate::time::{Clock, Moment};
 
@@ -20,6 +21,10 @@ use crate::time::{Clock, Moment};
 pub enum DriverKind {
     Uring,
     Threads,
+    /// Reads, writes and flushes are system calls on the shard's own thread.
+    Inline,
+    /// Reads, writes, flushes and trims do nothing.
+    Null,
     Sim,
 }
 
@@ -30,6 +35,13 @@ pub enum DriverChoice {
     /// io_uring or a start error.
     Uring,
     Threads,
+    /// One system call per read, write and flush on the shard's own thread, which waits for it:
+    /// the measure of what a queue gains. Everything about names goes to a pool of threads.
+    Inline,
+    /// Reads, writes, flushes and trims succeed at once at their full length and no file is
+    /// touched: what remains is the runtime's own cost. Buffers keep what they held. Everything
+    /// about names is done as with a ring. No store works on it.
+    Null,
 }
 
 #[derive(Clone, Debug)]
@@ -45,6 +57,9 @@ pub struct RuntimeOptions {
     pub ring_entries: u32,
     /// Memory registered with each shard's ring; 0 for none.
     pub buffer_slab_bytes: usize,
+    /// Registers each file with a shard's ring at its first use there. Without, every operation
+    /// names its file by descriptor and the kernel looks it up each time.
+    pub register_files: bool,
     pub stall_budget_us: u64,
     /// How long shutdown waits for operations in flight before it leaks their buffers.
     pub shutdown_wait: Duration,
@@ -52,6 +67,9 @@ pub struct RuntimeOptions {
     pub inject_uring_setup_errno: Option<i32>,
     /// Test hook: registering buffers behaves as if this much memory could be locked.
     pub inject_memlock_bytes: Option<usize>,
+    /// Test hook: the ring for polled files is an ordinary one, as if every device had poll
+    /// queues.
+    pub inject_polled_ring_without_iopoll: bool,
     /// Test hook: no read or write transfers more than this at once, as if the kernel had cut
     /// it short. A multiple of the direct-I/O alignment.
     pub inject_short_io_bytes: Option<usize>,
@@ -70,10 +88,12 @@ impl Default for RuntimeOptions {
             idle_spin_us: RuntimeOptions::IDLE_SPIN_US_AUTO,
             ring_entries: limits::RING_ENTRIES_DEFAULT,
             buffer_slab_bytes: limits::BUFFER_SLAB_BYTES_DEFAULT,
+            register_files: true,
             stall_budget_us: limits::STALL_BUDGET_US_DEFAULT,
             shutdown_wait: Duration::from_millis(limits::SHUTDOWN_WAIT_MS_DEFAULT),
             inject_uring_setup_errno: None,
             inject_memlock_bytes: None,
+            inject_polled_ring_without_iopoll: false,
             inject_short_io_bytes: None,
         }
     }
@@ -84,6 +104,7 @@ pub(crate) struct RuntimeInner {
     clock: Clock,
     ports: Vec<Arc<ShardPort>>,
     metrics: Vec<Mutex<ShardIoMetrics>>,
+    rings: Vec<Mutex<Option<RingReport>>>,
     pool: Option<Pool>,
     short_io_bytes: usize,
     notes: Mutex<Vec<String>>,
@@ -115,6 +136,7 @@ impl Runtime {
             kind: OnceLock::new(),
             clock,
             metrics: (0..ports.len()).map(shard).collect(),
+            rings: ports.iter().map(|_| Mutex::new(None)).collect(),
             ports,
             pool,
             short_io_bytes: short_io_bytes.unwrap_or(usize::MAX),
@@ -174,6 +196,21 @@ impl Runtime {
     pub fn driver_note(&self) -> Option<String> {
         let notes = lock(&self.0.notes);
         (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
+    /// What the driver came to be, shard by shard. It trails the shards by at most a turn.
+    pub fn driver_report(&self) -> DriverReport {
+        let kind = self.driver_kind();
+        let shard = |(index, ring): (usize, &Mutex<Option<RingReport>>)| ShardDriverReport {
+            shard: ShardId::from_index(index),
+            // One shard's ring is given up where another's cannot be had.
+            ring: lock(ring).clone().filter(|_| kind == DriverKind::Uring),
+        };
+        DriverReport {
+            kind,
+            notes: lock(&self.0.notes).clone(),
+            shards: self.0.rings.iter().enumerate().map(shard).collect(),
+        }
     }
 
     /// Runs `job` on a shard, after all jobs sent there before by the same thread. After
@@ -251,6 +288,10 @@ impl Runtime {
 
     pub(crate) fn shard_metrics(&self, shard: ShardId) -> MutexGuard<'_, ShardIoMetrics> {
         lock(&self.0.metrics[shard.index()])
+    }
+
+    pub(crate) fn set_ring_report(&self, shard: ShardId, report: RingReport) {
+        *lock(&self.0.rings[shard.index()]) = Some(report);
     }
 
     pub(crate) fn next_file_number(&self) -> u64 {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use crate::buffer::BufferSlab;
 use crate::driver::Driver;
+use crate::driver::inline::{InlineDriver, Work};
 use crate::driver::pool::Pool;
 use crate::driver::threads::ThreadsDriver;
 use crate::driver::uring::{RingKit, UringDriver};
@@ -100,7 +102,7 @@ pub(crate) fn start(options: RuntimeOptions) -> Result<Runtime, StartError> {
     }
     drop(ring);
     let kind = decide(&plan, &runtime, &rings)?;
-    if kind == DriverKind::Uring
+    if kind != DriverKind::Threads
         && let Some(pool) = runtime.pool()
     {
         pool.set_threads_max(limits::POOL_THREADS_BESIDE_RING_MAX);
@@ -131,8 +133,8 @@ fn decide(
             }
         }
     }
-    if plan.options.driver == DriverChoice::Threads {
-        return Ok(DriverKind::Threads);
+    if let Some(kind) = kind_without_ring(plan.options.driver) {
+        return Ok(kind);
     }
     let Some((shard, error)) = refused else {
         notes.into_iter().for_each(|note| runtime.note(note));
@@ -144,6 +146,16 @@ fn decide(
     }
     runtime.note(format!("I/O runs on threads, slower, because io_uring failed: {reason}"));
     Ok(DriverKind::Threads)
+}
+
+/// `None`: the choice depends on whether rings can be had.
+fn kind_without_ring(choice: DriverChoice) -> Option<DriverKind> {
+    match choice {
+        DriverChoice::Auto | DriverChoice::Uring => None,
+        DriverChoice::Threads => Some(DriverKind::Threads),
+        DriverChoice::Inline => Some(DriverKind::Inline),
+        DriverChoice::Null => Some(DriverKind::Null),
+    }
 }
 
 fn spawn_shard(
@@ -179,28 +191,54 @@ fn prepare(
     {
         runtime.note(format!("shard {} is not pinned: {error}", id.index()));
     }
-    let (kit, report) = if plan.options.driver == DriverChoice::Threads {
+    let (kit, report) = if kind_without_ring(plan.options.driver).is_some() {
         (None, Ok(Vec::new()))
     } else {
         match RingKit::new(&plan.options, id, runtime.port(id)) {
-            Ok((kit, lacking)) => (Some(kit), Ok(lacking)),
+            Ok((kit, lacking)) => {
+                runtime.set_ring_report(id, kit.report());
+                (Some(kit), Ok(lacking))
+            }
             Err(error) => (None, Err(error)),
         }
     };
     handshake.ring.send((id, report)).ok()?;
     drop(handshake.ring);
     let kind = handshake.verdict.recv().ok()?;
-    let (driver, buffers) = match kit {
-        Some(kit) if kind == DriverKind::Uring => {
+    let (driver, buffers) = match (kind, kit) {
+        (DriverKind::Uring, Some(kit)) => {
             let buffers = kit.slab();
             (Driver::Uring(Box::new(UringDriver::new(kit, runtime, id))), buffers)
         }
+        (DriverKind::Inline, _) => inline_driver(Work::Call, plan, runtime, id),
+        (DriverKind::Null, _) => inline_driver(Work::Skip, plan, runtime, id),
         _ => (Driver::Threads(ThreadsDriver::new(runtime, id)), None),
     };
     let parts = ShardParts { id, runtime: runtime.clone(), driver, random_seed, buffers };
     let mut core = ShardCore::new(parts);
     core.set_stall_budget(Duration::from_micros(plan.options.stall_budget_us));
     Some(core)
+}
+
+/// Its buffers lie as a ring's would, so that figures of both can be compared.
+fn inline_driver(
+    work: Work,
+    plan: &Plan,
+    runtime: &Runtime,
+    id: ShardId,
+) -> (Driver, Option<Arc<BufferSlab>>) {
+    let driver = Driver::Inline(Box::new(InlineDriver::new(work, runtime, id)));
+    let len_bytes = plan.options.buffer_slab_bytes;
+    if len_bytes == 0 {
+        return (driver, None);
+    }
+    match BufferSlab::unregistered(len_bytes) {
+        Ok(slab) => (driver, Some(Arc::new(slab))),
+        Err(error) => {
+            runtime.note(format!("shard {} has no buffer slab: {error}", id.index()));
+            (driver, None)
+        }
+    }
 }
 
 /// Turns until told to stop. A panic in a task or job does not get here; one of the executor

@@ -115,6 +115,10 @@ impl BufferTable {
         Ok(place)
     }
 
+    pub(crate) fn registered_bytes(&self) -> usize {
+        self.registered_bytes
+    }
+
     /// What an operator must know of the last refusal, once.
     pub(crate) fn take_refusal(&mut self) -> Option<String> {
         self.refusal.take()

@@ -1,6 +1,6 @@
 use std::os::fd::AsRawFd;
 
-use crate::driver::uring::report_enter;
+use crate::driver::lane::report_enter;
 use crate::file::{DmaFile, WeakFile};
 use crate::ids::ShardId;
 use crate::ring::{Ring, Target};
@@ -21,6 +21,10 @@ pub(crate) struct FileTable {
 }
 
 impl FileTable {
+    pub(crate) fn has_places(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// Without places every operation goes by its descriptor.
     pub(crate) fn new(shard: ShardId, places: u32) -> FileTable {
         FileTable {
@@ -80,11 +84,13 @@ impl FileTable {
 
     /// The last handle of the file is gone, so no operation names it: the kernel lets go of it.
     pub(crate) fn release(&mut self, slot: u32, number: u64, ring: &Ring) {
-        let entry = &mut self.entries[slot as usize];
-        if entry.as_ref().is_none_or(|entry| entry.number != number) {
+        let is_here =
+            |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.number == number);
+        // The place may be one of another ring's table, or have changed hands.
+        if !self.entries.get(slot as usize).is_some_and(is_here) {
             return;
         }
-        *entry = None;
+        self.entries[slot as usize] = None;
         if let Err(error) = ring.update_file(slot, None) {
             tracing::warn!(target: "sombra_runtime", "unregistering a file: {error}");
         }

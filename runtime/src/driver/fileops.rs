@@ -103,7 +103,8 @@ fn open(path: PathBuf, how: OpenHow, runtime: &Runtime) -> io::Result<DmaFile> {
         file.sync_all()?;
         sync_parent(&path)?;
     }
-    Ok(DmaFile::real(file, path, alignment, runtime))
+    let file = DmaFile::real(file, path, alignment, runtime);
+    Ok(if how.polled { file.asking_for_polling() } else { file })
 }
 
 /// A file system without direct I/O answers with a bare EINVAL; the caller needs the reason.

@@ -1,5 +1,6 @@
-//! One vocabulary of operations, three ways to carry them out.
+//! One vocabulary of operations, several ways to carry them out.
 
+pub(crate) mod inline;
 pub(crate) mod op;
 pub(crate) mod pool;
 pub(crate) mod slab;
@@ -10,6 +11,8 @@ mod buffer_table;
 mod completion_queue;
 mod file_table;
 mod fileops;
+mod lane;
+mod polled;
 
 use std::task::Waker;
 use std::time::Duration;
@@ -23,12 +26,14 @@ pub(crate) use slab::{Listener, OpKey, OpSlab};
 
 use crate::runtime::DriverKind;
 use crate::time::Moment;
+use inline::{InlineDriver, Work};
 use threads::ThreadsDriver;
 use uring::UringDriver;
 
 pub(crate) enum Driver {
     Uring(Box<UringDriver>),
     Threads(ThreadsDriver),
+    Inline(Box<InlineDriver>),
     #[cfg(feature = "sim")]
     Sim(Box<crate::sim::SimDriver>),
 }
@@ -38,6 +43,10 @@ impl Driver {
         match self {
             Driver::Uring(_) => DriverKind::Uring,
             Driver::Threads(_) => DriverKind::Threads,
+            Driver::Inline(driver) => match driver.work() {
+                Work::Call => DriverKind::Inline,
+                Work::Skip => DriverKind::Null,
+            },
             #[cfg(feature = "sim")]
             Driver::Sim(_) => DriverKind::Sim,
         }
@@ -49,15 +58,18 @@ impl Driver {
         match self {
             Driver::Uring(driver) => driver.submit(key, slab),
             Driver::Threads(driver) => driver.submit(key, slab),
+            Driver::Inline(driver) => driver.submit(key, slab),
             #[cfg(feature = "sim")]
             Driver::Sim(driver) => driver.submit(key, slab),
         }
     }
 
-    /// Hands what is queued to the kernel, and lets the kernel post finished work.
+    /// Hands what is queued to the kernel, and lets the kernel post finished work. Without a
+    /// kernel queue it is carried out here.
     pub(crate) fn push_submissions(&mut self, slab: &mut OpSlab) {
         match self {
             Driver::Uring(driver) => driver.push_submissions(slab),
+            Driver::Inline(driver) => driver.push_submissions(slab),
             Driver::Threads(_) => {}
             #[cfg(feature = "sim")]
             Driver::Sim(_) => {}
@@ -70,6 +82,7 @@ impl Driver {
         match self {
             Driver::Uring(driver) => driver.reap(slab, now, woken),
             Driver::Threads(driver) => driver.reap(slab, now, woken),
+            Driver::Inline(driver) => driver.reap(slab, now, woken),
             #[cfg(feature = "sim")]
             Driver::Sim(driver) => driver.reap(slab, now, woken),
         }
@@ -80,6 +93,7 @@ impl Driver {
         match self {
             Driver::Uring(driver) => driver.has_completions(),
             Driver::Threads(driver) => driver.has_completions(),
+            Driver::Inline(driver) => driver.has_completions(),
             #[cfg(feature = "sim")]
             Driver::Sim(_) => false,
         }
@@ -91,6 +105,7 @@ impl Driver {
         match self {
             Driver::Uring(driver) => driver.park(timeout),
             Driver::Threads(driver) => driver.park(timeout),
+            Driver::Inline(driver) => driver.park(timeout),
             #[cfg(feature = "sim")]
             Driver::Sim(_) => panic!("a simulated shard does not sleep"),
         }

@@ -1,4 +1,5 @@
-use std::collections::VecDeque;
+//! The driver that the product runs on: operations of a shard on its rings.
+
 use std::io;
 use std::sync::Arc;
 use std::task::Waker;
@@ -7,16 +8,18 @@ use std::time::Duration;
 use crate::buffer::{BufferSlab, IoBuf, Mapping};
 use crate::driver::buffer_table::{BufferTable, explain};
 use crate::driver::file_table::FileTable;
+use crate::driver::lane::{Handover, Lane, file_of, report_enter};
+use crate::driver::polled::{Polled, PolledPlan};
 use crate::driver::threads::ThreadsDriver;
 use crate::driver::{Op, OpDone, OpKey, OpSlab, OpValue};
-use crate::file::{FlushVia, IO_CLASS_COUNT};
+use crate::file::{FilePolling, FlushVia};
 use crate::ids::ShardId;
 use crate::limits::{
-    COMPLETIONS_PER_TURN_MAX, REGISTERED_FILES_MAX, RING_COMPLETIONS_RESERVED, RING_PROBE_MS_MAX,
-    SUBMIT_BATCH_MAX,
+    COMPLETIONS_PER_TURN_MAX, POLLED_LOOKS_PER_PARK_MAX, REGISTERED_FILES_MAX, RING_PROBE_MS_MAX,
 };
 use crate::port::ShardPort;
-use crate::ring::{Event, Ring, Route, SetUp};
+use crate::report::{PolledState, RingReport, RingSetUp};
+use crate::ring::{Event, Ring};
 use crate::runtime::{Runtime, RuntimeOptions};
 use crate::time::Moment;
 
@@ -26,6 +29,7 @@ pub(crate) struct RingKit {
     files: FileTable,
     buffers: BufferTable,
     slab: Option<Arc<BufferSlab>>,
+    polled: PolledPlan,
 }
 
 impl RingKit {
@@ -42,16 +46,10 @@ impl RingKit {
         let mut ring = Ring::new(options.ring_entries)?;
         prove_wake_up(&mut ring, port)?;
         let mut notes = Vec::new();
-        if ring.set_up() != SetUp::Deferred {
+        if ring.set_up() != RingSetUp::Deferred {
             notes.push(format!("io_uring set up as {:?}: Linux 6.1 does better", ring.set_up()));
         }
-        let files = match ring.register_files(REGISTERED_FILES_MAX) {
-            Ok(()) => FileTable::new(shard, REGISTERED_FILES_MAX),
-            Err(error) => {
-                notes.push(format!("files are not registered with io_uring: {error}"));
-                FileTable::new(shard, 0)
-            }
-        };
+        let files = file_table(options.register_files, shard, &ring, &mut notes);
         let memlock_bytes = options.inject_memlock_bytes.unwrap_or(usize::MAX);
         let mut buffers = BufferTable::new(Arc::clone(port), &mut ring, memlock_bytes);
         let slab = if options.buffer_slab_bytes > 0 {
@@ -62,11 +60,41 @@ impl RingKit {
         } else {
             None
         };
-        Ok((RingKit { ring, files, buffers, slab }, notes))
+        let polled = PolledPlan::new(options, shard);
+        Ok((RingKit { ring, files, buffers, slab, polled }, notes))
+    }
+
+    pub(crate) fn report(&self) -> RingReport {
+        RingReport {
+            set_up: self.ring.set_up(),
+            submission_entries: self.ring.submission_capacity() as u32,
+            completion_entries: self.ring.completion_capacity() as u32,
+            files_registered: self.files.has_places(),
+            registered_bytes: self.buffers.registered_bytes(),
+            polled: PolledState::NotAsked,
+        }
     }
 
     pub(crate) fn slab(&self) -> Option<Arc<BufferSlab>> {
         self.slab.clone()
+    }
+}
+
+pub(super) fn file_table(
+    wanted: bool,
+    shard: ShardId,
+    ring: &Ring,
+    notes: &mut Vec<String>,
+) -> FileTable {
+    if !wanted {
+        return FileTable::new(shard, 0);
+    }
+    match ring.register_files(REGISTERED_FILES_MAX) {
+        Ok(()) => FileTable::new(shard, REGISTERED_FILES_MAX),
+        Err(error) => {
+            notes.push(format!("files are not registered with io_uring: {error}"));
+            FileTable::new(shard, 0)
+        }
     }
 }
 
@@ -113,38 +141,43 @@ fn register_slab(
     }
 }
 
+/// Which of a shard's rings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Which {
+    Ordinary,
+    Polled,
+}
+
 /// Direct reads, writes and flushes on the ring; everything else on the pool.
 pub(crate) struct UringDriver {
-    kit: RingKit,
+    /// Before the ordinary ring, whose buffers it shares.
+    polled: Polled,
+    ordinary: Lane,
+    buffers: BufferTable,
+    shard: ShardId,
     runtime: Runtime,
     port: Arc<ShardPort>,
     offload: ThreadsDriver,
-    /// Operations that the kernel has, or has queued. Below `in_flight_max` always, because
-    /// completions beyond the completion queue's size would overflow.
-    in_flight: usize,
-    in_flight_max: usize,
-    /// Waiting for a place in the ring, by class and in order.
-    backlog: [VecDeque<OpKey>; IO_CLASS_COUNT],
     wake_armed: bool,
-    /// In the submission queue since the last entry into the kernel.
-    entered: Vec<OpKey>,
     short_io_bytes: usize,
+    report: RingReport,
 }
 
 impl UringDriver {
     pub(crate) fn new(kit: RingKit, runtime: &Runtime, shard: ShardId) -> UringDriver {
-        let in_flight_max = kit.ring.completion_capacity() - RING_COMPLETIONS_RESERVED;
+        let report = kit.report();
+        let RingKit { ring, files, buffers, polled, .. } = kit;
         UringDriver {
-            kit,
+            polled: Polled::NotAsked(polled),
+            ordinary: Lane::new(ring, files),
+            buffers,
+            shard,
             runtime: runtime.clone(),
             port: Arc::clone(runtime.port(shard)),
             offload: ThreadsDriver::new(runtime, shard),
-            in_flight: 0,
-            in_flight_max,
-            backlog: Default::default(),
             wake_armed: true,
-            entered: Vec::with_capacity(SUBMIT_BATCH_MAX),
             short_io_bytes: runtime.short_io_bytes(),
+            report,
         }
     }
 
@@ -157,85 +190,144 @@ impl UringDriver {
         };
         if !for_ring {
             self.offload.submit(key, slab);
-        } else if self.has_backlog() || !self.try_push(key, slab) {
-            self.backlog[slab.class(key).index()].push_back(key);
+            return;
+        }
+        let which = self.which(slab.op_mut(key));
+        let waits = self.lane(which).first_waiting().is_some();
+        if waits || !self.try_push(which, key, slab) {
+            let class = slab.class(key);
+            self.lane(which).push_waiting(key, class);
         }
     }
 
-    fn has_backlog(&self) -> bool {
-        self.backlog.iter().any(|queue| !queue.is_empty())
+    /// The ring for an operation. A file that asks for polling keeps to the ordinary one once
+    /// it was refused.
+    fn which(&mut self, op: &Op) -> Which {
+        let (Op::Read { file, .. } | Op::Write { file, .. }) = op else { return Which::Ordinary };
+        if file.polling(self.shard) == FilePolling::Off {
+            return Which::Ordinary;
+        }
+        let (ring, notes) = self.polled.ready();
+        let state = ring.map(|ring| ring.report());
+        let has_ring = state.is_some();
+        if !has_ring {
+            file.set_polling(self.shard, FilePolling::Off);
+        }
+        if self.report.polled == PolledState::NotAsked {
+            let reason = || notes.last().cloned().unwrap_or_default();
+            self.report.polled = state.unwrap_or_else(|| PolledState::Refused { reason: reason() });
+            self.runtime.set_ring_report(self.shard, self.report.clone());
+        }
+        notes.into_iter().for_each(|note| self.runtime.note(note));
+        if has_ring { Which::Polled } else { Which::Ordinary }
+    }
+
+    fn lane(&mut self, which: Which) -> &mut Lane {
+        match which {
+            Which::Ordinary => &mut self.ordinary,
+            Which::Polled => {
+                &mut self.polled.get().expect("an operation was sent to a ring that is").lane
+            }
+        }
     }
 
     /// False: the ring is full.
-    fn try_push(&mut self, key: OpKey, slab: &mut OpSlab) -> bool {
-        if self.in_flight >= self.in_flight_max {
+    fn try_push(&mut self, which: Which, key: OpKey, slab: &mut OpSlab) -> bool {
+        if !self.lane(which).has_room() {
             return false;
         }
-        let RingKit { ring, files, buffers, .. } = &mut self.kit;
-        let (file, buf) = match slab.op_mut(key) {
-            Op::Read { file, buf, .. } => (file, Some(&*buf)),
-            Op::Write { file, buf: IoBuf::Owned(buf), .. } => (file, Some(&*buf)),
-            Op::Write { file, .. } | Op::Flush { file, .. } => (file, None),
-            _ => panic!("not an operation for the ring"),
+        let op = slab.op_mut(key);
+        let buffer = self.place_of(which, op);
+        // A file has one place in one table: that of the ring which proved to be its own.
+        let by_descriptor = match (which, file_of(op).polling(self.shard)) {
+            (_, FilePolling::Undecided) | (Which::Ordinary, FilePolling::Proven) => true,
+            (Which::Polled, state) => state != FilePolling::Proven,
+            (Which::Ordinary, FilePolling::Off) => false,
         };
-        let buffer = buf.and_then(|buf| buffers.place_of(buf, ring));
-        let route = Route { file: files.target(file, ring), buffer };
-        if let Some(refusal) = buffers.take_refusal() {
-            self.runtime.note(refusal);
-        }
-        if !ring.push_operation(key, slab, route, self.short_io_bytes) {
-            return false;
-        }
-        self.in_flight += 1;
-        self.entered.push(key);
-        if self.kit.ring.queued() >= SUBMIT_BATCH_MAX {
-            self.enter(slab);
-        }
-        true
+        let how = Handover {
+            buffer,
+            by_descriptor,
+            short_io_bytes: self.short_io_bytes,
+            clock: self.runtime.clock(),
+        };
+        let lane = match which {
+            Which::Ordinary => &mut self.ordinary,
+            Which::Polled => {
+                &mut self.polled.get().expect("an operation was sent to a ring that is").lane
+            }
+        };
+        lane.try_push(key, slab, how)
     }
 
-    /// Hands over what is queued. The time is taken before the call: the kernel may carry an
-    /// operation out inside it.
-    fn enter(&mut self, slab: &mut OpSlab) {
-        if !self.entered.is_empty() {
-            let now = self.runtime.now();
-            self.entered.drain(..).for_each(|key| slab.set_submitted(key, now));
+    /// The registered memory that an operation's buffer lies in, as that ring knows it.
+    fn place_of(&mut self, which: Which, op: &Op) -> Option<u16> {
+        let buf = match op {
+            Op::Read { buf, .. } | Op::Write { buf: IoBuf::Owned(buf), .. } => buf,
+            _ => return None,
+        };
+        let place = self.buffers.place_of(buf, &mut self.ordinary.ring);
+        if let Some(refusal) = self.buffers.take_refusal() {
+            self.runtime.note(refusal);
         }
-        if let Err(error) = self.kit.ring.submit() {
-            report_enter(&error);
+        let place = place?;
+        if which == Which::Ordinary {
+            return Some(place);
         }
+        let polled = self.polled.get()?;
+        let (known, note) = polled.knows(place, &self.ordinary.ring);
+        if let Some(note) = note {
+            self.report.polled = polled.report();
+            self.runtime.note(note);
+            self.runtime.set_ring_report(self.shard, self.report.clone());
+        }
+        known.then_some(place)
     }
 
     pub(crate) fn push_submissions(&mut self, slab: &mut OpSlab) {
         if !self.wake_armed
             && let Some(bell) = self.port.bell()
         {
-            self.wake_armed = self.kit.ring.push_wake(bell);
+            self.wake_armed = self.ordinary.ring.push_wake(bell);
         }
-        while let Some(class) = self.backlog.iter().position(|queue| !queue.is_empty()) {
-            let key = self.backlog[class][0];
-            if !self.try_push(key, slab) {
+        self.push_waiting(Which::Ordinary, slab);
+        if self.ordinary.ring.queued() > 0 {
+            self.ordinary.enter(slab, self.runtime.clock());
+        }
+        if self.polled.get().is_some() {
+            self.push_waiting(Which::Polled, slab);
+            if let Some(polled) = self.polled.busy() {
+                polled.lane.enter(slab, self.runtime.clock());
+            }
+        }
+        let registered_bytes = self.buffers.registered_bytes();
+        if registered_bytes != self.report.registered_bytes {
+            self.report.registered_bytes = registered_bytes;
+            self.runtime.set_ring_report(self.shard, self.report.clone());
+        }
+    }
+
+    fn push_waiting(&mut self, which: Which, slab: &mut OpSlab) {
+        while let Some(key) = self.lane(which).first_waiting() {
+            if !self.try_push(which, key, slab) {
                 break;
             }
-            self.backlog[class].pop_front();
-        }
-        if self.kit.ring.queued() > 0 {
-            self.enter(slab);
+            let class = slab.class(key);
+            self.lane(which).pop_waiting(class);
         }
     }
 
     pub(crate) fn reap(&mut self, slab: &mut OpSlab, now: Moment, woken: &mut Vec<Waker>) -> usize {
         let mut count = self.offload.reap(slab, now, woken);
-        if self.kit.ring.wants_enter() {
-            self.enter(slab);
+        if self.ordinary.ring.wants_enter() {
+            self.ordinary.enter(slab, self.runtime.clock());
         }
         while count < COMPLETIONS_PER_TURN_MAX {
-            let Some(event) = self.kit.ring.next_event() else { break };
+            let Some(event) = self.ordinary.ring.next_event() else { break };
             match event {
                 Event::Operation { key, result } => {
-                    self.in_flight -= 1;
-                    if result == -libc::EAGAIN || result == -libc::EINTR {
-                        self.backlog[slab.class(key).index()].push_front(key);
+                    self.ordinary.arrived();
+                    if is_to_be_repeated(result) {
+                        self.ordinary.push_waiting_again(key, slab.class(key));
                         continue;
                     }
                     complete(slab, key, result, now, woken);
@@ -245,41 +337,106 @@ impl UringDriver {
                 Event::Cancelled => {}
             }
         }
+        count + self.reap_polled(slab, now, woken)
+    }
+
+    /// Asks the devices of the polling ring, and takes what has completed there.
+    fn reap_polled(&mut self, slab: &mut OpSlab, now: Moment, woken: &mut Vec<Waker>) -> usize {
+        let mut count = 0;
+        if let Some(polled) = self.polled.busy() {
+            polled.lane.enter(slab, self.runtime.clock());
+        }
+        while let Some(polled) = self.polled.busy() {
+            let Some(event) = polled.lane.ring.next_event() else { break };
+            let Event::Operation { key, result } = event else {
+                panic!("a polling ring is asked for reads and writes only");
+            };
+            polled.lane.arrived();
+            let class = slab.class(key);
+            if is_to_be_repeated(result) {
+                polled.lane.push_waiting_again(key, class);
+            } else if result == -libc::EOPNOTSUPP {
+                self.stop_polling(slab.op_mut(key));
+                self.ordinary.push_waiting(key, class);
+            } else {
+                let file = file_of(slab.op_mut(key));
+                if result > 0 && file.polling(self.shard) == FilePolling::Undecided {
+                    file.set_polling(self.shard, FilePolling::Proven);
+                }
+                complete(slab, key, result, now, woken);
+            }
+            // A repeated operation is progress too: the turn that sends it off must not sleep.
+            count += 1;
+        }
         count
     }
 
-    pub(crate) fn has_completions(&mut self) -> bool {
-        self.offload.has_completions() || self.kit.ring.has_events() || self.kit.ring.wants_enter()
+    /// The kernel or the device does not poll this file; the refused operation is repeated on
+    /// the ordinary ring. A file that was polled before keeps its place on the polling ring.
+    fn stop_polling(&mut self, op: &Op) {
+        let file = file_of(op);
+        if file.polling(self.shard) != FilePolling::Undecided {
+            return;
+        }
+        file.set_polling(self.shard, FilePolling::Off);
+        let reason = "polled I/O was asked for and refused (EOPNOTSUPP): the file system does not \
+                      poll, or the device has no poll queues; it goes on by interrupts";
+        self.runtime.note(reason.to_owned());
+        self.report.polled = PolledState::Refused { reason: reason.to_owned() };
+        self.runtime.set_ring_report(self.shard, self.report.clone());
     }
 
+    pub(crate) fn has_completions(&mut self) -> bool {
+        if let Some(polled) = self.polled.busy() {
+            polled.lane.poll();
+            if polled.lane.ring.has_events() {
+                return true;
+            }
+        }
+        let ring = &mut self.ordinary.ring;
+        self.offload.has_completions() || ring.has_events() || ring.wants_enter()
+    }
+
+    /// While the polling ring has operations in flight nothing would end a sleep for them, so
+    /// the shard looks a bounded number of times instead and goes on turning.
     pub(crate) fn park(&mut self, timeout: Option<Duration>) {
-        if let Err(error) = self.kit.ring.submit_and_sleep(timeout) {
+        if self.polled.busy().is_some() {
+            for _ in 0..POLLED_LOOKS_PER_PARK_MAX {
+                if self.has_completions() || self.port.has_work() {
+                    break;
+                }
+            }
+        } else if let Err(error) = self.ordinary.ring.submit_and_sleep(timeout) {
             report_enter(&error);
         }
     }
 
     pub(crate) fn release_file(&mut self, slot: u32, file: u64) {
-        self.kit.files.release(slot, file, &self.kit.ring);
+        self.ordinary.release_file(slot, file);
+        if let Some(polled) = self.polled.get() {
+            polled.lane.release_file(slot, file);
+        }
     }
 
     pub(crate) fn release_buffers(&mut self, places: &[u16]) {
-        self.kit.buffers.release(places, &mut self.kit.ring);
+        if let Some(polled) = self.polled.get() {
+            places.iter().for_each(|place| polled.forget(*place));
+        }
+        self.buffers.release(places, &mut self.ordinary.ring);
     }
 
+    /// On the polling ring nothing can be cancelled; what is in flight there completes.
     pub(crate) fn cancel_all(&mut self, slab: &mut OpSlab) {
-        if !self.kit.ring.push_cancel_all() {
-            self.enter(slab);
-            self.kit.ring.push_cancel_all();
+        if !self.ordinary.ring.push_cancel_all() {
+            self.ordinary.enter(slab, self.runtime.clock());
+            self.ordinary.ring.push_cancel_all();
         }
     }
 }
 
-/// Ends of a sleep that are no failure: time, a signal, completions that wait to be taken.
-pub(super) fn report_enter(error: &io::Error) {
-    let expected = [libc::ETIME, libc::EINTR, libc::EAGAIN, libc::EBUSY];
-    if !error.raw_os_error().is_some_and(|code| expected.contains(&code)) {
-        tracing::error!(target: "sombra_runtime", "io_uring_enter: {error}");
-    }
+/// The kernel did not begin with it.
+fn is_to_be_repeated(result: i32) -> bool {
+    result == -libc::EAGAIN || result == -libc::EINTR
 }
 
 /// The kernel is done with the operation that the slab kept for it.

@@ -37,8 +37,13 @@ impl Shard {
         self.operate(class, op).await.result.map(|_| ())
     }
 
-    /// Opens a file. A file system that refuses O_DIRECT is an error that says so.
+    /// Opens a file. A file system that refuses O_DIRECT is an error that says so, and so is
+    /// polling without it.
     pub async fn open(&self, path: &Path, how: OpenHow) -> io::Result<DmaFile> {
+        if how.polled && !how.direct {
+            let text = format!("{}: polled I/O needs direct I/O", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let op = Op::Open { path: path.to_owned(), how };
         expect_value!(self.operate_path(op).await, File)
     }
