@@ -31,7 +31,7 @@ pub use error::{ShutdownReport, StartError};
 pub use file::{Create, DirEntry, DiskInfo, DmaFile, FileLock, OpenHow, WriteCache};
 pub use file::{FlushVia, IoClass, WriteMode};
 pub use ids::ShardId;
-pub use metrics::{ClassMetrics, ShardIoMetrics};
+pub use metrics::{ClassMetrics, ShardIoMetrics, TaskClassMetrics};
 pub use runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions};
 pub use shard::Shard;
 pub use task::{PanicSink, TaskClass, TaskSpec};

@@ -4,6 +4,7 @@ use crate::driver::slab::OpSample;
 use crate::file::{IO_CLASS_COUNT, IoClass};
 use crate::ids::ShardId;
 use crate::limits::HISTOGRAM_NS_MAX;
+use crate::task::{TASK_CLASS_COUNT, TaskClass};
 
 /// What one class of operations did on one shard.
 #[derive(Clone, Debug)]
@@ -16,12 +17,23 @@ pub struct ClassMetrics {
     pub latency_ns: Histogram<u64>,
 }
 
+/// What the tasks of one class took of one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TaskClassMetrics {
+    pub class: TaskClass,
+    pub polls: u64,
+    /// Time in polls. It is the clock's: what the kernel gave to other threads meanwhile counts.
+    pub cpu_ns: u64,
+}
+
 /// One shard's numbers since the runtime's start. They trail the shard by at most a turn.
 #[derive(Clone, Debug)]
 pub struct ShardIoMetrics {
     pub shard: ShardId,
     /// In the order of `IoClass::ALL`.
     pub classes: Vec<ClassMetrics>,
+    /// In the order of `TaskClass::ALL`.
+    pub task_classes: [TaskClassMetrics; TASK_CLASS_COUNT],
     pub in_flight: u64,
     pub tasks: u64,
     pub turns: u64,
@@ -50,9 +62,11 @@ impl ShardIoMetrics {
             errors: 0,
             latency_ns: histogram(),
         };
+        let task_class = |class| TaskClassMetrics { class, polls: 0, cpu_ns: 0 };
         ShardIoMetrics {
             shard,
             classes: IoClass::ALL.into_iter().map(class).collect(),
+            task_classes: TaskClass::ALL.map(task_class),
             in_flight: 0,
             tasks: 0,
             turns: 0,
@@ -69,13 +83,20 @@ impl ShardIoMetrics {
         &self.classes[class.index()]
     }
 
+    pub fn task_class(&self, class: TaskClass) -> &TaskClassMetrics {
+        &self.task_classes[class.index()]
+    }
+
     pub(crate) fn absorb(&mut self, tally: &mut TurnTally) {
         for (class, submitted) in self.classes.iter_mut().zip(&mut tally.submitted) {
             class.submitted += std::mem::take(submitted);
         }
-        for nanos in tally.polls_ns.drain(..) {
+        for (class, nanos) in tally.polls_ns.drain(..) {
             self.polls += 1;
             self.poll_ns.saturating_record(nanos);
+            let class = &mut self.task_classes[class.index()];
+            class.polls += 1;
+            class.cpu_ns += nanos;
         }
         if let Some(nanos) = tally.turn_ns.take() {
             self.turn_ns.saturating_record(nanos);
@@ -99,7 +120,7 @@ impl ShardIoMetrics {
 #[derive(Default)]
 pub(crate) struct TurnTally {
     pub(crate) submitted: [u64; IO_CLASS_COUNT],
-    pub(crate) polls_ns: Vec<u64>,
+    pub(crate) polls_ns: Vec<(TaskClass, u64)>,
     pub(crate) turn_ns: Option<u64>,
     pub(crate) turns: u64,
     pub(crate) panics: u64,

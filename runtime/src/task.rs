@@ -10,7 +10,9 @@ use crate::port::ShardPort;
 /// Told the task's name and the panic's message; called on the shard, outside any borrow.
 pub type PanicSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
-/// Classes run in this order within a turn, each with its own share of polls.
+/// Each class has a share of its shard's CPU time, `limits::TASK_CLASS_SHARES`, that it gets
+/// whenever it wants it; what others leave is free for all. Within their shares they run in this
+/// order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum TaskClass {
     Foreground,
@@ -20,6 +22,24 @@ pub enum TaskClass {
 }
 
 pub(crate) const TASK_CLASS_COUNT: usize = 4;
+
+impl TaskClass {
+    pub const ALL: [TaskClass; TASK_CLASS_COUNT] =
+        [TaskClass::Foreground, TaskClass::Flush, TaskClass::Merge, TaskClass::Maintenance];
+
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            TaskClass::Foreground => "foreground",
+            TaskClass::Flush => "flush",
+            TaskClass::Merge => "merge",
+            TaskClass::Maintenance => "maintenance",
+        }
+    }
+}
 
 #[derive(Clone)]
 pub struct TaskSpec {
