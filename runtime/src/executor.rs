@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::driver::OpDone;
+use crate::heartbeat::NameId;
 use crate::limits::{
     COMPLETIONS_PER_TURN_MAX, CONTROL_JOBS_PER_TURN_MAX, STALL_BUDGET_US_DEFAULT,
     TASK_CLASS_SHARES, TASK_POLLS_PER_TURN_MAX, TASK_POLLS_PER_TURN_US_MAX,
@@ -79,7 +80,7 @@ impl ShardCore {
         let began = self.shard.now();
         // Before anything else wakes tasks: a class that has none now was idle.
         self.collect_ready();
-        let mut report = self.run_control_jobs();
+        let mut report = self.run_control_jobs(began);
         report.progressed |= self.reap(began);
         report.progressed |= self.expire_timers(began);
         self.collect_ready();
@@ -108,14 +109,16 @@ impl ShardCore {
         self.shard.io().borrow().slab.in_flight()
     }
 
-    fn run_control_jobs(&mut self) -> TurnReport {
+    fn run_control_jobs(&mut self, began: Moment) -> TurnReport {
         let mut report = TurnReport::default();
         for _ in 0..CONTROL_JOBS_PER_TURN_MAX {
             let Some(control) = self.shard.port().pop_control() else { break };
             report.progressed = true;
             match control {
                 Control::Run(job) => {
+                    self.shard.heart().begin(began, NameId::JOB);
                     let ran = catch_unwind(AssertUnwindSafe(|| job(&self.shard)));
+                    self.shard.heart().end();
                     if let Err(payload) = ran {
                         self.shard.tally().borrow_mut().panics += 1;
                         let message = panic_message(payload.as_ref());
@@ -212,7 +215,7 @@ impl ShardCore {
         let Some(mut body) = self.shard.tasks().borrow_mut().begin_poll(task) else {
             return began;
         };
-        self.shard.set_poll_began(began);
+        self.shard.heart().begin(began, task.name());
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let TaskBody { future, waker, .. } = &mut body;
             future.as_mut().poll(&mut Context::from_waker(waker))
@@ -229,6 +232,7 @@ impl ShardCore {
                 self.report_panic(body, payload.as_ref());
             }
         }
+        self.shard.heart().end();
         let ended = self.shard.now();
         self.record_poll(name, class, ended.saturating_since(began));
         ended

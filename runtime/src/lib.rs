@@ -12,6 +12,7 @@ mod driver;
 mod error;
 mod executor;
 mod file;
+mod heartbeat;
 mod idle;
 mod ids;
 mod metrics;

@@ -41,6 +41,10 @@ pub struct ShardIoMetrics {
     pub panics: u64,
     /// Polls that took longer than the stall budget.
     pub stalls: u64,
+    /// Polls and jobs that the watchdog found beyond the stall budget while they lasted.
+    pub stalls_seen_by_watchdog: u64,
+    /// The task that it found there last.
+    pub last_stalled_task: Option<&'static str>,
     /// Nanoseconds of one poll of a task.
     pub poll_ns: Histogram<u64>,
     /// Nanoseconds of one turn in which anything was done.
@@ -73,6 +77,8 @@ impl ShardIoMetrics {
             polls: 0,
             panics: 0,
             stalls: 0,
+            stalls_seen_by_watchdog: 0,
+            last_stalled_task: None,
             poll_ns: histogram(),
             turn_ns: histogram(),
             parks: 0,

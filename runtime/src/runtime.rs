@@ -1,3 +1,5 @@
+pub(crate) mod watchdog;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -15,6 +17,8 @@ use crate::metrics::ShardIoMetrics;
 use crate::port::{Control, ShardPort};
 use crate::shard::Shard;
 use crate::time::{Clock, Moment};
+
+use self::watchdog::Watch;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DriverKind {
@@ -84,6 +88,7 @@ pub(crate) struct RuntimeInner {
     clock: Clock,
     ports: Vec<Arc<ShardPort>>,
     metrics: Vec<Mutex<ShardIoMetrics>>,
+    watch: Watch,
     pool: Option<Pool>,
     short_io_bytes: usize,
     notes: Mutex<Vec<String>>,
@@ -115,6 +120,7 @@ impl Runtime {
             kind: OnceLock::new(),
             clock,
             metrics: (0..ports.len()).map(shard).collect(),
+            watch: Watch::new(ports.len()),
             ports,
             pool,
             short_io_bytes: short_io_bytes.unwrap_or(usize::MAX),
@@ -226,6 +232,7 @@ impl Runtime {
             let crashed = ShutdownReport { shards_crashed: 1, ..ShutdownReport::default() };
             report.add(&thread.join().unwrap_or(crashed));
         }
+        self.0.watch.stop();
         if let Some(pool) = &self.0.pool {
             // A thread that hangs in the kernel is not waited for.
             pool.stop(report.operations_leaked == 0);
@@ -235,6 +242,10 @@ impl Runtime {
 
     pub(crate) fn port(&self, shard: ShardId) -> &Arc<ShardPort> {
         &self.0.ports[shard.index()]
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.0.watch
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -18,7 +18,7 @@ use crate::ids::ShardId;
 use crate::limits;
 use crate::port::ShardPort;
 use crate::probe;
-use crate::runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions};
+use crate::runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions, watchdog};
 use crate::shard::ShardParts;
 use crate::sys;
 use crate::time::Clock;
@@ -105,6 +105,9 @@ pub(crate) fn start(options: RuntimeOptions) -> Result<Runtime, StartError> {
     {
         pool.set_threads_max(limits::POOL_THREADS_BESIDE_RING_MAX);
     }
+    let budget = Duration::from_micros(plan.options.stall_budget_us);
+    watchdog::start(&runtime, plan.cpus.clone(), budget)
+        .map_err(|source| StartError::Thread { name: watchdog::THREAD_NAME.to_owned(), source })?;
     runtime.set_kind(kind);
     runtime.set_threads(threads);
     for verdict in verdicts {
@@ -158,10 +161,10 @@ fn spawn_shard(
     std::thread::Builder::new()
         .name(name.clone())
         .spawn(move || {
-            let Some(core) = prepare(&plan, &runtime, shard, random_seed, handshake) else {
-                return ShutdownReport::default();
-            };
-            live(core, &plan)
+            let core = prepare(&plan, &runtime, shard, random_seed, handshake);
+            let report = core.map_or_else(ShutdownReport::default, |core| live(core, &plan));
+            runtime.watch().heart(shard).stop();
+            report
         })
         .map_err(|source| StartError::Thread { name, source })
 }
