@@ -33,7 +33,7 @@ pub use file::{Create, DirEntry, DiskInfo, DmaFile, FileLock, OpenHow, WriteCach
 pub use file::{FlushVia, IoClass, WriteMode};
 pub use ids::ShardId;
 pub use metrics::{ClassMetrics, ShardIoMetrics, TaskClassMetrics};
-pub use runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions};
+pub use runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions, ShardPlacement};
 pub use shard::Shard;
 pub use task::{PanicSink, TaskClass, TaskSpec};
 pub use time::Moment;

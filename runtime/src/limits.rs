@@ -5,6 +5,9 @@ use crate::task::TASK_CLASS_COUNT;
 /// Shards are numbered in 16 bits; more than this many is a configuration mistake.
 pub const SHARDS_MAX: usize = 1024;
 
+/// CPUs are numbered below this: the size of the C library's set of CPUs.
+pub const CPUS_MAX: usize = 1024;
+
 /// Alignment of every I/O buffer, and the largest direct-I/O alignment that is accepted.
 pub const BUFFER_ALIGN_BYTES: usize = 4096;
 
