@@ -203,7 +203,7 @@ impl ShardCore {
                 panic!("the picker chose {index} of {}", queue.len());
             };
             let ended = self.poll_task(&task, now);
-            self.shares.charge(class, ended.saturating_since(now).as_nanos() as u64);
+            self.shares.add_poll(class, ended.saturating_since(now).as_nanos() as u64);
             now = ended;
             polls += 1;
         }

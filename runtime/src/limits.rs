@@ -40,9 +40,9 @@ pub const TASK_CLASS_SHARES: [u64; TASK_CLASS_COUNT] = [1_000, 1_000, 200, 100];
 /// 1,000 a turn's worth of short polls of the foreground before a flush that is due.
 pub const CLASS_LEAD_NS_MAX: u64 = 200_000;
 
-/// What a poll is charged with at least and at most.
-pub const CLASS_CHARGE_NS_MIN: u64 = 500;
-pub const CLASS_CHARGE_NS_MAX: u64 = 20_000_000;
+/// What a poll counts at least and at most in its class's share.
+pub const CLASS_POLL_NS_MIN: u64 = 500;
+pub const CLASS_POLL_NS_MAX: u64 = 20_000_000;
 
 /// Entries are handed to the kernel at this count; beyond it a batch gets no cheaper.
 pub const SUBMIT_BATCH_MAX: usize = 32;

@@ -5,7 +5,7 @@
 //! Source: Stoica et al., "A Proportional Share Resource Allocation Algorithm for Real-Time,
 //! Time-Shared Systems", RTSS 1996; the lift of what wakes up is that of Linux' `min_vruntime`.
 
-use crate::limits::{CLASS_CHARGE_NS_MAX, CLASS_CHARGE_NS_MIN, CLASS_LEAD_NS_MAX};
+use crate::limits::{CLASS_LEAD_NS_MAX, CLASS_POLL_NS_MAX, CLASS_POLL_NS_MIN};
 use crate::task::TASK_CLASS_COUNT;
 
 /// The share at which virtual time runs as fast as time.
@@ -61,8 +61,8 @@ impl CpuShares {
 
     /// Adds a poll's time. A poll is never free, or a run whose clock stands still would have no
     /// order; and a stall is not paid for longer than a share can be missed.
-    pub(super) fn charge(&mut self, class: usize, took_ns: u64) {
-        let took_ns = took_ns.clamp(CLASS_CHARGE_NS_MIN, CLASS_CHARGE_NS_MAX);
+    pub(super) fn add_poll(&mut self, class: usize, took_ns: u64) {
+        let took_ns = took_ns.clamp(CLASS_POLL_NS_MIN, CLASS_POLL_NS_MAX);
         self.virtual_ns[class] += took_ns * SHARE_UNIT / self.shares[class];
     }
 

@@ -7,6 +7,7 @@ mod block_device;
 mod fallback;
 mod files;
 mod harness;
+mod io_workers;
 mod orphans;
 mod pools;
 mod seccomp;

@@ -107,13 +107,13 @@ fn class_that_came_back_does_not_pay_for_time_that_nobody_else_wanted() {
     let (only_merge, both) = ([false, false, true, false], [true, false, true, false]);
     shares.set_ready(&only_merge);
     for _ in 0..1_000 {
-        shares.charge(MERGE, 10_000_000);
+        shares.add_poll(MERGE, 10_000_000);
     }
     shares.set_ready(&[false; TASK_CLASS_COUNT]);
     shares.set_ready(&[true, false, false, false]);
     shares.set_ready(&both);
     assert_eq!(shares.pick(&both), Some(FOREGROUND), "they begin equal");
-    shares.charge(FOREGROUND, 1_000_000);
+    shares.add_poll(FOREGROUND, 1_000_000);
     assert_eq!(shares.pick(&both), Some(MERGE), "the foreground is a millisecond ahead");
 }
 
@@ -122,13 +122,13 @@ fn one_stall_is_paid_for_a_bounded_time() {
     let mut shares = CpuShares::new(TASK_CLASS_SHARES);
     let both = [true, false, true, false];
     shares.set_ready(&both);
-    shares.charge(MERGE, 3_600_000_000_000);
+    shares.add_poll(MERGE, 3_600_000_000_000);
     let mut waited_ns = 0;
     while shares.pick(&both) != Some(MERGE) {
-        shares.charge(FOREGROUND, 1_000_000);
+        shares.add_poll(FOREGROUND, 1_000_000);
         waited_ns += 1_000_000;
     }
-    assert!(waited_ns <= CLASS_CHARGE_NS_MAX * 5 + 1_000_000, "{waited_ns}");
+    assert!(waited_ns <= CLASS_POLL_NS_MAX * 5 + 1_000_000, "{waited_ns}");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn lagging_class_that_ran_dry_is_asked_again_before_one_beyond_its_share_runs() 
     let mut shares = CpuShares::new(TASK_CLASS_SHARES);
     let both = [true, false, true, false];
     shares.set_ready(&both);
-    shares.charge(MERGE, 1_000_000);
+    shares.add_poll(MERGE, 1_000_000);
     let dry = [false, false, true, false];
     assert_eq!(shares.pick(&dry), None);
     shares.set_ready(&dry);
