@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use hdrhistogram::Histogram;
 use sombra_runtime::sync::atomic::{AtomicU64, Ordering};
-use sombra_runtime::{IoClass, ShardIoMetrics};
+use sombra_runtime::{IoClass, ShardIoMetrics, TaskClass};
 
 use crate::commit::{DataWork, ShardCounters};
 use crate::error::ConflictReason;
@@ -45,7 +45,9 @@ impl Metrics {
         metrics.add_transactions(shared);
         metrics.add_trees(shared);
         metrics.add_latencies(shared);
-        metrics.add_io(&shared.runtime.metrics());
+        let shards = shared.runtime.metrics();
+        metrics.add_io(&shards);
+        metrics.add_executor(&shards, shared.runtime.io_workers());
         metrics
     }
 
@@ -221,8 +223,32 @@ impl Metrics {
             self.counter("sombra_io_errors_total", errors, "Failed I/O operations by class.");
             self.labelled(("class", class.name()));
         }
+    }
+
+    /// Of the runtime, which several stores may share.
+    fn add_executor(&mut self, shards: &[ShardIoMetrics], io_workers: Option<u64>) {
         let stalls = shards.iter().map(|shard| shard.stalls).sum();
         self.counter("sombra_executor_stalls_total", stalls, "Task polls over their budget.");
+        let seen = shards.iter().map(|shard| shard.stalls_seen_by_watchdog).sum();
+        let help = "Polls and jobs found over their budget while they lasted.";
+        self.counter("sombra_executor_stalls_seen_total", seen, help);
+        for class in TaskClass::ALL {
+            let of = |shard: &ShardIoMetrics| shard.task_class(class).polls;
+            let polls = shards.iter().map(of).sum();
+            self.counter("sombra_task_polls_total", polls, "Polls of tasks by class.");
+            self.labelled(("class", class.name()));
+        }
+        for class in TaskClass::ALL {
+            let of = |shard: &ShardIoMetrics| shard.task_class(class).cpu_ns;
+            let nanos: u64 = shards.iter().map(of).sum();
+            let (name, help) = ("sombra_task_cpu_seconds_total", "Time in polls by class.");
+            let (labels, kind) = (vec![("class", class.name().to_owned())], MetricKind::Counter);
+            self.lines.push(MetricLine { name, labels, value: nanos as f64 / 1e9, kind, help });
+        }
+        if let Some(workers) = io_workers {
+            let help = "The kernel's threads for this process's rings.";
+            self.gauge("sombra_io_workers", workers as f64, help);
+        }
     }
 }
 

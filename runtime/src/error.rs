@@ -11,6 +11,8 @@ pub enum StartError {
     Thread { name: String, source: io::Error },
     #[error("the CPUs that this process may use cannot be read")]
     Affinity { source: io::Error },
+    #[error("option cpus: CPU {cpu} does not exist, is offline or is forbidden to this process")]
+    Cpu { cpu: usize, source: io::Error },
     #[error("the wake-up descriptor of shard {shard} cannot be made")]
     Wake { shard: usize, source: io::Error },
     #[error("the operating system gave no random seed")]

@@ -1,5 +1,7 @@
 //! The turn: the one function that runs a shard, on its thread or in a simulated world.
 
+mod shares;
+
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,14 +10,17 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::driver::OpDone;
+use crate::heartbeat::NameId;
 use crate::limits::{
     COMPLETIONS_PER_TURN_MAX, CONTROL_JOBS_PER_TURN_MAX, STALL_BUDGET_US_DEFAULT,
-    TASK_POLLS_PER_TURN_MAX,
+    TASK_CLASS_SHARES, TASK_POLLS_PER_TURN_MAX, TASK_POLLS_PER_TURN_US_MAX,
 };
 use crate::port::Control;
 use crate::shard::{Io, Shard, ShardParts};
-use crate::task::{TASK_CLASS_COUNT, TaskBody, TaskHeader};
+use crate::task::{TASK_CLASS_COUNT, TaskBody, TaskClass, TaskHeader};
 use crate::time::Moment;
+
+use self::shares::{ClassFlags, CpuShares};
 
 /// Chooses which of several ready tasks of a class runs next.
 pub(crate) trait Picker {
@@ -45,6 +50,7 @@ pub(crate) struct TurnReport {
 pub(crate) struct ShardCore {
     shard: Shard,
     ready: [VecDeque<Arc<TaskHeader>>; TASK_CLASS_COUNT],
+    shares: CpuShares,
     woken: Vec<Waker>,
     stall_budget: Duration,
 }
@@ -54,6 +60,7 @@ impl ShardCore {
         ShardCore {
             shard: Shard::new(parts),
             ready: Default::default(),
+            shares: CpuShares::new(TASK_CLASS_SHARES),
             woken: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
             stall_budget: Duration::from_micros(STALL_BUDGET_US_DEFAULT),
         }
@@ -67,11 +74,13 @@ impl ShardCore {
         &self.shard
     }
 
-    /// Control jobs, completions, timers, tasks by class, submission; at most `polls_max` polls
-    /// of a class, and never more than the class's own share.
+    /// Control jobs, completions, timers, tasks by the shares of their classes, submission; at
+    /// most `polls_max` polls, and never more than a turn may do.
     pub(crate) fn turn(&mut self, polls_max: usize, picker: &mut impl Picker) -> TurnReport {
         let began = self.shard.now();
-        let mut report = self.run_control_jobs();
+        // Before anything else wakes tasks: a class that has none now was idle.
+        self.collect_ready();
+        let mut report = self.run_control_jobs(began);
         report.progressed |= self.reap(began);
         report.progressed |= self.expire_timers(began);
         self.collect_ready();
@@ -100,14 +109,16 @@ impl ShardCore {
         self.shard.io().borrow().slab.in_flight()
     }
 
-    fn run_control_jobs(&mut self) -> TurnReport {
+    fn run_control_jobs(&mut self, began: Moment) -> TurnReport {
         let mut report = TurnReport::default();
         for _ in 0..CONTROL_JOBS_PER_TURN_MAX {
             let Some(control) = self.shard.port().pop_control() else { break };
             report.progressed = true;
             match control {
                 Control::Run(job) => {
+                    self.shard.heart().begin(began, NameId::JOB);
                     let ran = catch_unwind(AssertUnwindSafe(|| job(&self.shard)));
+                    self.shard.heart().end();
                     if let Err(payload) = ran {
                         self.shard.tally().borrow_mut().panics += 1;
                         let message = panic_message(payload.as_ref());
@@ -148,10 +159,29 @@ impl ShardCore {
         expired
     }
 
+    /// Takes what has been woken and tells the shares which classes want to run.
     fn collect_ready(&mut self) {
         while let Some(task) = self.shard.port().pop_ready() {
-            self.ready[task.class() as usize].push_back(task);
+            self.ready[task.class().index()].push_back(task);
         }
+        self.shares.set_ready(&self.ready_classes());
+    }
+
+    fn ready_classes(&self) -> ClassFlags {
+        std::array::from_fn(|class| !self.ready[class].is_empty())
+    }
+
+    /// `None`: no task is ready, apart from those that were woken by this turn's polls.
+    fn next_class(&mut self) -> Option<usize> {
+        let ready = self.ready_classes();
+        if ready == ClassFlags::default() {
+            return None;
+        }
+        // Where a class that has a right to more ran dry, its next task may just have been woken.
+        self.shares.pick(&ready).or_else(|| {
+            self.collect_ready();
+            self.shares.pick(&self.ready_classes())
+        })
     }
 
     /// Returns the number of polls and the time after the last one.
@@ -161,21 +191,21 @@ impl ShardCore {
         polls_max: usize,
         picker: &mut impl Picker,
     ) -> (usize, Moment) {
+        let polls_max = polls_max.min(TASK_POLLS_PER_TURN_MAX);
+        let longest = Duration::from_micros(TASK_POLLS_PER_TURN_US_MAX);
         let mut now = ready_at;
         let mut polls = 0;
-        for (class, share) in TASK_POLLS_PER_TURN_MAX.into_iter().enumerate() {
-            for _ in 0..share.min(polls_max) {
-                let queue = &mut self.ready[class];
-                if queue.is_empty() {
-                    break;
-                }
-                let index = picker.pick(queue.len());
-                let Some(task) = queue.remove(index) else {
-                    panic!("the picker chose {index} of {}", queue.len());
-                };
-                now = self.poll_task(&task, now);
-                polls += 1;
-            }
+        while polls < polls_max && now.saturating_since(ready_at) < longest {
+            let Some(class) = self.next_class() else { break };
+            let queue = &mut self.ready[class];
+            let index = picker.pick(queue.len());
+            let Some(task) = queue.remove(index) else {
+                panic!("the picker chose {index} of {}", queue.len());
+            };
+            let ended = self.poll_task(&task, now);
+            self.shares.add_poll(class, ended.saturating_since(now).as_nanos() as u64);
+            now = ended;
+            polls += 1;
         }
         (polls, now)
     }
@@ -185,12 +215,12 @@ impl ShardCore {
         let Some(mut body) = self.shard.tasks().borrow_mut().begin_poll(task) else {
             return began;
         };
-        self.shard.set_poll_began(began);
+        self.shard.heart().begin(began, task.name());
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let TaskBody { future, waker, .. } = &mut body;
             future.as_mut().poll(&mut Context::from_waker(waker))
         }));
-        let name = body.spec.name;
+        let (name, class) = (body.spec.name, body.spec.class);
         match polled {
             Ok(Poll::Pending) => self.shard.tasks().borrow_mut().end_poll_pending(task, body),
             Ok(Poll::Ready(())) => {
@@ -202,14 +232,15 @@ impl ShardCore {
                 self.report_panic(body, payload.as_ref());
             }
         }
+        self.shard.heart().end();
         let ended = self.shard.now();
-        self.record_poll(name, ended.saturating_since(began));
+        self.record_poll(name, class, ended.saturating_since(began));
         ended
     }
 
-    fn record_poll(&self, name: &'static str, took: Duration) {
+    fn record_poll(&self, name: &'static str, class: TaskClass, took: Duration) {
         let mut tally = self.shard.tally().borrow_mut();
-        tally.polls_ns.push(took.as_nanos() as u64);
+        tally.polls_ns.push((class, took.as_nanos() as u64));
         if took > self.stall_budget {
             tally.stalls += 1;
             tracing::warn!(

@@ -51,8 +51,11 @@ impl ShardCore {
             return;
         }
         self.shard().tally().borrow_mut().parks += 1;
+        self.shard().heart().set_awake(false);
         self.shard().io().borrow_mut().driver.park(Some(timeout));
         self.shard().port().end_park();
+        self.shard().heart().set_awake(true);
+        self.shard().runtime_ref().watch().shard_awoke();
     }
 
     /// Stops the intake, drops the tasks, reaps until nothing is in flight or `wait` is over.

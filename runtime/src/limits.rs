@@ -5,6 +5,9 @@ use crate::task::TASK_CLASS_COUNT;
 /// Shards are numbered in 16 bits; more than this many is a configuration mistake.
 pub const SHARDS_MAX: usize = 1024;
 
+/// CPUs are numbered below this: the size of the C library's set of CPUs.
+pub const CPUS_MAX: usize = 1024;
+
 /// Alignment of every I/O buffer, and the largest direct-I/O alignment that is accepted.
 pub const BUFFER_ALIGN_BYTES: usize = 4096;
 
@@ -23,8 +26,23 @@ pub const CONTROL_JOBS_PER_TURN_MAX: usize = 64;
 /// Completions that a turn takes before it runs tasks.
 pub const COMPLETIONS_PER_TURN_MAX: usize = 1024;
 
-/// Polls per class in one turn: foreground, flush, merge, maintenance.
-pub const TASK_POLLS_PER_TURN_MAX: [usize; TASK_CLASS_COUNT] = [128, 32, 4, 2];
+/// Polls in one turn, so that completions are reaped and submissions handed over.
+pub const TASK_POLLS_PER_TURN_MAX: usize = 128;
+
+/// A turn polls nothing more after this much time in polls, for the same reason.
+pub const TASK_POLLS_PER_TURN_US_MAX: u64 = 1_000;
+
+/// Shares of a shard's CPU time: foreground, flush, merge, maintenance. Seastar gives such work
+/// 1,000 for the foreground, 1,000 for the log, 200 or what a controller finds for compaction.
+pub const TASK_CLASS_SHARES: [u64; TASK_CLASS_COUNT] = [1_000, 1_000, 200, 100];
+
+/// By how much virtual time a class may run ahead of the one furthest behind: at this share of
+/// 1,000 a turn's worth of short polls of the foreground before a flush that is due.
+pub const CLASS_LEAD_NS_MAX: u64 = 200_000;
+
+/// What a poll counts at least and at most in its class's share.
+pub const CLASS_POLL_NS_MIN: u64 = 500;
+pub const CLASS_POLL_NS_MAX: u64 = 20_000_000;
 
 /// Entries are handed to the kernel at this count; beyond it a batch gets no cheaper.
 pub const SUBMIT_BATCH_MAX: usize = 32;
@@ -102,8 +120,21 @@ pub const HISTOGRAM_NS_MAX: u64 = 60_000_000_000;
 const _: () = assert!(REQUEST_BYTES_MAX.is_multiple_of(BUFFER_ALIGN_BYTES));
 const _: () = assert!(RING_COMPLETIONS_RESERVED < RING_COMPLETIONS_PER_ENTRY as usize * 8);
 
-/// A task that calls `yield_if_needed` gives way after this much time in one poll.
+/// A task that calls `yield_if_needed` gives way after this much time in one poll, at the latest
+/// at the second look of the watchdog, which looks this often while anybody asks.
 pub const POLL_SLICE_US: u64 = 500;
+
+/// In a simulation every so many calls of `yield_if_needed` give way.
+pub const SIM_YIELD_CALLS: u64 = 4;
+
+/// How often the watchdog looks while nobody asks for slices: below the stall budget.
+pub const WATCHDOG_LOOK_US: u64 = 2_000;
+
+/// Looks without any shard awake before the watchdog sleeps until one wakes up.
+pub const WATCHDOG_IDLE_LOOKS_MAX: u32 = 5;
+
+/// Names of tasks that the watchdog can tell apart; the others share one.
+pub const TASK_NAMES_MAX: usize = 4096;
 
 /// Longer sleeps end here; nothing in a store waits for a century.
 pub const TASK_SLEEP_MAX: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);

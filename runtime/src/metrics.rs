@@ -5,6 +5,7 @@ use crate::driver::slab::OpSample;
 use crate::file::{IO_CLASS_COUNT, IoClass};
 use crate::ids::ShardId;
 use crate::limits::HISTOGRAM_NS_MAX;
+use crate::task::{TASK_CLASS_COUNT, TaskClass};
 
 /// What one class of operations did on one shard.
 #[derive(Clone, Debug)]
@@ -37,6 +38,15 @@ impl OpMetrics {
     }
 }
 
+/// What the tasks of one class took of one shard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TaskClassMetrics {
+    pub class: TaskClass,
+    pub polls: u64,
+    /// Time in polls. It is the clock's: what the kernel gave to other threads meanwhile counts.
+    pub cpu_ns: u64,
+}
+
 /// One shard's numbers since the runtime's start. They trail the shard by at most a turn.
 #[derive(Clone, Debug)]
 pub struct ShardIoMetrics {
@@ -45,6 +55,8 @@ pub struct ShardIoMetrics {
     pub classes: Vec<ClassMetrics>,
     /// Of what was done at least once, in no order.
     pub ops: Vec<OpMetrics>,
+    /// In the order of `TaskClass::ALL`.
+    pub task_classes: [TaskClassMetrics; TASK_CLASS_COUNT],
     pub in_flight: u64,
     pub tasks: u64,
     pub turns: u64,
@@ -52,6 +64,10 @@ pub struct ShardIoMetrics {
     pub panics: u64,
     /// Polls that took longer than the stall budget.
     pub stalls: u64,
+    /// Polls and jobs that the watchdog found beyond the stall budget while they lasted.
+    pub stalls_seen_by_watchdog: u64,
+    /// The task that it found there last.
+    pub last_stalled_task: Option<&'static str>,
     /// Nanoseconds of one poll of a task.
     pub poll_ns: Histogram<u64>,
     /// Nanoseconds of one turn in which anything was done.
@@ -73,16 +89,20 @@ impl ShardIoMetrics {
             errors: 0,
             latency_ns: histogram(),
         };
+        let task_class = |class| TaskClassMetrics { class, polls: 0, cpu_ns: 0 };
         ShardIoMetrics {
             shard,
             classes: IoClass::ALL.into_iter().map(class).collect(),
             ops: Vec::new(),
+            task_classes: TaskClass::ALL.map(task_class),
             in_flight: 0,
             tasks: 0,
             turns: 0,
             polls: 0,
             panics: 0,
             stalls: 0,
+            stalls_seen_by_watchdog: 0,
+            last_stalled_task: None,
             poll_ns: histogram(),
             turn_ns: histogram(),
             parks: 0,
@@ -97,13 +117,20 @@ impl ShardIoMetrics {
         self.ops.iter().find(|op| op.class == class && op.kind == kind)
     }
 
+    pub fn task_class(&self, class: TaskClass) -> &TaskClassMetrics {
+        &self.task_classes[class.index()]
+    }
+
     pub(crate) fn absorb(&mut self, tally: &mut TurnTally) {
         for (class, submitted) in self.classes.iter_mut().zip(&mut tally.submitted) {
             class.submitted += std::mem::take(submitted);
         }
-        for nanos in tally.polls_ns.drain(..) {
+        for (class, nanos) in tally.polls_ns.drain(..) {
             self.polls += 1;
             self.poll_ns.saturating_record(nanos);
+            let class = &mut self.task_classes[class.index()];
+            class.polls += 1;
+            class.cpu_ns += nanos;
         }
         if let Some(nanos) = tally.turn_ns.take() {
             self.turn_ns.saturating_record(nanos);
@@ -136,7 +163,7 @@ impl ShardIoMetrics {
 #[derive(Default)]
 pub(crate) struct TurnTally {
     pub(crate) submitted: [u64; IO_CLASS_COUNT],
-    pub(crate) polls_ns: Vec<u64>,
+    pub(crate) polls_ns: Vec<(TaskClass, u64)>,
     pub(crate) turn_ns: Option<u64>,
     pub(crate) turns: u64,
     pub(crate) panics: u64,

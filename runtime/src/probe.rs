@@ -1,5 +1,8 @@
 //! What the host allows, found out instead of assumed.
 
+pub(crate) mod io_workers;
+pub(crate) mod topology;
+
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;

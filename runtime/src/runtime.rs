@@ -1,3 +1,5 @@
+pub(crate) mod watchdog;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -16,6 +18,8 @@ use crate::port::{Control, ShardPort};
 use crate::report::{DriverReport, RingReport, ShardDriverReport};
 use crate::shard::Shard;
 use crate::time::{Clock, Moment};
+
+use self::watchdog::Watch;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DriverKind {
@@ -46,11 +50,15 @@ pub enum DriverChoice {
 
 #[derive(Clone, Debug)]
 pub struct RuntimeOptions {
-    /// 0: one per CPU that the process may use.
+    /// 0: one for each of `cpus`.
     pub shards: usize,
     pub driver: DriverChoice,
-    /// Pins each shard's thread to one CPU.
+    /// Pins each shard's thread to one CPU, chosen from `cpus` by cores and memory nodes; see
+    /// `Runtime::placement`. Without it a shard may run on any of `cpus`.
     pub pin: bool,
+    /// The CPUs that the runtime's threads may use, each of which must exist and be allowed;
+    /// `None`: those of the thread that calls `Runtime::start`.
+    pub cpus: Option<Vec<usize>>,
     /// Spinning before sleep. `IDLE_SPIN_US_AUTO`: 20 µs where a CPU is left for the threads
     /// that would wake the shards, else none, because a spinning shard would hold up its caller.
     pub idle_spin_us: u32,
@@ -85,6 +93,7 @@ impl Default for RuntimeOptions {
             shards: 0,
             driver: DriverChoice::Auto,
             pin: true,
+            cpus: None,
             idle_spin_us: RuntimeOptions::IDLE_SPIN_US_AUTO,
             ring_entries: limits::RING_ENTRIES_DEFAULT,
             buffer_slab_bytes: limits::BUFFER_SLAB_BYTES_DEFAULT,
@@ -99,16 +108,33 @@ impl Default for RuntimeOptions {
     }
 }
 
+/// Where a shard's thread runs.
+///
+/// Its ring, its registered slab and its buffer pools are made by that thread after it was
+/// pinned, and memory comes from the node of the thread that first touches it: a pinned shard's
+/// buffers are on its own node as far as that has free memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShardPlacement {
+    pub shard: ShardId,
+    /// `None`: the kernel moves it about.
+    pub cpu: Option<usize>,
+    /// The memory node of that CPU, or of all that it may use; `None` also where the host does
+    /// not tell.
+    pub node: Option<usize>,
+}
+
 pub(crate) struct RuntimeInner {
     kind: OnceLock<DriverKind>,
     clock: Clock,
     ports: Vec<Arc<ShardPort>>,
     metrics: Vec<Mutex<ShardIoMetrics>>,
     rings: Vec<Mutex<Option<RingReport>>>,
+    watch: Watch,
     pool: Option<Pool>,
     short_io_bytes: usize,
     notes: Mutex<Vec<String>>,
     memory_limit_bytes: OnceLock<Option<u64>>,
+    placement: OnceLock<Vec<ShardPlacement>>,
     next_file_number: AtomicU64,
     shard_threads: OnceLock<Vec<ThreadId>>,
     threads: Mutex<Vec<JoinHandle<ShutdownReport>>>,
@@ -137,11 +163,13 @@ impl Runtime {
             clock,
             metrics: (0..ports.len()).map(shard).collect(),
             rings: ports.iter().map(|_| Mutex::new(None)).collect(),
+            watch: Watch::new(ports.len()),
             ports,
             pool,
             short_io_bytes: short_io_bytes.unwrap_or(usize::MAX),
             notes: Mutex::new(Vec::new()),
             memory_limit_bytes: OnceLock::new(),
+            placement: OnceLock::new(),
             next_file_number: AtomicU64::new(0),
             shard_threads: OnceLock::new(),
             threads: Mutex::new(Vec::new()),
@@ -160,6 +188,10 @@ impl Runtime {
 
     pub(crate) fn set_kind(&self, kind: DriverKind) {
         self.0.kind.set(kind).expect("the driver's kind is decided once");
+    }
+
+    pub(crate) fn set_placement(&self, placement: Vec<ShardPlacement>) {
+        self.0.placement.set(placement).expect("shards are placed once");
     }
 
     pub(crate) fn set_threads(&self, threads: Vec<JoinHandle<ShutdownReport>>) {
@@ -190,6 +222,27 @@ impl Runtime {
         let is_simulated = self.driver_kind() == DriverKind::Sim;
         let ask = || if is_simulated { None } else { crate::probe::memory_limit_bytes() };
         *self.0.memory_limit_bytes.get_or_init(ask)
+    }
+
+    /// One entry per shard, in order. Simulated shards are nowhere.
+    pub fn placement(&self) -> Vec<ShardPlacement> {
+        let nowhere = |index| {
+            let shard = ShardId::from_index(index);
+            ShardPlacement { shard, cpu: None, node: None }
+        };
+        let placed = self.0.placement.get().cloned();
+        placed.unwrap_or_else(|| (0..self.shard_count()).map(nowhere).collect())
+    }
+
+    /// The kernel's threads that carry out what this process's rings could not do inline, or poll
+    /// their queues, at this moment. `None` where the host does not tell, and under simulation.
+    ///
+    /// Cost: reads a file for each thread of the process.
+    pub fn io_workers(&self) -> Option<u64> {
+        if self.driver_kind() == DriverKind::Sim {
+            return None;
+        }
+        crate::probe::io_workers::io_workers()
     }
 
     /// Why the driver is not the best one, or what it had to do without.
@@ -263,6 +316,7 @@ impl Runtime {
             let crashed = ShutdownReport { shards_crashed: 1, ..ShutdownReport::default() };
             report.add(&thread.join().unwrap_or(crashed));
         }
+        self.0.watch.stop();
         if let Some(pool) = &self.0.pool {
             // A thread that hangs in the kernel is not waited for.
             pool.stop(report.operations_leaked == 0);
@@ -272,6 +326,10 @@ impl Runtime {
 
     pub(crate) fn port(&self, shard: ShardId) -> &Arc<ShardPort> {
         &self.0.ports[shard.index()]
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.0.watch
     }
 
     pub(crate) fn clock(&self) -> &Clock {

@@ -19,11 +19,13 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::buffer::{BufferPool, BufferSlab, DmaBuf};
 use crate::driver::{Driver, OpSlab};
+use crate::heartbeat::Heartbeat;
 use crate::ids::ShardId;
-use crate::limits::{POLL_SLICE_US, TASK_SLEEP_MAX};
+use crate::limits::{SIM_YIELD_CALLS, TASK_SLEEP_MAX};
 use crate::metrics::TurnTally;
 use crate::port::ShardPort;
 use crate::runtime::{DriverKind, Runtime};
+use crate::sync::Padded;
 use crate::task::{TaskSpec, TaskTable};
 use crate::time::Moment;
 use crate::timers::{Sleep, Timers, YieldNow};
@@ -53,8 +55,11 @@ struct ShardInner {
     random: RefCell<ChaCha8Rng>,
     tally: RefCell<TurnTally>,
     buffers: Option<Arc<BufferSlab>>,
-    /// When the poll that is running began.
-    poll_began: Cell<Moment>,
+    heart: Arc<Padded<Heartbeat>>,
+    /// The poll that asked for slices last.
+    wants_slices: Cell<u64>,
+    /// Calls of `yield_if_needed` in a simulation.
+    yield_calls: Cell<u64>,
     stopping: Cell<bool>,
 }
 
@@ -68,10 +73,12 @@ impl Shard {
             id: parts.id,
             kind: parts.driver.kind(),
             port: Arc::clone(parts.runtime.port(parts.id)),
-            poll_began: Cell::new(parts.runtime.now()),
+            heart: Arc::clone(parts.runtime.watch().heart(parts.id)),
+            wants_slices: Cell::new(0),
+            yield_calls: Cell::new(0),
+            tasks: RefCell::new(TaskTable::new(Arc::clone(parts.runtime.watch().names()))),
             runtime: parts.runtime,
             io: RefCell::new(Io { driver: parts.driver, slab: OpSlab::new() }),
-            tasks: RefCell::new(TaskTable::new()),
             timers: RefCell::new(Timers::new()),
             random: RefCell::new(ChaCha8Rng::from_seed(parts.random_seed)),
             tally: RefCell::new(TurnTally::default()),
@@ -131,14 +138,26 @@ impl Shard {
         YieldNow::new()
     }
 
-    /// Yields only when the running poll has used up its slice: for long loops without I/O.
+    /// Yields only when the running poll has used up its slice, `limits::POLL_SLICE_US`, which
+    /// the watchdog says at its second look at the latest: for long loops without I/O.
+    ///
+    /// Cost: two loads. The first call in a poll may wake the watchdog, once per burst of them.
+    /// In a simulation, where time stands still, every `limits::SIM_YIELD_CALLS`th call yields.
     pub fn yield_if_needed(&self) -> YieldNow {
-        let used = self.now().saturating_since(self.0.poll_began.get());
-        if used >= Duration::from_micros(POLL_SLICE_US) {
-            YieldNow::new()
-        } else {
-            YieldNow::already()
+        if self.is_slice_over() { YieldNow::new() } else { YieldNow::already() }
+    }
+
+    pub(crate) fn is_slice_over(&self) -> bool {
+        if self.0.kind == DriverKind::Sim {
+            let calls = self.0.yield_calls.get() + 1;
+            self.0.yield_calls.set(calls);
+            return calls.is_multiple_of(SIM_YIELD_CALLS);
         }
+        let beat = self.0.heart.beat();
+        if self.0.wants_slices.replace(beat) != beat {
+            self.0.runtime.watch().want_slices();
+        }
+        self.0.heart.is_asked_to_give_way(beat)
     }
 
     /// A zeroed buffer, from the registered slab while it has room, else from the heap.
@@ -178,8 +197,8 @@ impl Shard {
         &self.0.tally
     }
 
-    pub(crate) fn set_poll_began(&self, now: Moment) {
-        self.0.poll_began.set(now);
+    pub(crate) fn heart(&self) -> &Heartbeat {
+        &self.0.heart
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

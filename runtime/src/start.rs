@@ -1,5 +1,7 @@
 //! From options to running shard threads, and a shard thread's life.
 
+mod cpus;
+
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,17 +22,24 @@ use crate::ids::ShardId;
 use crate::limits;
 use crate::port::ShardPort;
 use crate::probe;
-use crate::runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions};
+use crate::runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions, watchdog};
 use crate::shard::ShardParts;
 use crate::sys;
 use crate::time::Clock;
 
-/// A ring that stands, with what it had to do without, or why there is none.
-type RingReport = (ShardId, io::Result<Vec<String>>);
+use self::cpus::Cpus;
+
+struct ShardReport {
+    shard: ShardId,
+    /// Its thread runs where it was meant to.
+    is_placed: bool,
+    /// A ring that stands, with what it had to do without, or why there is none.
+    ring: io::Result<Vec<String>>,
+}
 
 /// What each shard thread tells the starter, and what it then waits for.
 struct Handshake {
-    ring: Sender<RingReport>,
+    report: Sender<ShardReport>,
     verdict: Receiver<DriverKind>,
 }
 
@@ -38,7 +47,7 @@ struct Handshake {
 #[derive(Clone)]
 struct Plan {
     options: RuntimeOptions,
-    cpus: Vec<usize>,
+    cpus: Cpus,
     shards: usize,
     idle_spin: Duration,
 }
@@ -50,13 +59,17 @@ impl Plan {
         check("ring_entries", entries, 8, limits::RING_ENTRIES_MAX.into())?;
         let slab = options.buffer_slab_bytes as u64;
         check("buffer_slab_bytes", slab, 0, limits::BUFFER_SLAB_BYTES_MAX as u64)?;
-        let cpus = sys::allowed_cpus().map_err(|source| StartError::Affinity { source })?;
+        let mut cpus = Cpus::find(&options)?;
+        let cpus_allowed = cpus.allowed().len();
         let shards = match options.shards {
-            0 => cpus.len().clamp(1, limits::SHARDS_MAX),
+            0 => cpus_allowed.clamp(1, limits::SHARDS_MAX),
             count => count,
         };
+        if options.pin {
+            cpus.pin(shards);
+        }
         let idle_spin_us = match options.idle_spin_us {
-            RuntimeOptions::IDLE_SPIN_US_AUTO if shards < cpus.len() => {
+            RuntimeOptions::IDLE_SPIN_US_AUTO if shards < cpus_allowed => {
                 limits::IDLE_SPIN_US_DEFAULT
             }
             RuntimeOptions::IDLE_SPIN_US_AUTO => 0,
@@ -65,11 +78,6 @@ impl Plan {
         check("idle_spin_us", idle_spin_us.into(), 0, limits::IDLE_SPIN_US_MAX.into())?;
         let idle_spin = Duration::from_micros(idle_spin_us.into());
         Ok(Plan { options, cpus, shards, idle_spin })
-    }
-
-    /// The CPU of a shard; none where shards outnumber CPUs and the kernel places them better.
-    fn cpu_of(&self, shard: ShardId) -> Option<usize> {
-        (self.options.pin && self.shards <= self.cpus.len()).then(|| self.cpus[shard.index()])
     }
 }
 
@@ -87,26 +95,29 @@ pub(crate) fn start(options: RuntimeOptions) -> Result<Runtime, StartError> {
         let bell = sys::eventfd_new().map_err(|source| StartError::Wake { shard, source })?;
         ports.push(Arc::new(ShardPort::new(Some(bell))));
     }
-    let pool = Pool::new(plan.cpus.clone(), limits::POOL_THREADS_ALONE_MAX);
+    let pool = Pool::new(plan.cpus.allowed().to_vec(), limits::POOL_THREADS_ALONE_MAX);
     let short_io_bytes = plan.options.inject_short_io_bytes;
     let runtime = Runtime::assemble(Clock::real(), ports, Some(pool), short_io_bytes);
-    let (ring, rings) = bounded(plan.shards);
+    let (report, reports) = bounded(plan.shards);
     let mut verdicts = Vec::with_capacity(plan.shards);
     let mut threads = Vec::with_capacity(plan.shards);
     for shard in (0..plan.shards).map(ShardId::from_index) {
         let (verdict_sender, verdict) = bounded(1);
-        let handshake = Handshake { ring: ring.clone(), verdict };
+        let handshake = Handshake { report: report.clone(), verdict };
         // An early return drops the verdicts' senders, on which the started threads end.
         threads.push(spawn_shard(&plan, &runtime, shard, handshake)?);
         verdicts.push(verdict_sender);
     }
-    drop(ring);
-    let kind = decide(&plan, &runtime, &rings)?;
+    drop(report);
+    let kind = decide(&plan, &runtime, &reports)?;
     if kind != DriverKind::Threads
         && let Some(pool) = runtime.pool()
     {
         pool.set_threads_max(limits::POOL_THREADS_BESIDE_RING_MAX);
     }
+    let budget = Duration::from_micros(plan.options.stall_budget_us);
+    watchdog::start(&runtime, plan.cpus.allowed().to_vec(), budget)
+        .map_err(|source| StartError::Thread { name: watchdog::THREAD_NAME.to_owned(), source })?;
     runtime.set_kind(kind);
     runtime.set_threads(threads);
     for verdict in verdicts {
@@ -120,19 +131,23 @@ pub(crate) fn start(options: RuntimeOptions) -> Result<Runtime, StartError> {
 fn decide(
     plan: &Plan,
     runtime: &Runtime,
-    rings: &Receiver<RingReport>,
+    reports: &Receiver<ShardReport>,
 ) -> Result<DriverKind, StartError> {
     let mut refused: Option<(ShardId, io::Error)> = None;
     let mut notes = Vec::new();
     // Ends when every shard thread has reported and dropped its sender.
-    for (shard, result) in rings.iter() {
-        match result {
+    let mut placement = Vec::with_capacity(plan.shards);
+    for ShardReport { shard, is_placed, ring } in reports.iter() {
+        placement.push(plan.cpus.placement(shard, is_placed));
+        match ring {
             Ok(lacking) => notes.extend(lacking),
             Err(error) => {
                 refused.get_or_insert((shard, error));
             }
         }
     }
+    placement.sort_by_key(|place| place.shard);
+    runtime.set_placement(placement);
     if let Some(kind) = kind_without_ring(plan.options.driver) {
         return Ok(kind);
     }
@@ -170,10 +185,10 @@ fn spawn_shard(
     std::thread::Builder::new()
         .name(name.clone())
         .spawn(move || {
-            let Some(core) = prepare(&plan, &runtime, shard, random_seed, handshake) else {
-                return ShutdownReport::default();
-            };
-            live(core, &plan)
+            let core = prepare(&plan, &runtime, shard, random_seed, handshake);
+            let report = core.map_or_else(ShutdownReport::default, |core| live(core, &plan));
+            runtime.watch().heart(shard).stop();
+            report
         })
         .map_err(|source| StartError::Thread { name, source })
 }
@@ -186,12 +201,12 @@ fn prepare(
     random_seed: [u8; 32],
     handshake: Handshake,
 ) -> Option<ShardCore> {
-    if let Some(cpu) = plan.cpu_of(id)
-        && let Err(error) = sys::pin_thread(&[cpu])
-    {
-        runtime.note(format!("shard {} is not pinned: {error}", id.index()));
+    // Before the ring and its buffers: memory is taken from the node that first touches it.
+    let placed = plan.cpus.place(id);
+    if let Err(error) = &placed {
+        runtime.note(format!("shard {} is not on the CPUs meant for it: {error}", id.index()));
     }
-    let (kit, report) = if kind_without_ring(plan.options.driver).is_some() {
+    let (kit, ring) = if kind_without_ring(plan.options.driver).is_some() {
         (None, Ok(Vec::new()))
     } else {
         match RingKit::new(&plan.options, id, runtime.port(id)) {
@@ -202,8 +217,8 @@ fn prepare(
             Err(error) => (None, Err(error)),
         }
     };
-    handshake.ring.send((id, report)).ok()?;
-    drop(handshake.ring);
+    handshake.report.send(ShardReport { shard: id, is_placed: placed.is_ok(), ring }).ok()?;
+    drop(handshake.report);
     let kind = handshake.verdict.recv().ok()?;
     let (driver, buffers) = match (kind, kit) {
         (DriverKind::Uring, Some(kit)) => {

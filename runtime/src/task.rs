@@ -1,16 +1,22 @@
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 
-use crate::limits::TASKS_PER_SHARD_MAX;
+use foldhash::fast::FixedState;
+
+use crate::heartbeat::{NameId, TaskNames};
+use crate::limits::{TASK_NAMES_MAX, TASKS_PER_SHARD_MAX};
 use crate::port::ShardPort;
 
 /// Told the task's name and the panic's message; called on the shard, outside any borrow.
 pub type PanicSink = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
-/// Classes run in this order within a turn, each with its own share of polls.
+/// Each class has a share of its shard's CPU time, `limits::TASK_CLASS_SHARES`, that it gets
+/// whenever it wants it; what others leave is free for all. Within their shares they run in this
+/// order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum TaskClass {
     Foreground,
@@ -20,6 +26,24 @@ pub enum TaskClass {
 }
 
 pub(crate) const TASK_CLASS_COUNT: usize = 4;
+
+impl TaskClass {
+    pub const ALL: [TaskClass; TASK_CLASS_COUNT] =
+        [TaskClass::Foreground, TaskClass::Flush, TaskClass::Merge, TaskClass::Maintenance];
+
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            TaskClass::Foreground => "foreground",
+            TaskClass::Flush => "flush",
+            TaskClass::Merge => "merge",
+            TaskClass::Maintenance => "maintenance",
+        }
+    }
+}
 
 #[derive(Clone)]
 pub struct TaskSpec {
@@ -45,6 +69,7 @@ pub(crate) struct TaskHeader {
     slot: u32,
     generation: u32,
     class: TaskClass,
+    name: NameId,
     scheduled: AtomicBool,
     port: Arc<ShardPort>,
 }
@@ -52,6 +77,10 @@ pub(crate) struct TaskHeader {
 impl TaskHeader {
     pub(crate) fn class(&self) -> TaskClass {
         self.class
+    }
+
+    pub(crate) fn name(&self) -> NameId {
+        self.name
     }
 
     /// Called right before a poll. A read-modify-write, so that the poll sees what every waker
@@ -100,11 +129,20 @@ pub(crate) struct TaskTable {
     slots: Vec<TaskSlot>,
     free: Vec<u32>,
     alive: usize,
+    names: Arc<TaskNames>,
+    /// Numbers of names by address and length of their text.
+    known_names: HashMap<(usize, usize), NameId, FixedState>,
 }
 
 impl TaskTable {
-    pub(crate) fn new() -> TaskTable {
-        TaskTable { slots: Vec::new(), free: Vec::new(), alive: 0 }
+    pub(crate) fn new(names: Arc<TaskNames>) -> TaskTable {
+        TaskTable {
+            slots: Vec::new(),
+            free: Vec::new(),
+            alive: 0,
+            names,
+            known_names: HashMap::with_hasher(FixedState::default()),
+        }
     }
 
     pub(crate) fn alive(&self) -> usize {
@@ -123,11 +161,13 @@ impl TaskTable {
             self.slots.push(TaskSlot { generation: 0, body: None });
             (self.slots.len() - 1) as u32
         });
+        let name = self.name_id(spec.name);
         let entry = &mut self.slots[slot as usize];
         let header = Arc::new(TaskHeader {
             slot,
             generation: entry.generation,
             class: spec.class,
+            name,
             scheduled: AtomicBool::new(true),
             port: Arc::clone(port),
         });
@@ -135,6 +175,18 @@ impl TaskTable {
         entry.body = Some(TaskBody { future, waker, spec });
         self.alive += 1;
         header
+    }
+
+    fn name_id(&mut self, name: &'static str) -> NameId {
+        let key = (name.as_ptr().addr(), name.len());
+        if let Some(id) = self.known_names.get(&key) {
+            return *id;
+        }
+        let id = self.names.id_of(name);
+        if self.known_names.len() < TASK_NAMES_MAX {
+            self.known_names.insert(key, id);
+        }
+        id
     }
 
     /// Takes the body out for a poll; `None` if the task has ended.

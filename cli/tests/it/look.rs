@@ -20,6 +20,7 @@ fn stat_shows_the_same_counters_in_all_three_forms() {
     assert!(metrics.iter().any(|metric| metric["name"] == name), "{document}");
     let prometheus = succeed(&["stat", "--prometheus", &store]);
     names(&prometheus, &["# HELP sombra_wal_commits_total", "# TYPE sombra_wal_commits_total"]);
+    names(&prometheus, &["sombra_io_workers ", "sombra_task_cpu_seconds_total{class=\"merge\"} "]);
     for line in prometheus.lines().filter(|line| !line.starts_with('#')) {
         let (_, value) = line.rsplit_once(' ').unwrap();
         assert!(value.parse::<f64>().is_ok(), "{line}");

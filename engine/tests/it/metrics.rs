@@ -79,6 +79,32 @@ fn metrics_have_a_line_of_text_for_each_value_and_counters_end_in_total_or_count
 }
 
 #[test]
+fn metrics_tell_what_classes_of_tasks_took_and_the_kernels_workers() {
+    let dir = TestDir::new();
+    let runtime = runtime(DriverChoice::Threads, 1);
+    let db = open(&runtime, &dir);
+    let keyspace = db.blocking().create_keyspace("k", Routing::range()).unwrap();
+    let of_class = |name: &str, class: &str| {
+        let metrics = db.metrics();
+        let of = |line: &&sombra::MetricLine| line.name == name && line.labels[0].1 == class;
+        metrics.lines().iter().find(of).unwrap().value
+    };
+    let names = ["sombra_task_polls_total", "sombra_task_cpu_seconds_total"];
+    for class in ["foreground", "flush"] {
+        let before = names.map(|name| of_class(name, class));
+        db.blocking().put(&keyspace, "a", "v").unwrap();
+        // They trail the shard by a turn: another commit comes after that.
+        db.blocking().put(&keyspace, "a", "w").unwrap();
+        let after = names.map(|name| of_class(name, class));
+        assert!(before[0] < after[0] && before[1] < after[1], "{class}: {before:?}, {after:?}");
+    }
+    let metrics = db.metrics();
+    assert!(metrics.lines().iter().any(|line| line.name == "sombra_io_workers"));
+    db.blocking().close().unwrap();
+    runtime.shutdown();
+}
+
+#[test]
 fn live_store_writes_its_metrics_file_and_refreshes_it() {
     let dir = TestDir::new();
     let runtime = runtime(DriverChoice::Threads, 1);

@@ -18,7 +18,7 @@ use crate::{buffer::DmaBuf, sys};
 const SHARD: ShardId = ShardId::new(0);
 
 /// A shard that the test itself turns, with virtual time.
-fn core_with_time() -> (ShardCore, Arc<AtomicU64>) {
+pub(super) fn core_with_time() -> (ShardCore, Arc<AtomicU64>) {
     let nanos = Arc::new(AtomicU64::new(0));
     let clock = Clock::Virtual { nanos: Arc::clone(&nanos), wall_start_ms: 1_000 };
     let runtime = Runtime::assemble_simulated(clock, 1);
@@ -41,7 +41,7 @@ fn tracer(core: &ShardCore, trace: &Trace, name: &'static str, class: TaskClass,
 }
 
 #[test]
-fn turn_runs_classes_in_order_and_within_their_shares() {
+fn turn_runs_classes_in_order_while_they_are_within_their_shares() {
     let (mut core, _) = core_with_time();
     let trace = Trace::default();
     for _ in 0..5 {
@@ -52,15 +52,30 @@ fn turn_runs_classes_in_order_and_within_their_shares() {
     }
     let report = core.turn(usize::MAX, &mut Fifo);
     assert!(report.progressed && core.has_work());
-    let mut expected = vec!["foreground"; 5];
-    expected.extend(["flush"; 5]);
-    expected.extend(["merge"; 4]);
-    expected.extend(["maintenance"; 2]);
-    assert_eq!(*trace.borrow(), expected);
+    let expected = ["foreground", "flush", "merge", "maintenance"].map(|name| [name; 5]);
+    assert_eq!(*trace.borrow(), expected.concat());
     while core.turn(usize::MAX, &mut Fifo).progressed {}
     assert!(!core.has_work());
-    assert_eq!(trace.borrow().len(), 20);
     assert_eq!(core.shard().tasks().borrow().alive(), 0);
+}
+
+#[test]
+fn turn_ends_when_its_polls_or_its_time_are_used_up() {
+    let (mut core, _) = core_with_time();
+    let trace = Trace::default();
+    for _ in 0..2 * TASK_POLLS_PER_TURN_MAX {
+        tracer(&core, &trace, "task", TaskClass::Foreground, 1);
+    }
+    assert_eq!(core.turn(usize::MAX, &mut Fifo).polls, TASK_POLLS_PER_TURN_MAX);
+
+    let (mut core, nanos) = core_with_time();
+    for _ in 0..10 {
+        let nanos = Arc::clone(&nanos);
+        core.shard().spawn(TaskSpec::new("slow", TaskClass::Foreground), async move {
+            nanos.fetch_add(400_000, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+    assert_eq!(core.turn(usize::MAX, &mut Fifo).polls, 3);
 }
 
 #[test]
@@ -95,7 +110,7 @@ fn picker_decides_the_order_within_a_class() {
         trace.take().concat()
     };
     assert_eq!(run(&mut |core| core.turn(usize::MAX, &mut Fifo)), "abcabc");
-    // A task that yields is ready again in the next turn only, so nobody starves.
+    // Alone in its class, a task that yields is ready again in the next turn only.
     assert_eq!(run(&mut |core| core.turn(usize::MAX, &mut Lifo)), "cbaabc");
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::file::{Create, FlushVia, IoClass, OpenHow, WriteMode};
+use crate::limits::SIM_YIELD_CALLS;
 use crate::runtime::{DriverKind, Runtime};
 use crate::shard::Shard;
 use crate::sync::{Mesh, MeshPort, Signal, mailbox};
@@ -246,6 +247,16 @@ fn scheduler_reaches_every_order_of_three_tasks_of_a_shard() {
         });
     });
     assert_eq!(seen.len(), 6);
+}
+
+#[test]
+fn every_nth_call_of_yield_if_needed_yields_in_a_simulation() {
+    let mut world = world(5, 1);
+    on_one_shard(&mut world, |shard| async move {
+        let calls = (1..=2 * SIM_YIELD_CALLS).map(|_| shard.is_slice_over());
+        let over: Vec<u64> = (1..).zip(calls).filter_map(|(n, over)| over.then_some(n)).collect();
+        assert_eq!(over, [SIM_YIELD_CALLS, 2 * SIM_YIELD_CALLS]);
+    });
 }
 
 #[test]

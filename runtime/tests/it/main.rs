@@ -8,6 +8,7 @@ mod fallback;
 mod files;
 mod harness;
 mod inline;
+mod io_workers;
 mod orphans;
 mod polled;
 mod pools;
