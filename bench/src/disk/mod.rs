@@ -4,4 +4,5 @@ pub mod devices;
 pub mod environment;
 pub mod job;
 pub mod outcome;
+pub mod output;
 pub mod tally;
