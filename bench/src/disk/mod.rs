@@ -3,7 +3,9 @@
 pub mod devices;
 pub mod environment;
 pub mod job;
+pub mod job_file;
 pub mod outcome;
+pub mod output;
 pub mod plan;
 mod run;
 pub mod stream;

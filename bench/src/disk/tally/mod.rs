@@ -147,16 +147,20 @@ pub struct JobTally {
 
 impl JobTally {
     pub fn new(job: &Job) -> JobTally {
-        let times_submission = job.engine != Engine::Psync;
+        // Where one call does both there is nothing between them; fio's null engine at depth 1 is
+        // such a one, too.
+        let times_submission = match job.engine {
+            Engine::IoUring => true,
+            Engine::Psync => false,
+            Engine::Null => job.iodepth > 1,
+        };
         let samplers = [
             Sampler::new(Measure::Bandwidth, job.logs.bandwidth_sample_ms),
             Sampler::new(Measure::Iops, job.logs.iops_sample_ms),
         ];
         let mut tally = JobTally {
             directions: ByDirection(Direction::ALL.map(|_| DirectionTally::new(job))),
-            syncs: Latency::new(
-                job.slat_percentiles || job.clat_percentiles || job.lat_percentiles,
-            ),
+            syncs: Latency::new(job.clat_percentiles || job.lat_percentiles),
             depths: Levels::default(),
             submissions: Levels::default(),
             completions: Levels::default(),

@@ -1,0 +1,4 @@
+mod against_fio;
+mod json;
+mod logs;
+mod table;
