@@ -197,3 +197,47 @@ pub const DISK_JOB_THREADS_MAX: u32 = 4_096;
 pub const DISK_JOB_FILES_MAX: u64 = 1 << 16;
 /// Files of one thread that a plan names to people.
 pub const DISK_JOB_FILES_SHOWN_MAX: usize = 8;
+/// Bytes of a job file and everything that it includes.
+pub const DISK_JOB_FILE_BYTES_MAX: usize = 1 << 20;
+/// Files that are inside each other, and includes in all.
+pub const DISK_JOB_INCLUDE_DEPTH_MAX: usize = 16;
+pub const DISK_JOB_INCLUDES_MAX: usize = 1_024;
+/// Sections of a job file, and options over all of them.
+pub const DISK_JOB_SECTIONS_MAX: usize = 4_096;
+pub const DISK_JOB_OPTIONS_MAX: usize = 1 << 16;
+/// Errors after which the rest of a job file is left alone.
+pub const DISK_JOB_ERRORS_MAX: usize = 1_000;
+/// Bytes of one value once its variables are in place.
+pub const DISK_JOB_VALUE_BYTES_MAX: usize = 1 << 16;
+/// Bytes of an unknown option's name above which no similar one is looked for.
+pub const DISK_JOB_NAME_BYTES_MAX: usize = 48;
+/// Characters of the user's text that an error repeats.
+pub const DISK_JOB_SHOWN_CHARS_MAX: usize = 80;
+/// Parentheses inside each other in a value.
+pub const DISK_JOB_EXPRESSION_DEPTH_MAX: usize = 32;
+/// Largest block, and all blocks that one thread has in flight.
+pub const DISK_JOB_BLOCK_BYTES_MAX: u64 = 1 << 30;
+pub const DISK_JOB_BUFFER_BYTES_MAX: u64 = 4 << 30;
+/// Sizes of one `bssplit` direction, as with fio.
+pub const DISK_JOB_SPLIT_PARTS_MAX: usize = 64;
+/// Operations in flight of one thread.
+pub const DISK_JOB_IODEPTH_MAX: u32 = 4_096;
+/// Operations for each drawn offset.
+pub const DISK_JOB_OPS_PER_OFFSET_MAX: u64 = 1 << 32;
+/// What block sizes and offsets of direct operations are multiples of, at the least.
+pub const DISK_JOB_DIRECT_ALIGN_BYTES: u64 = 512;
+/// Smallest block that carries a header to verify it by.
+pub const DISK_JOB_VERIFY_BLOCK_BYTES_MIN: u64 = 512;
+/// Highest CPU number.
+pub const DISK_JOB_CPU_MAX: usize = 4_095;
+/// Percentiles of one job's report, as with fio.
+pub const DISK_JOB_PERCENTILES_MAX: usize = 20;
+/// Longest runtime, ramp or delay; longest pause between operations, and cycle of a rate.
+pub const DISK_JOB_SECONDS_MAX: u64 = 366 * 86_400;
+pub const DISK_JOB_PAUSE_SECONDS_MAX: u64 = 3_600;
+/// Times that one job runs.
+pub const DISK_JOB_LOOPS_MAX: u64 = u32::MAX as u64;
+/// Bytes, or operations, a second of one direction.
+pub const DISK_JOB_RATE_MAX: u64 = 1 << 50;
+/// Longest interval of a log or a sample.
+pub const DISK_JOB_SAMPLE_MS_MAX: u64 = 86_400_000;

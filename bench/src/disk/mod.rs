@@ -7,7 +7,7 @@ pub mod job_file;
 pub mod outcome;
 pub mod output;
 pub mod plan;
-mod run;
+pub mod run;
 pub mod stream;
 pub mod tally;
 
