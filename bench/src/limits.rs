@@ -241,3 +241,7 @@ pub const DISK_JOB_LOOPS_MAX: u64 = u32::MAX as u64;
 pub const DISK_JOB_RATE_MAX: u64 = 1 << 50;
 /// Longest interval of a log or a sample.
 pub const DISK_JOB_SAMPLE_MS_MAX: u64 = 86_400_000;
+/// Submission entries of a job's ring beside its depth: the bell, cancellations.
+pub const DISK_RING_SPARE_ENTRIES: u32 = 8;
+/// Registered buffer memory of a job beside its own buffers.
+pub const DISK_SLAB_SPARE_BYTES: usize = 64 << 10;

@@ -7,6 +7,7 @@ pub mod job_file;
 pub mod outcome;
 pub mod output;
 pub mod plan;
+pub mod progress;
 pub mod run;
 pub mod stream;
 pub mod tally;

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use sombra_runtime::{FlushScope, FlushVia, IoClass, IoQueue, Moment, Shard};
 
-use crate::disk::job::{BlockSize, Direction, Engine, Job};
+use crate::disk::job::{BlockSize, ByDirection, Direction, Engine, Extent, Job};
 use crate::disk::outcome::{CpuUse, JobError};
 use crate::disk::plan::JobThread;
+use crate::disk::progress::{JobGauge, JobState};
 use crate::disk::stream::Stream;
 use crate::disk::tally::JobTally;
 use crate::limits::DISK_SLEEP_MS_MAX;
@@ -17,7 +18,6 @@ use crate::measure::Stop;
 use super::content::Filler;
 use super::cpu::CpuClock;
 use super::files::{self, JobFile};
-use super::gauge::{JobGauge, JobState};
 use super::operations::Operations;
 use super::pace::Pace;
 use super::slots::Slots;
@@ -212,8 +212,8 @@ impl JobRun {
         self.origin.checked_add(due).unwrap_or(self.origin)
     }
 
-    fn due_directions(&self, now: Moment) -> crate::disk::job::ByDirection<bool> {
-        crate::disk::job::ByDirection(Direction::ALL.map(|direction| self.due_at(direction) <= now))
+    fn due_directions(&self, now: Moment) -> ByDirection<bool> {
+        ByDirection(Direction::ALL.map(|direction| self.due_at(direction) <= now))
     }
 
     /// When the first of the directions that could be next may go on; `None`: now.
@@ -253,7 +253,7 @@ impl JobRun {
         let (pace, gauge) = (&mut self.pace, &self.watch.gauge);
         self.operations.take(most, |direction, bytes| {
             pace.completed(direction, bytes);
-            gauge.completed(direction, bytes);
+            gauge.done(direction, 1, bytes);
         });
         self.observe();
     }
@@ -397,7 +397,6 @@ pub(super) fn depth_of(job: &Job) -> u32 {
 
 /// What one pass transfers.
 fn bytes_per_pass(job: &Job, files: &[JobFile]) -> u64 {
-    use crate::disk::job::Extent;
     let whole = files.iter().map(|file| file.region.len).sum::<u64>();
     match job.io_size {
         None => whole,

@@ -13,7 +13,6 @@ use sombra_runtime::sim::{
 use sombra_runtime::{TaskClass, TaskSpec};
 
 use super::files;
-use super::gauge::JobGauge;
 use super::thread::{ThreadEnd, Watch, run_thread};
 use crate::disk::job::Job;
 use crate::disk::plan::Plan;
@@ -104,7 +103,7 @@ fn simulate_on(disk: &SimDisk, job: &Job, stop: &Stop) -> Seen {
     let ends = Arc::new(Mutex::new(Vec::new()));
     for (index, thread) in threads.iter().enumerate() {
         let (thread, ends) = (Arc::clone(thread), Arc::clone(&ends));
-        let watch = Watch { stop: stop.clone(), gauge: Arc::new(JobGauge::default()) };
+        let watch = Watch { stop: stop.clone(), gauge: Arc::new(super::gauge_of(job)) };
         world.runtime().run_on(ShardId::new(index as u16), move |shard| {
             let future = run_thread(shard.clone(), thread, watch);
             shard.spawn(TaskSpec::new("job", TaskClass::Foreground), async move {
