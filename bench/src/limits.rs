@@ -181,3 +181,5 @@ pub const LATENCY_BUCKETS: usize = 29 << LATENCY_BUCKET_BITS;
 pub const JOB_LOG_ENTRIES_MAX: usize = 1 << 22;
 /// Entries by which such a log grows, so that growing copies nothing.
 pub const JOB_LOG_CHUNK_ENTRIES: usize = 1 << 12;
+/// How often the status line of a disk run is drawn.
+pub const STATUS_LINE_MS: u64 = 1_000;

@@ -5,4 +5,5 @@ pub mod environment;
 pub mod job;
 pub mod outcome;
 pub mod output;
+pub mod progress;
 pub mod tally;

@@ -13,3 +13,5 @@ mod testing;
 mod tests;
 
 pub use rows::Head;
+
+pub(super) use number::{status_count, status_speed};
