@@ -245,3 +245,5 @@ pub const DISK_JOB_SAMPLE_MS_MAX: u64 = 86_400_000;
 pub const DISK_RING_SPARE_ENTRIES: u32 = 8;
 /// Registered buffer memory of a job beside its own buffers.
 pub const DISK_SLAB_SPARE_BYTES: usize = 64 << 10;
+/// How often the status line of a disk run is drawn.
+pub const STATUS_LINE_MS: u64 = 1_000;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod disk;
 mod dump;
 mod export;
 mod failure;
@@ -39,6 +40,9 @@ enum Command {
     /// Measure a fresh store beside what the disk can do by itself, and verify it afterwards.
     #[command(after_help = EXIT_CODES)]
     Bench(Box<bench::BenchArgs>),
+    /// Characterise a disk: run fio job files, and say whether a log is safe and fast there.
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Disk(disk::DiskCommand),
     /// Read and write keys of a store that nobody else has open.
     #[command(subcommand, after_help = EXIT_CODES)]
     Kv(kv::KvCommand),
@@ -63,9 +67,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::try_parse() {
+    let arguments = disk::with_job_options(std::env::args_os().collect());
+    let outcome = match Cli::try_parse_from(arguments) {
         Ok(cli) => match cli.command {
             Command::Bench(args) => bench::run(&args),
+            Command::Disk(command) => disk::run(&command),
             Command::Kv(command) => kv::run(&command),
             Command::Stat(args) => stat::run(&args),
             Command::Dump(command) => dump::run(&command),

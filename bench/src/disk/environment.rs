@@ -51,6 +51,12 @@ pub struct DeviceFacts {
     pub mount_options: String,
 }
 
+/// The machine's memory; 0 where /proc does not tell.
+#[must_use]
+pub fn memory_bytes() -> u64 {
+    machine::memory_bytes()
+}
+
 /// What only the caller knows.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stated {

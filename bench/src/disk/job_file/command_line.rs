@@ -18,6 +18,12 @@ impl CommandLine {
     pub fn has_jobs(&self) -> bool {
         !self.sections.is_empty()
     }
+
+    /// What it says for all jobs, without its own.
+    #[must_use]
+    pub fn without_jobs(&self) -> CommandLine {
+        CommandLine { globals: self.globals.clone(), sections: Vec::new() }
+    }
 }
 
 /// Reads arguments of the form `--option=value` or `--option`. A `--name=x` begins a section, as

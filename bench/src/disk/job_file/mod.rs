@@ -52,6 +52,8 @@ pub struct Surroundings<'a> {
 #[derive(Clone, PartialEq, Debug)]
 pub struct JobFile {
     pub jobs: Vec<Job>,
+    /// Options that hold for all jobs, as written: of the `[global]` sections and the command line.
+    pub globals: Vec<(String, String)>,
     pub notices: Vec<Notice>,
 }
 
@@ -77,7 +79,10 @@ impl JobFile {
         if errors.is_empty() {
             check::whole_file(&jobs, source, &mut errors);
         }
-        if errors.is_empty() { Ok(JobFile { jobs, notices }) } else { Err(errors) }
+        let global = sections.iter().filter(|section| section.is_global());
+        let options = global.flat_map(|section| &section.options).chain(&command_line.globals);
+        let globals = recorded(options);
+        if errors.is_empty() { Ok(JobFile { jobs, globals, notices }) } else { Err(errors) }
     }
 }
 
@@ -177,7 +182,10 @@ impl Reading<'_> {
                     return Ok(());
                 }
                 if !self.surroundings.lenient {
-                    return Err(Problem::Unsupported { option: short(name), reason: reason.into() });
+                    return Err(Problem::Unsupported {
+                        option: short(name),
+                        reason: reason.into(),
+                    });
                 }
                 draft.warn(format!("option '{name}' is not supported, and left out: {reason}"));
             }
@@ -187,8 +195,9 @@ impl Reading<'_> {
 }
 
 /// A section's options by fio's own names, as its JSON report has them.
-fn recorded(options: &[RawOption]) -> Vec<(String, String)> {
-    let known = options.iter().filter_map(|option| Some((options::find(&option.name)?, option)));
+fn recorded<'a>(options: impl IntoIterator<Item = &'a RawOption>) -> Vec<(String, String)> {
+    let known =
+        options.into_iter().filter_map(|option| Some((options::find(&option.name)?, option)));
     known
         .map(|(row, option)| (row.name().to_owned(), option.value.clone().unwrap_or_default()))
         .collect()

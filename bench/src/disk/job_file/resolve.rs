@@ -84,18 +84,15 @@ fn depths(draft: &mut Draft) {
         }
         asked.min(depth)
     };
-    let submit = match draft.batch_submit {
-        0 => depth,
-        batch => bounded(draft, "iodepth_batch", batch),
+    draft.job.batch_submit = match draft.batch_submit {
+        None | Some(0) => None,
+        Some(batch) => Some(bounded(draft, "iodepth_batch", batch)),
     };
-    draft.job.batch_submit = submit;
     let min = draft.job.batch_complete_min;
     draft.job.batch_complete_min = bounded(draft, "iodepth_batch_complete_min", min);
-    let max = match draft.batch_complete_max {
-        Some(max) => bounded(draft, "iodepth_batch_complete_max", max),
-        None => draft.job.batch_complete_min,
-    };
-    draft.job.batch_complete_max = max.max(draft.job.batch_complete_min).max(1);
+    draft.job.batch_complete_max = draft.batch_complete_max.map(|max| {
+        bounded(draft, "iodepth_batch_complete_max", max).max(draft.job.batch_complete_min).max(1)
+    });
     let low = match draft.iodepth_low {
         None | Some(0) => depth,
         Some(low) => bounded(draft, "iodepth_low", low),

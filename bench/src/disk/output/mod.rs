@@ -12,4 +12,6 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use rows::Head;
+pub use rows::{Head, heads_of};
+
+pub(super) use number::{status_count, status_speed};

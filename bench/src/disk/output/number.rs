@@ -65,6 +65,16 @@ pub(super) fn speed_ten(bytes_per_s: u64) -> String {
     short(bytes_per_s, 4, Base::Ten, "B/s")
 }
 
+/// As the status line has it: 215MiB/s, and 0KiB/s where nothing moves.
+pub(in crate::disk) fn status_speed(bytes_per_s: u64) -> String {
+    if bytes_per_s == 0 { "0KiB/s".to_owned() } else { speed_two(bytes_per_s) }
+}
+
+/// 55.1k.
+pub(in crate::disk) fn status_count(count: u64) -> String {
+    short(count, 4, Base::Ten, "")
+}
+
 /// `Thu Nov 26 02:08:16 2026`, in UTC.
 ///
 /// Source of the calendar: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", 2013.

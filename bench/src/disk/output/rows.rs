@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::disk::job::{Direction, Job};
 use crate::disk::outcome::{CpuUse, JobError, JobOutcome};
+use crate::disk::plan::Plan;
 use crate::disk::tally::JobTally;
 
 /// A section of the job file as the lines before a run name it.
@@ -15,6 +16,19 @@ pub struct Head<'a> {
     pub job: &'a Job,
     pub group_id: u32,
     pub clones: u32,
+}
+
+/// The sections of a plan, in their order.
+#[must_use]
+pub fn heads_of(plan: &Plan) -> Vec<Head<'_>> {
+    let first_clones = plan.threads().filter(|thread| thread.clone_number == 0);
+    first_clones
+        .map(|thread| Head {
+            job: &thread.job,
+            group_id: thread.group_id,
+            clones: thread.job.numjobs,
+        })
+        .collect()
 }
 
 /// The sections of outcomes, in their order.

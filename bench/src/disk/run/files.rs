@@ -15,7 +15,7 @@ use super::content;
 
 /// Why a job's files cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FileError {
+pub enum FileError {
     #[error("{}: {what}", path.display())]
     Io {
         path: PathBuf,
@@ -213,6 +213,7 @@ async fn open_one(shard: &Shard, job: &Job, planned: &PlannedFile) -> Result<Job
         create: Create::No,
         direct: job.direct,
         exclusive: writes,
+        polled: job.hipri && job.direct,
     };
     let file = shard.open(path, how).await.map_err(failed(path, "open"))?;
     let len = shard.file_len(&file).await.map_err(failed(path, "length"))?;

@@ -180,9 +180,11 @@ fn prepare(
         }
         gauge.set_state(JobState::LayingOut);
         let (of_task, job) = (Arc::clone(thread), thread.job.name.clone());
-        let made = on_runtime(&runtime, move |shard| async move {
-            files::prepare(&shard, &of_task).await
-        });
+        let made =
+            on_runtime(
+                &runtime,
+                move |shard| async move { files::prepare(&shard, &of_task).await },
+            );
         gauge.set_state(JobState::NotStarted);
         match made.recv() {
             Ok(Ok(())) => {}
@@ -252,7 +254,7 @@ fn outcome_of(thread: &JobThread, thread_id: u32, end: ThreadEnd) -> JobOutcome 
     JobOutcome {
         job: Arc::clone(&thread.job),
         clone_number: thread.clone_number,
-        thread_number: thread.thread_number,
+        thread_number: thread.thread_number - 1,
         group_id: thread.group_id,
         thread_id,
         tally: end.tally,

@@ -1,8 +1,6 @@
 //! When the next operation may begin: speed limits, and pauses between operations. Knows time
 //! only as numbers that are handed in.
 
-use std::time::Duration;
-
 use crate::disk::job::{ByDirection, Direction, Job, Rate, ThinkTime};
 
 const NS_PER_S: u128 = 1_000_000_000;
@@ -138,17 +136,12 @@ impl Pace {
         }
         Ok(())
     }
-
-    /// The next moment at which the floor must be looked at.
-    pub(super) fn floor_due(&self) -> Option<Duration> {
-        let floor = &self.floor;
-        let due_ns = floor.cycle_began_ns.saturating_add(floor.cycle_ns);
-        floor.is_asked.then(|| Duration::from_nanos(due_ns))
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::disk::testing::job;
 
