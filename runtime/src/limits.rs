@@ -32,8 +32,8 @@ pub const TASK_POLLS_PER_TURN_MAX: usize = 128;
 /// A turn polls nothing more after this much time in polls, for the same reason.
 pub const TASK_POLLS_PER_TURN_US_MAX: u64 = 1_000;
 
-/// Shares of a shard's CPU time: foreground, flush, merge, maintenance. Seastar gives such work
-/// 1,000 for the foreground, 1,000 for the log, 200 or what a controller finds for compaction.
+/// Shares of a shard's CPU time: foreground, flush, merge, maintenance, on Seastar's scale of 1 to
+/// 1,000. While all four want to run, merging gets 200 of 2,300.
 pub const TASK_CLASS_SHARES: [u64; TASK_CLASS_COUNT] = [1_000, 1_000, 200, 100];
 
 /// By how much virtual time a class may run ahead of the one furthest behind: at this share of
