@@ -247,3 +247,10 @@ pub const DISK_RING_SPARE_ENTRIES: u32 = 8;
 pub const DISK_SLAB_SPARE_BYTES: usize = 64 << 10;
 /// How often the status line of a disk run is drawn.
 pub const STATUS_LINE_MS: u64 = 1_000;
+
+/// The 99th percentile of fdatasync from which a disk is not fit for a log, as etcd's
+/// documentation has it, and from which it is close to that; and a slowest flush in a thousand
+/// that people notice.
+pub const WAL_P99_NS_MAX: u64 = 10_000_000;
+pub const WAL_P99_NS_WARN: u64 = 5_000_000;
+pub const WAL_P999_NS_WARN: u64 = 100_000_000;
