@@ -7,3 +7,5 @@ pub mod outcome;
 pub mod output;
 pub mod progress;
 pub mod tally;
+#[cfg(test)]
+mod testing;

@@ -65,7 +65,7 @@ pub struct LogEntry {
 const DIRECTION_SHIFT: u32 = 62;
 
 impl LogEntry {
-    fn new(time_ns: u64, value: u64, direction: Direction) -> LogEntry {
+    pub(super) fn new(time_ns: u64, value: u64, direction: Direction) -> LogEntry {
         LogEntry {
             time_ms: u32::try_from(time_ns / 1_000_000).unwrap_or(u32::MAX),
             block_bytes: 0,
@@ -93,16 +93,27 @@ impl LogEntry {
 }
 
 /// Entries in the order of their time, up to a bound.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub struct Entries {
+    room: usize,
     chunks: Vec<Vec<LogEntry>>,
     count: usize,
     dropped: u64,
 }
 
+impl Default for Entries {
+    fn default() -> Entries {
+        Entries::with_room(JOB_LOG_ENTRIES_MAX)
+    }
+}
+
 impl Entries {
-    fn push(&mut self, entry: LogEntry) {
-        if self.count == JOB_LOG_ENTRIES_MAX {
+    pub(super) fn with_room(room: usize) -> Entries {
+        Entries { room, chunks: Vec::new(), count: 0, dropped: 0 }
+    }
+
+    pub(super) fn push(&mut self, entry: LogEntry) {
+        if self.count == self.room {
             self.dropped += 1;
             return;
         }

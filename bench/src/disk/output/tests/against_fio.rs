@@ -7,11 +7,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::disk::job::testing::job;
 use crate::disk::job::{Engine, Job, Mix};
 use crate::disk::output::json::{Detail, render};
 use crate::disk::output::testing::outcome;
 use crate::disk::tally::Buckets;
+use crate::disk::testing::job;
 
 /// A directory that goes with its test.
 struct Scratch(PathBuf);
@@ -227,7 +227,7 @@ fn shape(line: &str) -> String {
         return "  lat (unit)   :".to_owned();
     }
     let line = line.split(": Thu ").next().unwrap_or(line);
-    let line = line.replace("thread", "process").replace("processes", "process");
+    let line = line.replace("processes", "threads");
     let words = line.split_inclusive(|c: char| " ,()=[]|/-:".contains(c));
     let shaped = words.map(|word| {
         let end = word.len() - usize::from(word.ends_with(|c: char| " ,()=[]|/-:".contains(c)));
