@@ -7,10 +7,10 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::disk::job::{Engine, Job, Mix};
+use crate::disk::job::{Direction, Engine, Job, Mix};
 use crate::disk::output::json::{Detail, render};
 use crate::disk::output::testing::outcome;
-use crate::disk::tally::Buckets;
+use crate::disk::tally::{Buckets, IoDone, JobTally};
 use crate::disk::testing::job;
 
 /// A directory that goes with its test.
@@ -179,6 +179,59 @@ fn buckets_have_every_bin_that_fio_prints() {
             assert_eq!(buckets.filled().next(), Some((middle, 1)));
         }
     }
+}
+
+/// Equal, up to the last decimal that is printed: fio sums in floating point.
+fn is_same(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .all(|(key, value)| right.get(key).is_some_and(|other| is_same(value, other)))
+        }
+        (Value::Number(left), Value::Number(right)) if left.is_f64() => {
+            let (left, right) = (left.as_f64().unwrap(), right.as_f64().unwrap());
+            (left - right).abs() <= 2e-6
+        }
+        _ => left == right,
+    }
+}
+
+/// fio's own log of each completion, counted by us, gives what fio itself says of them.
+#[test]
+fn figures_are_fios_for_the_same_latencies() {
+    let scratch = Scratch::new("figures");
+    let file = format!("{GLOBAL}[l]\nrw=randrw\nsize=2m\nwrite_lat_log=l\n");
+    let value = match fio(&scratch.0, &file) {
+        Ok(value) => value,
+        Err(reason) => return eprintln!("skipped: {reason}"),
+    };
+    let job = psync("l", Mix::ReadWrite);
+    let mut tally = JobTally::new(&job);
+    let log = fs::read_to_string(scratch.0.join("l_clat.1.log")).unwrap();
+    for line in log.lines() {
+        let columns: Vec<u64> = line.split(", ").map(|column| column.parse().unwrap()).collect();
+        tally.io(&IoDone {
+            direction: Direction::ALL[columns[2] as usize],
+            offset: 0,
+            bytes: columns[3],
+            queued_ns: 0,
+            submitted_ns: 0,
+            completed_ns: columns[1],
+            is_short: false,
+        });
+    }
+    let mut run = outcome(&[(job, 0)]);
+    run.jobs[0].tally = tally;
+    let ours: Value = serde_json::from_str(&render(&run, Detail::Bins)).unwrap();
+    let (ours, theirs) = (&ours["jobs"][0], &value["jobs"][0]);
+    for path in ["/read/clat_ns", "/write/clat_ns", "/latency_ns", "/latency_us", "/latency_ms"] {
+        let (ours, theirs) = (ours.pointer(path).unwrap(), theirs.pointer(path).unwrap());
+        assert!(is_same(ours, theirs), "{path}: {ours} and {theirs}");
+    }
+    assert_eq!(ours["read"]["io_bytes"], theirs["read"]["io_bytes"]);
+    assert_eq!(ours["write"]["total_ios"], theirs["write"]["total_ios"]);
 }
 
 #[test]
