@@ -227,3 +227,19 @@ fn log_beyond_its_bound_is_counted() {
     assert_eq!((entries.len(), entries.dropped()), (5_000, 3));
     assert!(entries.iter().map(|entry| entry.value).eq(0..5_000));
 }
+
+#[test]
+fn intervals_that_close_late_do_not_drift() {
+    let mut intervals = rates::Intervals::new(100);
+    let (mut closed, mut spent_ns) = (0, 0);
+    for now_ns in (0..10_000_000_000u64).step_by(7_000_000) {
+        if now_ns >= intervals.due_ns() {
+            spent_ns += intervals.close(now_ns);
+            closed += 1;
+        }
+    }
+    assert_eq!(closed, 99);
+    assert!((9_893_000_000..=9_907_000_000).contains(&spent_ns), "{spent_ns}");
+    intervals.close(12_345_000_000);
+    assert_eq!(intervals.due_ns(), 12_400_000_000);
+}
