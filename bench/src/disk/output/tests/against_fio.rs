@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::disk::job::{Direction, Engine, Job, Mix};
 use crate::disk::output::json::{Detail, render};
+use crate::disk::output::table::render_results;
 use crate::disk::output::testing::outcome;
 use crate::disk::tally::{Buckets, IoDone, JobTally};
 use crate::disk::testing::job;
@@ -32,9 +33,14 @@ impl Drop for Scratch {
 
 /// fio's `json+` of a job file, or why there is none.
 fn fio(dir: &Path, job_file: &str) -> Result<Value, String> {
+    fio_with_text(dir, job_file).map(|(value, _)| value)
+}
+
+/// The same, and the text output of the same run.
+fn fio_with_text(dir: &Path, job_file: &str) -> Result<(Value, String), String> {
     fs::write(dir.join("job.fio"), job_file).unwrap();
     let output = Command::new("fio")
-        .args(["--output=out.json", "--output-format=json+", "job.fio"])
+        .args(["--output=out.json", "--output-format=normal,json+", "job.fio"])
         .current_dir(dir)
         .output()
         .map_err(|error| format!("fio: {error}"))?;
@@ -42,7 +48,10 @@ fn fio(dir: &Path, job_file: &str) -> Result<Value, String> {
         return Err(format!("fio: {}", String::from_utf8_lossy(&output.stderr)));
     }
     let text = fs::read_to_string(dir.join("out.json")).map_err(|error| error.to_string())?;
-    serde_json::from_str(&text).map_err(|error| error.to_string())
+    let (begin, end) = (text.find("{\n"), text.find("\n}\n"));
+    let (begin, end) = begin.zip(end).ok_or_else(|| format!("fio: no JSON in {text}"))?;
+    let value = serde_json::from_str(&text[begin..end + 2]).map_err(|error| error.to_string())?;
+    Ok((value, text[end + 2..].to_owned()))
 }
 
 /// The paths of all keys; what lies below `bins` and `percentile` differs from run to run.
@@ -198,13 +207,21 @@ fn is_same(left: &Value, right: &Value) -> bool {
     }
 }
 
+/// The lines of completion latencies, in all their forms. Those with a shortened number are left
+/// out: where its last digit is rounded up, fio loses the carry (15.97 becomes 15.0).
+fn latency_lines(text: &str) -> Vec<&str> {
+    let told = ["    clat", "     |", "  lat ("];
+    let is_told = |line: &&str| told.iter().any(|start| line.starts_with(start));
+    text.lines().filter(is_told).filter(|line| !line.contains("k,")).collect()
+}
+
 /// fio's own log of each completion, counted by us, gives what fio itself says of them.
 #[test]
 fn figures_are_fios_for_the_same_latencies() {
     let scratch = Scratch::new("figures");
     let file = format!("{GLOBAL}[l]\nrw=randrw\nsize=2m\nwrite_lat_log=l\n");
-    let value = match fio(&scratch.0, &file) {
-        Ok(value) => value,
+    let (value, text) = match fio_with_text(&scratch.0, &file) {
+        Ok(both) => both,
         Err(reason) => return eprintln!("skipped: {reason}"),
     };
     let job = psync("l", Mix::ReadWrite);
@@ -232,6 +249,7 @@ fn figures_are_fios_for_the_same_latencies() {
     }
     assert_eq!(ours["read"]["io_bytes"], theirs["read"]["io_bytes"]);
     assert_eq!(ours["write"]["total_ios"], theirs["write"]["total_ios"]);
+    assert_eq!(latency_lines(&render_results(&run)), latency_lines(&text));
 }
 
 #[test]
