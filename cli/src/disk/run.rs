@@ -1,6 +1,6 @@
 //! `sombra disk run`: job files in, fio's outputs out.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,8 +9,7 @@ use clap::{Args, ValueEnum};
 
 use sombra_bench::Stop;
 use sombra_bench::disk::outcome::RunOutcome;
-use sombra_bench::disk::output::json::{self, Detail};
-use sombra_bench::disk::output::{heads_of, logs, table};
+use sombra_bench::disk::output::{Format, heads_of, logs, render_results, table};
 use sombra_bench::disk::plan::Plan;
 use sombra_bench::disk::progress::Eta;
 use sombra_bench::disk::run::{RunRequest, run as run_plan};
@@ -39,8 +38,8 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     lenient: bool,
     /// One or more of `normal`, `json` and `json+`.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "normal")]
-    output_format: Vec<Format>,
+    #[arg(long, value_name = "LIST", default_value = "normal")]
+    output_format: String,
     /// Write the report here instead of standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -59,14 +58,6 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Normal,
-    Json,
-    #[value(name = "json+")]
-    JsonPlus,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum EtaArg {
     Auto,
     Always,
@@ -74,6 +65,10 @@ enum EtaArg {
 }
 
 pub(super) fn run(args: &RunArgs) -> Outcome {
+    let formats = Format::parse_list(&args.output_format).map_err(|found| {
+        let expected = "expected a list of normal, json and json+";
+        Failure::usage(format!("--output-format: {expected}, found '{found}'"))
+    })?;
     let jobs = job_files::read(&args.files, &args.job_option, args.lenient)?;
     let shared: Vec<_> = jobs.jobs.iter().cloned().map(Arc::new).collect();
     let plan = Plan::new(&shared, entropy()?).map_err(Failure::usage)?;
@@ -86,11 +81,9 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     }
     let stop = Stop::new();
     interrupt::watch(&stop)?;
-    let is_told_live = args.output.is_none() && args.output_format == [Format::Normal];
-    if is_told_live {
-        let mut out = stdout();
-        write!(out, "{}", table::render_head(&heads_of(&plan)))?;
-        out.flush()?;
+    let has_text = formats.contains(&Format::Normal);
+    if has_text {
+        put(args, &table::render_head(&heads_of(&plan)), false)?;
     }
     let request = RunRequest {
         plan,
@@ -101,27 +94,25 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         stop,
     };
     let mut outcome = run_plan(request).map_err(|error| Failure::work(error.to_line()))?;
-    let dropped = logs::write(&outcome, |path| File::create(path).map(BufWriter::new));
-    outcome.notes.extend(dropped.map_err(|error| Failure::work(format!("a log file: {error}")))?);
-    report(args, &outcome, is_told_live)?;
+    outcome.notes.extend(logs::notes(&outcome));
+    let written = logs::write(&outcome, |path| File::create(path).map(BufWriter::new));
+    written.map_err(|error| Failure::work(format!("a log file: {error}")))?;
+    put(args, &render_results(&outcome, &formats), has_text)?;
     end_of(&outcome)
 }
 
-fn report(args: &RunArgs, outcome: &RunOutcome, is_told_live: bool) -> Outcome {
-    let mut text = String::new();
-    for format in &args.output_format {
-        text += &match format {
-            Format::Normal if is_told_live => format!("\n{}", table::render_results(outcome)),
-            Format::Normal => table::render(outcome),
-            Format::Json => json::render(outcome, Detail::Percentiles),
-            Format::JsonPlus => json::render(outcome, Detail::Bins),
-        };
-    }
-    match &args.output {
-        Some(path) => fs::write(path, text)
-            .map_err(|error| Failure::work(format!("{}: {error}", path.display()))),
-        None => Ok(stdout().write_all(text.as_bytes())?),
-    }
+/// Writes a part of the report; the first part begins the file.
+fn put(args: &RunArgs, text: &str, goes_on: bool) -> Outcome {
+    let Some(path) = &args.output else {
+        let mut out = stdout();
+        out.write_all(text.as_bytes())?;
+        return Ok(out.flush()?);
+    };
+    let failed = |error| Failure::work(format!("{}: {error}", path.display()));
+    let mut options = File::options();
+    options.create(true).write(true).append(goes_on).truncate(!goes_on);
+    let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(failed)
 }
 
 fn end_of(outcome: &RunOutcome) -> Outcome {

@@ -15,14 +15,13 @@ const PRIORITY: u32 = 0;
 type Files<'a> = BTreeMap<PathBuf, Vec<&'a JobOutcome>>;
 
 /// Writes every log that a job asks for, each through the writer that `create` gives for its
-/// path, and returns a note for each job some of whose entries had no room.
+/// path.
 ///
 /// Errors: of `create` and of its writers. Files before that one are complete.
 pub fn write<W: Write>(
     outcome: &RunOutcome,
     mut create: impl FnMut(&PathBuf) -> io::Result<W>,
-) -> io::Result<Vec<String>> {
-    let mut notes = Vec::new();
+) -> io::Result<()> {
     for kind in LogKind::ALL {
         for (path, jobs) in &files(outcome, kind) {
             let mut file = create(path)?;
@@ -31,9 +30,14 @@ pub fn write<W: Write>(
             }
             file.flush()?;
         }
-        notes.extend(outcome.jobs.iter().filter_map(|job| dropped(job, kind)));
     }
-    Ok(notes)
+    Ok(())
+}
+
+/// A note for each log that had no room for all entries.
+pub fn notes(outcome: &RunOutcome) -> Vec<String> {
+    let dropped = |kind| outcome.jobs.iter().filter_map(move |job| dropped(job, kind));
+    LogKind::ALL.into_iter().flat_map(dropped).collect()
 }
 
 /// `PREFIX_clat.3.log` of the third thread, or `PREFIX_clat.log` for all that share the prefix.

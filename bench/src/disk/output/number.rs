@@ -29,19 +29,22 @@ impl Base {
 /// decimals as fit into them, rounded.
 pub(super) fn short(value: u64, characters: usize, base: Base, unit: &str) -> String {
     let digits = |value: u64| value.to_string().len();
-    let (mut whole, mut unit_value, mut prefix) = (value, 1u64, 0);
-    while digits(whole) > characters && prefix + 1 < base.prefixes().len() {
+    let (step, prefixes) = (base.step(), base.prefixes());
+    let (mut whole, mut rest, mut prefix) = (value, 0, 0);
+    while digits(whole) > characters && prefix + 1 < prefixes.len() {
         prefix += 1;
-        unit_value *= base.step();
-        whole = value / unit_value;
-    }
-    let name = base.prefixes()[prefix];
-    if prefix == 0 {
-        return format!("{value}{unit}");
+        (whole, rest) = (whole / step, whole % step);
     }
     // One character of the room is the point.
-    let decimals = characters.saturating_sub(digits(whole) + 1);
-    format!("{:.decimals$}{name}{unit}", value as f64 / unit_value as f64)
+    let decimals = match prefix {
+        0 => 0,
+        _ => characters.saturating_sub(digits(whole) + 1),
+    };
+    // The fraction is rounded by itself, like fio does it: 1.25 and 0.25 end in the same digit.
+    let fraction = format!("{:.decimals$}", rest as f64 / step as f64);
+    let carries = if decimals == 0 { rest * 2 >= step } else { fraction.starts_with('1') };
+    let carried = whole + u64::from(carries);
+    format!("{carried}{}{}{unit}", &fraction[1..], prefixes[prefix])
 }
 
 pub(super) fn bytes_two(value: u64) -> String {
@@ -123,6 +126,9 @@ mod tests {
         assert_eq!(short(1_526_500, 6, Base::Ten, ""), "1526.5k");
         assert_eq!(short(495_046, 6, Base::Ten, ""), "495046");
         assert_eq!(short(0, 4, Base::Ten, ""), "0");
+        assert_eq!(two(16_353 << 10), "16.0MiB");
+        assert_eq!(two(16_332 << 10), "15.9MiB");
+        assert_eq!(two((118 << 20) + (512 << 10)), "119MiB");
         assert_eq!(short(15_970, 4, Base::Ten, ""), "16.0k");
         assert_eq!(short(u64::MAX, 4, Base::Two, "B"), "16.0EiB");
     }

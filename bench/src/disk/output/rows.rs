@@ -31,26 +31,6 @@ pub fn heads_of(plan: &Plan) -> Vec<Head<'_>> {
         .collect()
 }
 
-/// The sections of outcomes, in their order.
-pub(super) fn heads(jobs: &[JobOutcome]) -> Vec<Head<'_>> {
-    let mut heads: Vec<Head<'_>> = Vec::new();
-    let mut last_clone = 0;
-    for outcome in jobs {
-        let is_clone = |head: &&mut Head<'_>| {
-            outcome.clone_number > last_clone
-                && (head.group_id, &head.job.name) == (outcome.group_id, &outcome.job.name)
-        };
-        match heads.last_mut().filter(is_clone) {
-            Some(head) => head.clones += 1,
-            None => {
-                heads.push(Head { job: &outcome.job, group_id: outcome.group_id, clones: 1 });
-            }
-        }
-        last_clone = outcome.clone_number;
-    }
-    heads
-}
-
 /// One job's, or one reporting group's, share of an output.
 pub(super) struct Row<'a> {
     pub(super) job: &'a Arc<Job>,

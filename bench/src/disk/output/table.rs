@@ -3,18 +3,13 @@
 use std::fmt::{self, Write as _};
 
 use super::number::{bytes_ten, bytes_two, speed_ten, speed_two};
-use super::rows::{self, Head, Row, heads, milliseconds, rows};
+use super::rows::{self, Head, Row, milliseconds, rows};
 use super::table_job::write_row;
 use crate::disk::job::{BlockSize, Direction, Job, Mix};
 use crate::disk::outcome::{DiskUtil, RunOutcome};
 
-/// The whole output of a run.
-pub fn render(outcome: &RunOutcome) -> String {
-    let head = render_head(&heads(&outcome.jobs));
-    format!("{head}\n{}", render_results(outcome))
-}
-
-/// What is printed before a run: its sections, this program, how many threads.
+/// What is printed before a run: its sections, this program, how many threads. An empty line and
+/// the results follow.
 pub fn render_head(heads: &[Head<'_>]) -> String {
     let mut text = String::new();
     write_head(&mut text, heads).expect("a String takes every write");

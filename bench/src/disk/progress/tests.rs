@@ -1,5 +1,5 @@
 use super::*;
-use crate::disk::job::testing::job;
+use crate::disk::testing::job;
 
 fn gauge(mix: Mix, is_random: bool, end: ExpectedEnd) -> Arc<JobGauge> {
     let mut job = job("a", mix);

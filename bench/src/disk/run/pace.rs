@@ -143,12 +143,13 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::disk::testing::job;
+    use crate::disk::job::Mix;
+    use crate::disk::testing::sequential;
 
     const S: u64 = 1_000_000_000;
 
     fn limited(bytes_per_s: Option<u64>, iops: Option<u64>) -> Pace {
-        let mut job = job();
+        let mut job = sequential(Mix::Read);
         job.rate.0[0] = Rate { bytes_per_s, iops, ..Rate::default() };
         Pace::new(&job)
     }
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn pause_comes_after_its_number_of_operations() {
-        let mut job = job();
+        let mut job = sequential(Mix::Read);
         let pause = Duration::from_millis(1);
         let think = ThinkTime { pause, spin: Duration::ZERO, blocks: 2 };
         job.think_time = Some(think);
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn floor_is_looked_at_once_a_cycle() {
-        let mut job = job();
+        let mut job = sequential(Mix::Read);
         job.rate.0[0].iops_min = Some(10);
         let mut pace = Pace::new(&job);
         assert_eq!(pace.check_floor(S - 1), Ok(()), "the cycle is not over");

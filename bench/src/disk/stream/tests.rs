@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::disk::job::{Distribution, Pattern, Sequencer};
-use crate::disk::testing::{MIB, job, sequential};
+use crate::disk::testing::{MIB, sequential};
 
 const BLOCK: u64 = 4096;
 const ANY: ByDirection<bool> = ByDirection([true; 3]);
@@ -234,6 +234,6 @@ fn pattern_of_a_job_says_which_directions_it_has() {
     let has = |mix: Mix| Direction::ALL.map(|direction| mix.has(direction));
     assert_eq!(has(Mix::TrimWrite), [false, true, true]);
     assert_eq!(has(Mix::ReadWrite), [true, true, false]);
-    let Pattern { ops_per_offset, .. } = job().pattern;
+    let Pattern { ops_per_offset, .. } = sequential(Mix::Read).pattern;
     assert_eq!(ops_per_offset, 1);
 }

@@ -3,7 +3,7 @@
 
 use super::IoDone;
 use super::moments::Moments;
-use super::rates::{Measure, Sampler, bandwidth_kib_per_s};
+use super::rates::{Intervals, Measure, Sampler, bandwidth_kib_per_s};
 use crate::disk::job::{ByDirection, Direction, Job};
 use crate::limits::{JOB_LOG_CHUNK_ENTRIES, JOB_LOG_ENTRIES_MAX};
 
@@ -65,7 +65,7 @@ pub struct LogEntry {
 const DIRECTION_SHIFT: u32 = 62;
 
 impl LogEntry {
-    fn new(time_ns: u64, value: u64, direction: Direction) -> LogEntry {
+    pub(super) fn new(time_ns: u64, value: u64, direction: Direction) -> LogEntry {
         LogEntry {
             time_ms: u32::try_from(time_ns / 1_000_000).unwrap_or(u32::MAX),
             block_bytes: 0,
@@ -93,16 +93,27 @@ impl LogEntry {
 }
 
 /// Entries in the order of their time, up to a bound.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Debug)]
 pub struct Entries {
+    room: usize,
     chunks: Vec<Vec<LogEntry>>,
     count: usize,
     dropped: u64,
 }
 
+impl Default for Entries {
+    fn default() -> Entries {
+        Entries::with_room(JOB_LOG_ENTRIES_MAX)
+    }
+}
+
 impl Entries {
-    fn push(&mut self, entry: LogEntry) {
-        if self.count == JOB_LOG_ENTRIES_MAX {
+    pub(super) fn with_room(room: usize) -> Entries {
+        Entries { room, chunks: Vec::new(), count: 0, dropped: 0 }
+    }
+
+    pub(super) fn push(&mut self, entry: LogEntry) {
+        if self.count == self.room {
             self.dropped += 1;
             return;
         }
@@ -139,8 +150,7 @@ enum Mode {
     /// Mean, or largest, latency of an interval.
     Latency {
         is_max: bool,
-        interval_ns: u64,
-        began_ns: u64,
+        intervals: Intervals,
         now: ByDirection<Moments>,
     },
     Rate(Sampler),
@@ -246,7 +256,7 @@ impl LogBook {
             }
             match &mut log.mode {
                 Mode::EachOperation => {}
-                Mode::Latency { is_max, began_ns, now, .. } => {
+                Mode::Latency { is_max, intervals, now } => {
                     for direction in Direction::ALL {
                         let moments = std::mem::take(now.of_mut(direction));
                         if moments.count() > 0 {
@@ -255,7 +265,7 @@ impl LogBook {
                             log.entries.push(LogEntry::new(at_ns, value, direction));
                         }
                     }
-                    *began_ns = now_ns;
+                    intervals.close(now_ns);
                 }
                 Mode::Rate(sampler) => {
                     let totals = totals.of(sampler.measure());
@@ -277,8 +287,7 @@ impl Mode {
             LogKind::Iops => Mode::Rate(Sampler::new(Measure::Iops, interval_ms)),
             LogKind::Submission | LogKind::Completion | LogKind::Whole => Mode::Latency {
                 is_max: job.logs.max_value,
-                interval_ns: interval_ms.saturating_mul(1_000_000),
-                began_ns: 0,
+                intervals: Intervals::new(interval_ms),
                 now: ByDirection::default(),
             },
         }
@@ -287,27 +296,27 @@ impl Mode {
     fn restart(&mut self, at_ns: u64) {
         match self {
             Mode::EachOperation => {}
-            Mode::Latency { began_ns, now, .. } => {
-                *began_ns = at_ns;
+            Mode::Latency { intervals, now, .. } => {
+                intervals.restart(at_ns);
                 *now = ByDirection::default();
             }
             Mode::Rate(sampler) => sampler.restart(at_ns),
         }
     }
 
-    fn due_ns(&self) -> u64 {
+    fn intervals(&self) -> Option<&Intervals> {
         match self {
-            Mode::EachOperation => u64::MAX,
-            Mode::Latency { interval_ns, began_ns, .. } => began_ns.saturating_add(*interval_ns),
-            Mode::Rate(sampler) => sampler.due_ns(),
+            Mode::EachOperation => None,
+            Mode::Latency { intervals, .. } => Some(intervals),
+            Mode::Rate(sampler) => Some(&sampler.intervals),
         }
     }
 
+    fn due_ns(&self) -> u64 {
+        self.intervals().map_or(u64::MAX, Intervals::due_ns)
+    }
+
     fn is_open(&self, at_ns: u64) -> bool {
-        match self {
-            Mode::EachOperation => false,
-            Mode::Latency { began_ns, .. } => at_ns > *began_ns,
-            Mode::Rate(sampler) => sampler.is_open(at_ns),
-        }
+        self.intervals().is_some_and(|intervals| intervals.is_open(at_ns))
     }
 }

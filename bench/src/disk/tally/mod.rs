@@ -324,7 +324,7 @@ impl JobTally {
     }
 
     fn next_due_ns(&self) -> u64 {
-        let samples = self.samplers.iter().map(Sampler::due_ns).min();
+        let samples = self.samplers.iter().map(|sampler| sampler.intervals.due_ns()).min();
         samples.unwrap_or(u64::MAX).min(self.logs.due_ns())
     }
 
@@ -332,7 +332,7 @@ impl JobTally {
     fn close_due(&mut self, now_ns: u64) {
         let totals = self.totals();
         for sampler in &mut self.samplers {
-            if sampler.due_ns() > now_ns {
+            if sampler.intervals.due_ns() > now_ns {
                 continue;
             }
             let measure = sampler.measure();

@@ -67,19 +67,58 @@ pub(super) enum Measure {
     Iops,
 }
 
+/// Intervals of a length, back to back. One that is closed late ends late, and the next ends
+/// where it should, so that lateness does not add up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Intervals {
+    length_ns: u64,
+    began_ns: u64,
+    due_ns: u64,
+}
+
+impl Intervals {
+    pub(super) fn new(length_ms: u64) -> Intervals {
+        let length_ns = length_ms.max(1).saturating_mul(1_000_000);
+        Intervals { length_ns, began_ns: 0, due_ns: length_ns }
+    }
+
+    pub(super) fn restart(&mut self, now_ns: u64) {
+        self.began_ns = now_ns;
+        self.due_ns = now_ns.saturating_add(self.length_ns);
+    }
+
+    pub(super) fn due_ns(&self) -> u64 {
+        self.due_ns
+    }
+
+    pub(super) fn is_open(&self, now_ns: u64) -> bool {
+        now_ns > self.began_ns
+    }
+
+    /// Ends the interval and returns how long it was.
+    pub(super) fn close(&mut self, now_ns: u64) -> u64 {
+        let spent_ns = now_ns.saturating_sub(self.began_ns);
+        self.began_ns = now_ns;
+        if self.due_ns <= now_ns {
+            let passed = (now_ns - self.due_ns) / self.length_ns + 1;
+            self.due_ns = self.due_ns.saturating_add(self.length_ns.saturating_mul(passed));
+        }
+        spent_ns
+    }
+}
+
 /// Turns a running total into samples.
 #[derive(Clone, Debug)]
 pub(super) struct Sampler {
     measure: Measure,
-    interval_ns: u64,
-    began_ns: u64,
+    pub(super) intervals: Intervals,
     before: ByDirection<u64>,
 }
 
 impl Sampler {
     pub(super) fn new(measure: Measure, interval_ms: u64) -> Sampler {
-        let interval_ns = interval_ms.max(1).saturating_mul(1_000_000);
-        Sampler { measure, interval_ns, began_ns: 0, before: ByDirection::default() }
+        let (intervals, before) = (Intervals::new(interval_ms), ByDirection::default());
+        Sampler { measure, intervals, before }
     }
 
     pub(super) fn measure(&self) -> Measure {
@@ -87,16 +126,8 @@ impl Sampler {
     }
 
     pub(super) fn restart(&mut self, now_ns: u64) {
-        self.began_ns = now_ns;
+        self.intervals.restart(now_ns);
         self.before = ByDirection::default();
-    }
-
-    pub(super) fn due_ns(&self) -> u64 {
-        self.began_ns.saturating_add(self.interval_ns)
-    }
-
-    pub(super) fn is_open(&self, now_ns: u64) -> bool {
-        now_ns > self.began_ns
     }
 
     /// Ends the interval and gives its rate in each direction that did anything in it: like fio,
@@ -107,9 +138,8 @@ impl Sampler {
         now_ns: u64,
         totals: ByDirection<u64>,
     ) -> impl Iterator<Item = (Direction, u64)> + use<> {
-        let spent_ns = now_ns.saturating_sub(self.began_ns);
+        let spent_ns = self.intervals.close(now_ns);
         let before = std::mem::replace(&mut self.before, totals);
-        self.began_ns = now_ns;
         let measure = self.measure;
         Direction::ALL.into_iter().filter_map(move |direction| {
             let done = totals.of(direction) - before.of(direction);

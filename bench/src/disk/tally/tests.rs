@@ -1,6 +1,6 @@
 use super::buckets::testing;
 use super::*;
-use crate::disk::job::testing::job;
+use crate::disk::testing::job;
 
 fn done(direction: Direction, queued_ns: u64, submitted_ns: u64, completed_ns: u64) -> IoDone {
     let (offset, bytes, is_short) = (8192, 4096, false);
@@ -218,4 +218,28 @@ fn log_averages_its_interval_and_the_last_part_of_one() {
     assert_eq!(iops, [(100, 100), (150, 100)]);
     job.logs.max_value = true;
     assert_eq!(run(&job).0, [(100, 100 * MS), (150, 150 * MS)]);
+}
+
+#[test]
+fn log_beyond_its_bound_is_counted() {
+    let mut entries = Entries::with_room(5_000);
+    (0..5_003).for_each(|value| entries.push(LogEntry::new(0, value, Direction::Read)));
+    assert_eq!((entries.len(), entries.dropped()), (5_000, 3));
+    assert!(entries.iter().map(|entry| entry.value).eq(0..5_000));
+}
+
+#[test]
+fn intervals_that_close_late_do_not_drift() {
+    let mut intervals = rates::Intervals::new(100);
+    let (mut closed, mut spent_ns) = (0, 0);
+    for now_ns in (0..10_000_000_000u64).step_by(7_000_000) {
+        if now_ns >= intervals.due_ns() {
+            spent_ns += intervals.close(now_ns);
+            closed += 1;
+        }
+    }
+    assert_eq!(closed, 99);
+    assert!((9_893_000_000..=9_907_000_000).contains(&spent_ns), "{spent_ns}");
+    intervals.close(12_345_000_000);
+    assert_eq!(intervals.due_ns(), 12_400_000_000);
 }

@@ -7,11 +7,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::disk::job::testing::job;
-use crate::disk::job::{Engine, Job, Mix};
+use crate::disk::job::{Direction, Engine, Job, Mix};
 use crate::disk::output::json::{Detail, render};
+use crate::disk::output::table::render_results;
 use crate::disk::output::testing::outcome;
-use crate::disk::tally::Buckets;
+use crate::disk::tally::{Buckets, IoDone, JobTally};
+use crate::disk::testing::job;
 
 /// A directory that goes with its test.
 struct Scratch(PathBuf);
@@ -32,9 +33,14 @@ impl Drop for Scratch {
 
 /// fio's `json+` of a job file, or why there is none.
 fn fio(dir: &Path, job_file: &str) -> Result<Value, String> {
+    fio_with_text(dir, job_file).map(|(value, _)| value)
+}
+
+/// The same, and the text output of the same run.
+fn fio_with_text(dir: &Path, job_file: &str) -> Result<(Value, String), String> {
     fs::write(dir.join("job.fio"), job_file).unwrap();
     let output = Command::new("fio")
-        .args(["--output=out.json", "--output-format=json+", "job.fio"])
+        .args(["--output=out.json", "--output-format=normal,json+", "job.fio"])
         .current_dir(dir)
         .output()
         .map_err(|error| format!("fio: {error}"))?;
@@ -42,7 +48,10 @@ fn fio(dir: &Path, job_file: &str) -> Result<Value, String> {
         return Err(format!("fio: {}", String::from_utf8_lossy(&output.stderr)));
     }
     let text = fs::read_to_string(dir.join("out.json")).map_err(|error| error.to_string())?;
-    serde_json::from_str(&text).map_err(|error| error.to_string())
+    let (begin, end) = (text.find("{\n"), text.find("\n}\n"));
+    let (begin, end) = begin.zip(end).ok_or_else(|| format!("fio: no JSON in {text}"))?;
+    let value = serde_json::from_str(&text[begin..end + 2]).map_err(|error| error.to_string())?;
+    Ok((value, text[end + 2..].to_owned()))
 }
 
 /// The paths of all keys; what lies below `bins` and `percentile` differs from run to run.
@@ -181,6 +190,66 @@ fn buckets_have_every_bin_that_fio_prints() {
     }
 }
 
+/// Equal, up to the last decimal that is printed: fio sums in floating point.
+fn is_same(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .all(|(key, value)| right.get(key).is_some_and(|other| is_same(value, other)))
+        }
+        (Value::Number(left), Value::Number(right)) if left.is_f64() => {
+            let (left, right) = (left.as_f64().unwrap(), right.as_f64().unwrap());
+            (left - right).abs() <= 2e-6
+        }
+        _ => left == right,
+    }
+}
+
+/// The lines of completion latencies, in all their forms.
+fn latency_lines(text: &str) -> Vec<&str> {
+    let told = ["    clat", "     |", "  lat ("];
+    text.lines().filter(|line| told.iter().any(|start| line.starts_with(start))).collect()
+}
+
+/// fio's own log of each completion, counted by us, gives what fio itself says of them.
+#[test]
+fn figures_are_fios_for_the_same_latencies() {
+    let scratch = Scratch::new("figures");
+    let file = format!("{GLOBAL}[l]\nrw=randrw\nsize=2m\nwrite_lat_log=l\n");
+    let (value, text) = match fio_with_text(&scratch.0, &file) {
+        Ok(both) => both,
+        Err(reason) => return eprintln!("skipped: {reason}"),
+    };
+    let job = psync("l", Mix::ReadWrite);
+    let mut tally = JobTally::new(&job);
+    let log = fs::read_to_string(scratch.0.join("l_clat.1.log")).unwrap();
+    for line in log.lines() {
+        let columns: Vec<u64> = line.split(", ").map(|column| column.parse().unwrap()).collect();
+        tally.io(&IoDone {
+            direction: Direction::ALL[columns[2] as usize],
+            offset: 0,
+            bytes: columns[3],
+            queued_ns: 0,
+            submitted_ns: 0,
+            completed_ns: columns[1],
+            is_short: false,
+        });
+    }
+    let mut run = outcome(&[(job, 0)]);
+    run.jobs[0].tally = tally;
+    let ours: Value = serde_json::from_str(&render(&run, Detail::Bins)).unwrap();
+    let (ours, theirs) = (&ours["jobs"][0], &value["jobs"][0]);
+    for path in ["/read/clat_ns", "/write/clat_ns", "/latency_ns", "/latency_us", "/latency_ms"] {
+        let (ours, theirs) = (ours.pointer(path).unwrap(), theirs.pointer(path).unwrap());
+        assert!(is_same(ours, theirs), "{path}: {ours} and {theirs}");
+    }
+    assert_eq!(ours["read"]["io_bytes"], theirs["read"]["io_bytes"]);
+    assert_eq!(ours["write"]["total_ios"], theirs["write"]["total_ios"]);
+    assert_eq!(latency_lines(&render_results(&run)), latency_lines(&text));
+}
+
 #[test]
 fn json_plus_is_taken_by_fios_own_converter() {
     let converter = "/usr/bin/fio_jsonplus_clat2csv";
@@ -227,7 +296,7 @@ fn shape(line: &str) -> String {
         return "  lat (unit)   :".to_owned();
     }
     let line = line.split(": Thu ").next().unwrap_or(line);
-    let line = line.replace("thread", "process").replace("processes", "process");
+    let line = line.replace("processes", "threads");
     let words = line.split_inclusive(|c: char| " ,()=[]|/-:".contains(c));
     let shaped = words.map(|word| {
         let end = word.len() - usize::from(word.ends_with(|c: char| " ,()=[]|/-:".contains(c)));

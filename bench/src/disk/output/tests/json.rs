@@ -1,10 +1,10 @@
 use serde_json::Value;
 
 use crate::disk::job::Mix;
-use crate::disk::job::testing::job;
 use crate::disk::outcome::JobError;
 use crate::disk::output::json::{Detail, render};
 use crate::disk::output::testing::{outcome, tally};
+use crate::disk::testing::job;
 
 #[test]
 fn json_is_laid_out_as_fio_does() {

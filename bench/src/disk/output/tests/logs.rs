@@ -4,10 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use crate::disk::job::testing::job;
 use crate::disk::job::{Job, Mix};
-use crate::disk::output::logs::write;
+use crate::disk::output::logs::{notes, write};
 use crate::disk::output::testing::{STARTED_WALL_MS, outcome};
+use crate::disk::testing::job;
 
 #[derive(Clone, Default)]
 struct File(Rc<RefCell<Vec<u8>>>);
@@ -27,8 +27,9 @@ impl io::Write for File {
 fn files(jobs: &[(Job, u32)]) -> BTreeMap<String, String> {
     let mut files: BTreeMap<PathBuf, File> = BTreeMap::new();
     let create = |path: &PathBuf| Ok(files.entry(path.clone()).or_default().clone());
-    let notes = write(&outcome(jobs), create).unwrap();
-    assert!(notes.is_empty(), "{notes:?}");
+    let run = outcome(jobs);
+    write(&run, create).unwrap();
+    assert_eq!(notes(&run), [""; 0]);
     let text = |file: &File| String::from_utf8(file.0.borrow().clone()).unwrap();
     files.iter().map(|(path, file)| (path.display().to_string(), text(file))).collect()
 }

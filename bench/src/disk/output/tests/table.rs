@@ -1,11 +1,25 @@
-use crate::disk::job::testing::job;
-use crate::disk::job::{BlockSize, ByDirection, Mix};
-use crate::disk::outcome::JobError;
-use crate::disk::output::table::{render, render_results};
+use crate::disk::job::{BlockSize, ByDirection, Job, Mix};
+use crate::disk::outcome::{JobError, RunOutcome};
+use crate::disk::output::table::{render_head, render_results};
 use crate::disk::output::testing::outcome;
+use crate::disk::output::{Format, Head};
+use crate::disk::testing::job;
 
-/// What fio 3.33 printed for a job like `mix` below.
-const FIO: &str = include_str!("fio-3.33-randrw.txt");
+/// What fio 3.33 printed for jobs like those of `table_has_the_lines_of_fio_for_the_same_jobs`.
+const FIO: &str = include_str!("fio-3.33.txt");
+
+/// The whole text of a run of these jobs.
+fn whole(jobs: &[(Job, u32)], run: &RunOutcome) -> String {
+    let head = |(job, group_id): &'_ (Job, u32)| (job.clone(), *group_id, job.numjobs);
+    let jobs: Vec<_> = jobs.iter().map(head).collect();
+    let heads = jobs.iter().map(|(job, group_id, clones)| Head {
+        job,
+        group_id: *group_id,
+        clones: *clones,
+    });
+    let head = render_head(&heads.collect::<Vec<_>>());
+    head + &super::super::render_results(run, &[Format::Normal])
+}
 
 #[test]
 fn table_is_as_it_was() {
@@ -15,19 +29,24 @@ fn table_is_as_it_was() {
     let mut clones = job("rd", Mix::Read);
     (clones.numjobs, clones.group_reporting, clones.clat_percentiles) = (2, true, false);
     clones.block = ByDirection::all(BlockSize::Range { min: 4_096, max: 65_536 });
-    let mut run = outcome(&[(mix, 0), (clones, 1)]);
+    let jobs = [(mix, 0), (clones, 1)];
+    let mut run = outcome(&jobs);
     run.skipped.push("later".to_owned());
     run.interrupted = true;
-    assert_eq!(render(&run), include_str!("golden.txt"));
+    assert_eq!(whole(&jobs, &run), include_str!("golden.txt"));
 }
 
 #[test]
-fn table_has_the_lines_of_fio_for_the_same_job() {
+fn table_has_the_lines_of_fio_for_the_same_jobs() {
     let mut mix = job("mix", Mix::ReadWrite);
     (mix.pattern.is_random, mix.iodepth, mix.fdatasync_every) = (true, 4, 8);
-    let mut run = outcome(&[(mix, 0)]);
+    let mut clones = job("rd", Mix::Read);
+    (clones.pattern.is_random, clones.iodepth) = (true, 4);
+    (clones.numjobs, clones.group_reporting) = (2, true);
+    let jobs = [(mix, 0), (clones, 1)];
+    let mut run = outcome(&jobs);
     run.environment.limits.clear();
-    let ours = super::against_fio::shapes(&render(&run));
+    let ours = super::against_fio::shapes(&whole(&jobs, &run));
     assert_eq!(ours, super::against_fio::shapes(FIO));
 }
 
@@ -53,4 +72,17 @@ fn table_tells_percentiles_of_the_kinds_that_are_asked_for() {
     let lat = "    lat percentiles (usec):\n     |  50th=[  129],  99th=[  153]\n";
     assert!(text.contains(lat), "{text}");
     assert!(!text.contains("clat percentiles"), "{text}");
+}
+
+#[test]
+fn formats_are_a_list_and_json_comes_first() {
+    let formats = Format::parse_list("normal,json+").unwrap();
+    assert_eq!(formats, [Format::Normal, Format::JsonPlus]);
+    assert_eq!(Format::parse_list("json,terse"), Err("terse".to_owned()));
+    let run = outcome(&[(job("a", Mix::Read), 0)]);
+    let text = super::super::render_results(&run, &formats);
+    assert!(text.starts_with("{\n") && text.contains("\n}\n\na: (groupid=0"), "{text}");
+    assert!(text.contains("\"bins\""));
+    let text = super::super::render_results(&run, &[Format::Json]);
+    assert!(text.ends_with("}\n") && !text.contains("\"bins\""));
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::disk::job::{
     BlockSize, ByDirection, Direction, Distribution, Extent, FileService, Mix, WriteSync,
 };
-use crate::disk::testing::{MIB, job, sequential};
+use crate::disk::testing::{MIB, sequential};
 
 #[test]
 fn rw_decides_kind_and_order() {
@@ -350,7 +350,7 @@ fn failed_operation_ends_the_job_with_its_place() {
     let disk = disk();
     disk.write_file("job.0.0", &vec![1; MIB as usize]);
     disk.fail_next(sombra_runtime::sim::DiskOp::Read, 10, 5);
-    let seen = simulate_on(&disk, &job(), &Stop::new());
+    let seen = simulate_on(&disk, &sequential(Mix::Read), &Stop::new());
     let error = seen.end().error.clone().unwrap();
     assert_eq!(error.errno, 5);
     assert!(error.text.starts_with("job.0.0: read of 4096 bytes at 36864: "), "{}", error.text);
