@@ -15,6 +15,7 @@ use crate::limits::BUFFER_ALIGN_BYTES;
 use crate::sync::SealedBlocks;
 use memory::Region;
 
+pub use memory::HugePages;
 pub(crate) use memory::Mapping;
 pub use slab::BufferPool;
 pub(crate) use slab::{BufferSlab, Place};

@@ -13,7 +13,7 @@ use crate::ids::ShardId;
 use crate::limits;
 use crate::metrics::ShardIoMetrics;
 use crate::port::{Control, ShardPort};
-use crate::report::{DriverReport, RingReport, ShardDriverReport};
+use crate::report::{DriverReport, RingReport, ShardDriverReport, SlabReport};
 use crate::shard::Shard;
 use crate::time::{Clock, Moment};
 
@@ -105,6 +105,7 @@ pub(crate) struct RuntimeInner {
     ports: Vec<Arc<ShardPort>>,
     metrics: Vec<Mutex<ShardIoMetrics>>,
     rings: Vec<Mutex<Option<RingReport>>>,
+    slabs: Vec<OnceLock<SlabReport>>,
     pool: Option<Pool>,
     short_io_bytes: usize,
     notes: Mutex<Vec<String>>,
@@ -137,6 +138,7 @@ impl Runtime {
             clock,
             metrics: (0..ports.len()).map(shard).collect(),
             rings: ports.iter().map(|_| Mutex::new(None)).collect(),
+            slabs: ports.iter().map(|_| OnceLock::new()).collect(),
             ports,
             pool,
             short_io_bytes: short_io_bytes.unwrap_or(usize::MAX),
@@ -203,6 +205,7 @@ impl Runtime {
         let kind = self.driver_kind();
         let shard = |(index, ring): (usize, &Mutex<Option<RingReport>>)| ShardDriverReport {
             shard: ShardId::from_index(index),
+            slab: self.0.slabs[index].get().copied(),
             // One shard's ring is given up where another's cannot be had.
             ring: lock(ring).clone().filter(|_| kind == DriverKind::Uring),
         };
@@ -292,6 +295,11 @@ impl Runtime {
 
     pub(crate) fn set_ring_report(&self, shard: ShardId, report: RingReport) {
         *lock(&self.0.rings[shard.index()]) = Some(report);
+    }
+
+    pub(crate) fn set_slab_report(&self, shard: ShardId, report: SlabReport) {
+        let set = self.0.slabs[shard.index()].set(report);
+        set.expect("a shard has one slab for good");
     }
 
     pub(crate) fn next_file_number(&self) -> u64 {

@@ -59,11 +59,33 @@ pub(crate) fn random_seed() -> io::Result<[u8; 32]> {
     }
 }
 
-/// A wish: without huge pages everything works, only slower.
-pub(crate) fn advise_huge_pages(start: NonNull<u8>, len_bytes: usize) {
+/// A wish: without huge pages everything works, only slower. False: the kernel has none.
+pub(crate) fn advise_huge_pages(start: NonNull<u8>, len_bytes: usize) -> bool {
     // SAFETY: MADV_HUGEPAGE changes no content and no mapping; on a range that is not a whole
     // mapping it fails without effect.
-    unsafe { libc::madvise(start.as_ptr().cast(), len_bytes, libc::MADV_HUGEPAGE) };
+    let code = unsafe { libc::madvise(start.as_ptr().cast(), len_bytes, libc::MADV_HUGEPAGE) };
+    code == 0
+}
+
+pub(crate) fn forbid_huge_pages(start: NonNull<u8>, len_bytes: usize) {
+    // SAFETY: MADV_NOHUGEPAGE changes no content and no mapping; on a range that is not a whole
+    // mapping it fails without effect.
+    unsafe { libc::madvise(start.as_ptr().cast(), len_bytes, libc::MADV_NOHUGEPAGE) };
+}
+
+/// Whether the kernel heeds such a wish; it accepts it even where it is told never to.
+pub(crate) fn has_transparent_huge_pages() -> bool {
+    let told = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    told.is_ok_and(|told| !told.contains("[never]"))
+}
+
+/// Makes every page of a mapping resident and writable, or tells why one cannot be.
+pub(crate) fn populate(start: NonNull<u8>, len_bytes: usize) -> io::Result<()> {
+    // SAFETY: MADV_POPULATE_WRITE faults pages in as a write would and changes no content; on
+    // a range that is not mapped it fails without effect.
+    let code =
+        unsafe { libc::madvise(start.as_ptr().cast(), len_bytes, libc::MADV_POPULATE_WRITE) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Tells a block device that the bytes are not needed any more (BLKDISCARD, ioctl_list(2)).

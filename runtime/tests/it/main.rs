@@ -7,6 +7,7 @@ mod block_device;
 mod fallback;
 mod files;
 mod harness;
+mod huge_pages;
 mod inline;
 mod orphans;
 mod polled;
