@@ -9,6 +9,7 @@ mod files;
 mod harness;
 mod huge_pages;
 mod inline;
+mod memlock;
 mod orphans;
 mod polled;
 mod pools;
