@@ -15,5 +15,6 @@ mod polled;
 mod pools;
 mod queues;
 mod seccomp;
+mod shutdown;
 mod sys;
 mod tasks;
