@@ -64,6 +64,7 @@ impl WriteMode {
         }
     }
 
+    #[cfg(feature = "sim")]
     pub(crate) const fn is_durable(self) -> bool {
         !matches!(self, WriteMode::Plain)
     }

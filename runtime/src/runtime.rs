@@ -11,7 +11,7 @@ use crate::driver::pool::Pool;
 use crate::error::{ShutdownReport, StartError};
 use crate::ids::ShardId;
 use crate::limits;
-use crate::metrics::ShardIoMetrics;
+use crate::metrics::{LiveMetrics, ShardIoMetrics};
 use crate::port::{Control, ShardPort};
 use crate::report::{DriverReport, RingReport, ShardDriverReport, SlabReport};
 use crate::shard::Shard;
@@ -103,7 +103,7 @@ pub(crate) struct RuntimeInner {
     kind: OnceLock<DriverKind>,
     clock: Clock,
     ports: Vec<Arc<ShardPort>>,
-    metrics: Vec<Mutex<ShardIoMetrics>>,
+    metrics: Vec<Mutex<LiveMetrics>>,
     rings: Vec<Mutex<Option<RingReport>>>,
     slabs: Vec<OnceLock<SlabReport>>,
     pool: Option<Pool>,
@@ -132,7 +132,7 @@ impl Runtime {
         pool: Option<Pool>,
         short_io_bytes: Option<usize>,
     ) -> Runtime {
-        let shard = |index| Mutex::new(ShardIoMetrics::new(ShardId::from_index(index)));
+        let shard = |index| Mutex::new(LiveMetrics::new(ShardId::from_index(index)));
         Runtime(Arc::new(RuntimeInner {
             kind: OnceLock::new(),
             clock,
@@ -250,7 +250,7 @@ impl Runtime {
 
     /// One entry per shard, in order.
     pub fn metrics(&self) -> Vec<ShardIoMetrics> {
-        self.0.metrics.iter().map(|metrics| lock(metrics).clone()).collect()
+        self.0.metrics.iter().map(|metrics| lock(metrics).snapshot()).collect()
     }
 
     /// Stops the intake, drops all tasks, waits for operations in flight and ends the threads.
@@ -289,7 +289,7 @@ impl Runtime {
         self.0.short_io_bytes
     }
 
-    pub(crate) fn shard_metrics(&self, shard: ShardId) -> MutexGuard<'_, ShardIoMetrics> {
+    pub(crate) fn shard_metrics(&self, shard: ShardId) -> MutexGuard<'_, LiveMetrics> {
         lock(&self.0.metrics[shard.index()])
     }
 

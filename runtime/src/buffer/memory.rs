@@ -17,40 +17,27 @@ pub enum HugePages {
     None,
 }
 
-/// A zeroed allocation that is freed with its owner.
-pub(super) struct Region {
-    start: NonNull<u8>,
-    layout: Layout,
+fn pages_layout(len_bytes: usize) -> Layout {
+    Layout::from_size_align(len_bytes, BUFFER_ALIGN_BYTES)
+        .expect("INV-9: a buffer's size is far below isize::MAX")
 }
 
-impl Region {
-    pub(super) fn zeroed(len_bytes: usize, align_bytes: usize) -> Region {
-        let layout = Layout::from_size_align(len_bytes, align_bytes)
-            .expect("INV-9: a buffer's size is far below isize::MAX");
-        assert!(layout.size() > 0);
-        // SAFETY: the size was asserted to be above zero in the line before.
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        Region { start, layout }
-    }
-
-    pub(super) fn start(&self) -> NonNull<u8> {
-        self.start
-    }
+/// Zeroed memory from the allocator, aligned for direct I/O, for `free_pages` to end.
+pub(super) fn alloc_pages(len_bytes: usize) -> NonNull<u8> {
+    let layout = pages_layout(len_bytes);
+    assert!(layout.size() > 0);
+    // SAFETY: the size was asserted to be above zero in the line before.
+    let start = unsafe { alloc_zeroed(layout) };
+    NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: `start` came from `alloc_zeroed` with this very layout, in `zeroed`, which is
-        // the only constructor, and `Region` is not `Clone`.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) }
-    }
+/// # Safety
+///
+/// `start` came from `alloc_pages` of the same length, and nothing uses the memory any more.
+pub(super) unsafe fn free_pages(start: NonNull<u8>, len_bytes: usize) {
+    // SAFETY: allocated by `alloc_pages` with this very layout, as the caller promises.
+    unsafe { dealloc(start.as_ptr(), pages_layout(len_bytes)) }
 }
-
-// SAFETY: a `Region` is plain memory without thread affinity; it gives out no references itself.
-unsafe impl Send for Region {}
-// SAFETY: all its methods take `&mut self` or only copy the address.
-unsafe impl Sync for Region {}
 
 /// Zero pages straight from the kernel, aligned for huge pages. Ordinary ones are not resident
 /// before they are used for the first time, which an allocator does not promise: asked for

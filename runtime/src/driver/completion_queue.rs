@@ -92,10 +92,11 @@ impl QueueState {
             return Some(done);
         }
         let OpDone { result, buf } = done;
-        let result = result.map(|value| match value {
-            OpValue::Bytes(count) => count,
-            _ => 0,
-        });
+        let result = match result {
+            Ok(OpValue::Bytes(count)) => Ok(count),
+            Ok(_) => Ok(0),
+            Err(error) => Err(error),
+        };
         self.done.push_back(IoCompletion { tag, result, buf, times });
         if self.is_enough(self.wanted) {
             woken.extend(self.waker.take());

@@ -146,7 +146,7 @@ pub(crate) enum OpValue {
     File(DmaFile),
     Dir(Vec<DirEntry>),
     Lock(FileLock),
-    Disk(DiskInfo),
+    Disk(Box<DiskInfo>),
 }
 
 /// The end of an operation; the buffer of a read or write comes back on success and failure.
@@ -160,3 +160,6 @@ impl OpDone {
         OpDone { result: Err(error), buf: op.into_buf() }
     }
 }
+
+// Both are moved several times on their way; what is rare and large is boxed.
+const _: () = assert!(size_of::<Op>() <= 88 && size_of::<OpDone>() <= 80);

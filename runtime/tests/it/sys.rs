@@ -54,8 +54,10 @@ pub(crate) fn reads_after_close(file: BorrowedFd<'_>, count: usize, wait: Durati
     ring.submit().unwrap();
     drop(ring);
     let is_full = |index: usize| {
-        // SAFETY: inside the allocation; a volatile read of a byte that the kernel may write.
-        unsafe { start.add(index * PAGE + PAGE - 1).read_volatile() != 0 }
+        let last = start.wrapping_add(index * PAGE + PAGE - 1);
+        // SAFETY: inside the allocation, as `index` is below `count`; the kernel may write the
+        // byte meanwhile, which a volatile read of a byte bears.
+        unsafe { last.read_volatile() != 0 }
     };
     let empty: Vec<usize> = (0..count).filter(|index| !is_full(*index)).collect();
     std::thread::sleep(wait);
