@@ -118,6 +118,7 @@ impl OpKind {
 }
 
 impl Op {
+    #[inline]
     pub(crate) fn kind(&self) -> OpKind {
         match self {
             Op::Read { .. } => OpKind::Read,
@@ -129,6 +130,7 @@ impl Op {
     }
 
     /// The buffer, when the operation ends without having looked at it.
+    #[inline]
     pub(crate) fn into_buf(self) -> Option<IoBuf> {
         match self {
             Op::Read { buf, .. } => Some(IoBuf::Owned(buf)),
