@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use crate::limits::BUFFER_ALIGN_BYTES;
 use crate::sync::SealedBlocks;
-use memory::Region;
 
+pub use memory::HugePages;
 pub(crate) use memory::Mapping;
 pub use slab::BufferPool;
 pub(crate) use slab::{BufferSlab, Place};
@@ -26,7 +26,7 @@ const fn capacity_bytes(len_bytes: usize) -> usize {
 }
 
 enum Home {
-    Heap { _region: Region },
+    Heap,
     Slab { slab: Arc<BufferSlab>, first: usize },
 }
 
@@ -44,8 +44,8 @@ unsafe impl Sync for DmaBuf {}
 
 impl DmaBuf {
     pub fn zeroed(len_bytes: usize) -> DmaBuf {
-        let region = Region::zeroed(capacity_bytes(len_bytes), BUFFER_ALIGN_BYTES);
-        DmaBuf { ptr: region.start(), len_bytes, home: Home::Heap { _region: region } }
+        let ptr = memory::alloc_pages(capacity_bytes(len_bytes));
+        DmaBuf { ptr, len_bytes, home: Home::Heap }
     }
 
     /// The buffer over a run of chunks that the caller has taken for it.
@@ -88,8 +88,11 @@ impl DerefMut for DmaBuf {
 
 impl Drop for DmaBuf {
     fn drop(&mut self) {
-        if let Home::Slab { slab, first } = &self.home {
-            slab.give_back(*first, self.len_bytes);
+        match &self.home {
+            Home::Slab { slab, first } => slab.give_back(*first, self.len_bytes),
+            // SAFETY: `zeroed`, the only maker of heap buffers, allocated as many bytes; the
+            // buffer owns them alone and ends here.
+            Home::Heap => unsafe { memory::free_pages(self.ptr, capacity_bytes(self.len_bytes)) },
         }
     }
 }

@@ -1,4 +1,5 @@
-use std::any::Any;
+mod lock;
+
 use std::fmt;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -6,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-use nix::fcntl::Flock;
-
 use crate::ids::ShardId;
 use crate::runtime::Runtime;
+
+pub use lock::FileLock;
+pub(crate) use lock::LockKind;
 
 /// What an operation is for. Each class is counted, and a full ring takes them in this order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -62,7 +64,7 @@ impl WriteMode {
         }
     }
 
-    #[cfg_attr(not(feature = "sim"), allow(dead_code))]
+    #[cfg(feature = "sim")]
     pub(crate) const fn is_durable(self) -> bool {
         !matches!(self, WriteMode::Plain)
     }
@@ -198,11 +200,13 @@ struct FileInner {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum FilePolling {
-    /// No bytes were transferred with it yet.
+    /// No bytes were read with it yet.
     Undecided,
     Proven,
     /// Not asked for, or refused by the kernel or the device.
     Off,
+    /// Refused after it had seemed proven: its place in a table is one of the polling ring's.
+    Withdrawn,
 }
 
 impl Drop for FileInner {
@@ -272,20 +276,20 @@ impl DmaFile {
         self
     }
 
-    /// True once bytes were read or written on that shard by polling the device. A file that
-    /// was opened with `OpenHow::polled` is undecided before its first transfer there, and is
-    /// never polled afterwards where that was refused.
+    /// True once bytes were read on that shard by polling the device. A file that was opened
+    /// with `OpenHow::polled` is undecided before; a write tells nothing, because a file system
+    /// may wait for it by itself. Where polling was refused the file does without for good.
     pub fn is_polled_on(&self, shard: ShardId) -> bool {
         self.polling(shard) == FilePolling::Proven
     }
 
     pub(crate) fn polling(&self, shard: ShardId) -> FilePolling {
+        const KNOWN: [FilePolling; 3] =
+            [FilePolling::Undecided, FilePolling::Proven, FilePolling::Withdrawn];
         let Some(states) = &self.0.polling else { return FilePolling::Off };
-        match states[shard.index()].load(Ordering::Relaxed) {
-            state if state == FilePolling::Undecided as u8 => FilePolling::Undecided,
-            state if state == FilePolling::Proven as u8 => FilePolling::Proven,
-            _ => FilePolling::Off,
-        }
+        let state = states[shard.index()].load(Ordering::Relaxed);
+        let is_it = |known: &FilePolling| *known as u8 == state;
+        KNOWN.into_iter().find(is_it).unwrap_or(FilePolling::Off)
     }
 
     pub(crate) fn set_polling(&self, shard: ShardId, state: FilePolling) {
@@ -362,44 +366,4 @@ impl WeakFile {
 pub(crate) enum DirectAlignment {
     Buffered,
     Direct { bytes: u32 },
-}
-
-enum LockGuard {
-    Real {
-        _flock: Flock<File>,
-    },
-    #[cfg_attr(not(feature = "sim"), allow(dead_code))]
-    Simulated {
-        _guard: Box<dyn Any + Send>,
-    },
-}
-
-/// Who else may hold a file's lock.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum LockKind {
-    Exclusive,
-    Shared,
-}
-
-/// A lock on a file, released when dropped.
-pub struct FileLock {
-    _guard: LockGuard,
-}
-
-impl FileLock {
-    pub(crate) fn real(flock: Flock<File>) -> FileLock {
-        FileLock { _guard: LockGuard::Real { _flock: flock } }
-    }
-
-    /// The simulated disk releases its lock when `guard` is dropped.
-    #[cfg_attr(not(feature = "sim"), allow(dead_code))]
-    pub(crate) fn simulated(guard: Box<dyn Any + Send>) -> FileLock {
-        FileLock { _guard: LockGuard::Simulated { _guard: guard } }
-    }
-}
-
-impl fmt::Debug for FileLock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("FileLock")
-    }
 }

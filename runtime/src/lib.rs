@@ -28,14 +28,14 @@ mod task;
 mod time;
 mod timers;
 
-pub use buffer::{BufferPool, DmaBuf, IoBuf};
+pub use buffer::{BufferPool, DmaBuf, HugePages, IoBuf};
 pub use driver::{IoCompletion, IoTimes, OpKind};
 pub use error::{ShutdownReport, StartError};
 pub use file::{Create, DirEntry, DiskInfo, DmaFile, FileLock, OpenHow, WriteCache};
 pub use file::{FlushScope, FlushVia, IoClass, WriteMode};
 pub use ids::ShardId;
 pub use metrics::{ClassMetrics, OpMetrics, ShardIoMetrics, TaskClassMetrics};
-pub use report::{DriverReport, PolledState, RingReport, RingSetUp, ShardDriverReport};
+pub use report::{DriverReport, PolledState, RingReport, RingSetUp, ShardDriverReport, SlabReport};
 pub use runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions, ShardPlacement};
 pub use shard::{IoQueue, NotQueued, Shard, Span};
 pub use task::{PanicSink, TaskClass, TaskSpec};

@@ -11,6 +11,10 @@ pub const CPUS_MAX: usize = 1024;
 /// Alignment of every I/O buffer, and the largest direct-I/O alignment that is accepted.
 pub const BUFFER_ALIGN_BYTES: usize = 4096;
 
+/// Memory of buffer slabs is aligned for pages of this size, and made of them from this size on
+/// where the operator has set some aside.
+pub const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
+
 /// Larger requests fall into the kernel's worker pool, so reads and writes are split here.
 pub const REQUEST_BYTES_MAX: usize = 512 * 1024;
 
@@ -89,7 +93,7 @@ pub const BUFFER_POOL_BYTES_MAX: usize = 1 << 40;
 /// A pool is registered by at most this many segments, none smaller than a huge page: what one
 /// registration makes resident at once is a bound of how long it holds the shard.
 pub const POOL_SEGMENTS_MAX: usize = 2048;
-pub const POOL_SEGMENT_BYTES_MIN: usize = 2 * 1024 * 1024;
+pub const POOL_SEGMENT_BYTES_MIN: usize = HUGE_PAGE_BYTES;
 
 /// Threads of the blocking pool beside rings, and where it has to carry all I/O.
 pub const POOL_THREADS_BESIDE_RING_MAX: usize = 4;

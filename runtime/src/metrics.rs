@@ -1,11 +1,16 @@
+mod counts;
+
+use std::ops::{Deref, DerefMut};
+
 use hdrhistogram::Histogram;
 
 use crate::driver::OpKind;
+use crate::driver::op::OP_KIND_COUNT;
 use crate::driver::slab::OpSample;
 use crate::file::{IO_CLASS_COUNT, IoClass};
 use crate::ids::ShardId;
-use crate::limits::HISTOGRAM_NS_MAX;
 use crate::task::{TASK_CLASS_COUNT, TaskClass};
+use counts::{LatencyCounts, histogram};
 
 /// What one class of operations did on one shard.
 #[derive(Clone, Debug)]
@@ -31,13 +36,6 @@ pub struct OpMetrics {
     pub completed_ns: Histogram<u64>,
 }
 
-impl OpMetrics {
-    fn new(class: IoClass, kind: OpKind) -> OpMetrics {
-        let (queued_ns, submitted_ns) = (histogram(), histogram());
-        OpMetrics { class, kind, queued_ns, submitted_ns, completed_ns: histogram() }
-    }
-}
-
 /// What the tasks of one class took of one shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TaskClassMetrics {
@@ -53,7 +51,7 @@ pub struct ShardIoMetrics {
     pub shard: ShardId,
     /// In the order of `IoClass::ALL`.
     pub classes: Vec<ClassMetrics>,
-    /// Of what was done at least once, in no order.
+    /// Of what was done at least once, by class and kind.
     pub ops: Vec<OpMetrics>,
     /// In the order of `TaskClass::ALL`.
     pub task_classes: [TaskClassMetrics; TASK_CLASS_COUNT],
@@ -73,11 +71,6 @@ pub struct ShardIoMetrics {
     /// Nanoseconds of one turn in which anything was done.
     pub turn_ns: Histogram<u64>,
     pub parks: u64,
-}
-
-fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, HISTOGRAM_NS_MAX, 2)
-        .expect("the bounds are constants with low < high / 2 and two digits")
 }
 
 impl ShardIoMetrics {
@@ -140,21 +133,81 @@ impl ShardIoMetrics {
         self.stalls += std::mem::take(&mut tally.stalls);
         self.parks += std::mem::take(&mut tally.parks);
     }
+}
+
+/// The stages of one kind of operation while they are counted.
+struct OpCounts {
+    queued: LatencyCounts,
+    submitted: LatencyCounts,
+    completed: LatencyCounts,
+}
+
+impl OpCounts {
+    fn new() -> OpCounts {
+        OpCounts {
+            queued: LatencyCounts::new(),
+            submitted: LatencyCounts::new(),
+            completed: LatencyCounts::new(),
+        }
+    }
+}
+
+/// A shard's numbers as they are kept. Operations are counted by class and kind only; what the
+/// numbers say of a class is summed up when somebody asks.
+pub(crate) struct LiveMetrics {
+    numbers: ShardIoMetrics,
+    ops: [Option<Box<OpCounts>>; IO_CLASS_COUNT * OP_KIND_COUNT],
+}
+
+impl LiveMetrics {
+    pub(crate) fn new(shard: ShardId) -> LiveMetrics {
+        LiveMetrics {
+            numbers: ShardIoMetrics::new(shard),
+            ops: [const { None }; IO_CLASS_COUNT * OP_KIND_COUNT],
+        }
+    }
 
     pub(crate) fn record(&mut self, sample: &OpSample) {
-        let class = &mut self.classes[sample.class.index()];
+        let class = &mut self.numbers.classes[sample.class.index()];
         class.completed += 1;
         class.errors += u64::from(sample.failed);
-        class.latency_ns.saturating_record(sample.times.latency_ns());
-        let is_same = |op: &OpMetrics| op.class == sample.class && op.kind == sample.kind;
-        let place = self.ops.iter().position(is_same).unwrap_or_else(|| {
-            self.ops.push(OpMetrics::new(sample.class, sample.kind));
-            self.ops.len() - 1
-        });
-        let op = &mut self.ops[place];
-        op.queued_ns.saturating_record(sample.times.queued_ns());
-        op.submitted_ns.saturating_record(sample.times.submitted_ns());
-        op.completed_ns.saturating_record(sample.times.latency_ns());
+        let place = sample.class.index() * OP_KIND_COUNT + sample.kind.index();
+        let op = self.ops[place].get_or_insert_with(|| Box::new(OpCounts::new()));
+        op.queued.record(sample.times.queued_ns());
+        op.submitted.record(sample.times.submitted_ns());
+        op.completed.record(sample.times.latency_ns());
+    }
+
+    pub(crate) fn snapshot(&self) -> ShardIoMetrics {
+        let mut numbers = self.numbers.clone();
+        for (place, counts) in self.ops.iter().enumerate() {
+            let Some(counts) = counts else { continue };
+            let class = &mut numbers.classes[place / OP_KIND_COUNT];
+            let op = OpMetrics {
+                class: class.class,
+                kind: OpKind::ALL[place % OP_KIND_COUNT],
+                queued_ns: counts.queued.to_histogram(),
+                submitted_ns: counts.submitted.to_histogram(),
+                completed_ns: counts.completed.to_histogram(),
+            };
+            class.latency_ns += &op.completed_ns;
+            numbers.ops.push(op);
+        }
+        numbers
+    }
+}
+
+impl Deref for LiveMetrics {
+    type Target = ShardIoMetrics;
+
+    fn deref(&self) -> &ShardIoMetrics {
+        &self.numbers
+    }
+}
+
+impl DerefMut for LiveMetrics {
+    fn deref_mut(&mut self) -> &mut ShardIoMetrics {
+        &mut self.numbers
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the driver came to be on this host, for operators and measuring tools.
 
+use crate::buffer::HugePages;
 use crate::ids::ShardId;
 use crate::runtime::DriverKind;
 
@@ -39,9 +40,18 @@ pub struct RingReport {
     pub polled: PolledState,
 }
 
+/// The memory of `Shard::alloc_buffer`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlabReport {
+    pub len_bytes: usize,
+    pub huge_pages: HugePages,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ShardDriverReport {
     pub shard: ShardId,
+    /// `None`: buffers come from the heap.
+    pub slab: Option<SlabReport>,
     /// `None` where the driver is not a ring.
     pub ring: Option<RingReport>,
 }

@@ -13,9 +13,9 @@ use crate::driver::pool::Pool;
 use crate::error::{ShutdownReport, StartError};
 use crate::ids::ShardId;
 use crate::limits;
-use crate::metrics::ShardIoMetrics;
+use crate::metrics::{LiveMetrics, ShardIoMetrics};
 use crate::port::{Control, ShardPort};
-use crate::report::{DriverReport, RingReport, ShardDriverReport};
+use crate::report::{DriverReport, RingReport, ShardDriverReport, SlabReport};
 use crate::shard::Shard;
 use crate::time::{Clock, Moment};
 
@@ -127,9 +127,10 @@ pub(crate) struct RuntimeInner {
     kind: OnceLock<DriverKind>,
     clock: Clock,
     ports: Vec<Arc<ShardPort>>,
-    metrics: Vec<Mutex<ShardIoMetrics>>,
+    metrics: Vec<Mutex<LiveMetrics>>,
     rings: Vec<Mutex<Option<RingReport>>>,
     watch: Watch,
+    slabs: Vec<OnceLock<SlabReport>>,
     pool: Option<Pool>,
     short_io_bytes: usize,
     notes: Mutex<Vec<String>>,
@@ -157,13 +158,14 @@ impl Runtime {
         pool: Option<Pool>,
         short_io_bytes: Option<usize>,
     ) -> Runtime {
-        let shard = |index| Mutex::new(ShardIoMetrics::new(ShardId::from_index(index)));
+        let shard = |index| Mutex::new(LiveMetrics::new(ShardId::from_index(index)));
         Runtime(Arc::new(RuntimeInner {
             kind: OnceLock::new(),
             clock,
             metrics: (0..ports.len()).map(shard).collect(),
             rings: ports.iter().map(|_| Mutex::new(None)).collect(),
             watch: Watch::new(ports.len()),
+            slabs: ports.iter().map(|_| OnceLock::new()).collect(),
             ports,
             pool,
             short_io_bytes: short_io_bytes.unwrap_or(usize::MAX),
@@ -256,6 +258,7 @@ impl Runtime {
         let kind = self.driver_kind();
         let shard = |(index, ring): (usize, &Mutex<Option<RingReport>>)| ShardDriverReport {
             shard: ShardId::from_index(index),
+            slab: self.0.slabs[index].get().copied(),
             // One shard's ring is given up where another's cannot be had.
             ring: lock(ring).clone().filter(|_| kind == DriverKind::Uring),
         };
@@ -300,7 +303,7 @@ impl Runtime {
 
     /// One entry per shard, in order.
     pub fn metrics(&self) -> Vec<ShardIoMetrics> {
-        self.0.metrics.iter().map(|metrics| lock(metrics).clone()).collect()
+        self.0.metrics.iter().map(|metrics| lock(metrics).snapshot()).collect()
     }
 
     /// Stops the intake, drops all tasks, waits for operations in flight and ends the threads.
@@ -344,12 +347,17 @@ impl Runtime {
         self.0.short_io_bytes
     }
 
-    pub(crate) fn shard_metrics(&self, shard: ShardId) -> MutexGuard<'_, ShardIoMetrics> {
+    pub(crate) fn shard_metrics(&self, shard: ShardId) -> MutexGuard<'_, LiveMetrics> {
         lock(&self.0.metrics[shard.index()])
     }
 
     pub(crate) fn set_ring_report(&self, shard: ShardId, report: RingReport) {
         *lock(&self.0.rings[shard.index()]) = Some(report);
+    }
+
+    pub(crate) fn set_slab_report(&self, shard: ShardId, report: SlabReport) {
+        let set = self.0.slabs[shard.index()].set(report);
+        set.expect("a shard has one slab for good");
     }
 
     pub(crate) fn next_file_number(&self) -> u64 {

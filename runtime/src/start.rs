@@ -13,15 +13,17 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::buffer::BufferSlab;
 use crate::driver::Driver;
 use crate::driver::inline::{InlineDriver, Work};
+use crate::driver::kit::RingKit;
 use crate::driver::pool::Pool;
 use crate::driver::threads::ThreadsDriver;
-use crate::driver::uring::{RingKit, UringDriver};
+use crate::driver::uring::UringDriver;
 use crate::error::{ShutdownReport, StartError};
 use crate::executor::{Fifo, ShardCore};
 use crate::ids::ShardId;
 use crate::limits;
 use crate::port::ShardPort;
 use crate::probe;
+use crate::report::SlabReport;
 use crate::runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions, watchdog};
 use crate::shard::ShardParts;
 use crate::sys;
@@ -217,17 +219,26 @@ fn prepare(
             Err(error) => (None, Err(error)),
         }
     };
+    let buffers = match &kit {
+        Some(kit) => kit.slab(),
+        None => slab_without_ring(plan, runtime, id),
+    };
+    if let Some(slab) = &buffers {
+        let memory = slab.memory();
+        let report = SlabReport { len_bytes: memory.len_bytes(), huge_pages: memory.pages() };
+        runtime.set_slab_report(id, report);
+    }
     handshake.report.send(ShardReport { shard: id, is_placed: placed.is_ok(), ring }).ok()?;
     drop(handshake.report);
     let kind = handshake.verdict.recv().ok()?;
-    let (driver, buffers) = match (kind, kit) {
+    let inline = |work| Driver::Inline(Box::new(InlineDriver::new(work, runtime, id)));
+    let driver = match (kind, kit) {
         (DriverKind::Uring, Some(kit)) => {
-            let buffers = kit.slab();
-            (Driver::Uring(Box::new(UringDriver::new(kit, runtime, id))), buffers)
+            Driver::Uring(Box::new(UringDriver::new(kit, runtime, id)))
         }
-        (DriverKind::Inline, _) => inline_driver(Work::Call, plan, runtime, id),
-        (DriverKind::Null, _) => inline_driver(Work::Skip, plan, runtime, id),
-        _ => (Driver::Threads(ThreadsDriver::new(runtime, id)), None),
+        (DriverKind::Inline, _) => inline(Work::Call),
+        (DriverKind::Null, _) => inline(Work::Skip),
+        _ => Driver::Threads(ThreadsDriver::new(runtime, id)),
     };
     let parts = ShardParts { id, runtime: runtime.clone(), driver, random_seed, buffers };
     let mut core = ShardCore::new(parts);
@@ -235,23 +246,17 @@ fn prepare(
     Some(core)
 }
 
-/// Its buffers lie as a ring's would, so that figures of both can be compared.
-fn inline_driver(
-    work: Work,
-    plan: &Plan,
-    runtime: &Runtime,
-    id: ShardId,
-) -> (Driver, Option<Arc<BufferSlab>>) {
-    let driver = Driver::Inline(Box::new(InlineDriver::new(work, runtime, id)));
+/// Buffers lie as a ring's would, so that figures of both can be compared.
+fn slab_without_ring(plan: &Plan, runtime: &Runtime, id: ShardId) -> Option<Arc<BufferSlab>> {
     let len_bytes = plan.options.buffer_slab_bytes;
     if len_bytes == 0 {
-        return (driver, None);
+        return None;
     }
     match BufferSlab::unregistered(len_bytes) {
-        Ok(slab) => (driver, Some(Arc::new(slab))),
+        Ok(slab) => Some(Arc::new(slab)),
         Err(error) => {
             runtime.note(format!("shard {} has no buffer slab: {error}", id.index()));
-            (driver, None)
+            None
         }
     }
 }

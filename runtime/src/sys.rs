@@ -33,6 +33,16 @@ pub(crate) fn wait_readable(bell: &OwnedFd, timeout: Option<Duration>) {
     let _ = ppoll(&mut fds, timeout.map(TimeSpec::from_duration), None);
 }
 
+/// The monotonic clock as one number: two looks are taken for every operation, and `Instant`
+/// spends as much on its arithmetic as the clock itself costs.
+pub(crate) fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills one timespec, which `time` is.
+    let code = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    assert_eq!(code, 0, "every Linux has a monotonic clock");
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// The CPUs that the calling thread may run on, in order.
 pub(crate) fn allowed_cpus() -> io::Result<Vec<usize>> {
     let set = sched_getaffinity(Pid::from_raw(0))?;
@@ -59,11 +69,33 @@ pub(crate) fn random_seed() -> io::Result<[u8; 32]> {
     }
 }
 
-/// A wish: without huge pages everything works, only slower.
-pub(crate) fn advise_huge_pages(start: NonNull<u8>, len_bytes: usize) {
+/// A wish: without huge pages everything works, only slower. False: the kernel has none.
+pub(crate) fn advise_huge_pages(start: NonNull<u8>, len_bytes: usize) -> bool {
     // SAFETY: MADV_HUGEPAGE changes no content and no mapping; on a range that is not a whole
     // mapping it fails without effect.
-    unsafe { libc::madvise(start.as_ptr().cast(), len_bytes, libc::MADV_HUGEPAGE) };
+    let code = unsafe { libc::madvise(start.as_ptr().cast(), len_bytes, libc::MADV_HUGEPAGE) };
+    code == 0
+}
+
+pub(crate) fn forbid_huge_pages(start: NonNull<u8>, len_bytes: usize) {
+    // SAFETY: MADV_NOHUGEPAGE changes no content and no mapping; on a range that is not a whole
+    // mapping it fails without effect.
+    unsafe { libc::madvise(start.as_ptr().cast(), len_bytes, libc::MADV_NOHUGEPAGE) };
+}
+
+/// Whether the kernel heeds such a wish; it accepts it even where it is told never to.
+pub(crate) fn has_transparent_huge_pages() -> bool {
+    let told = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    told.is_ok_and(|told| !told.contains("[never]"))
+}
+
+/// Makes every page of a mapping resident and writable, or tells why one cannot be.
+pub(crate) fn populate(start: NonNull<u8>, len_bytes: usize) -> io::Result<()> {
+    // SAFETY: MADV_POPULATE_WRITE faults pages in as a write would and changes no content; on
+    // a range that is not mapped it fails without effect.
+    let code =
+        unsafe { libc::madvise(start.as_ptr().cast(), len_bytes, libc::MADV_POPULATE_WRITE) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Tells a block device that the bytes are not needed any more (BLKDISCARD, ioctl_list(2)).

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+
+use crate::sys;
 
 /// Nanoseconds since the runtime's start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -32,7 +34,7 @@ impl Moment {
 #[derive(Clone)]
 pub(crate) enum Clock {
     Real {
-        origin: Instant,
+        origin_ns: u64,
     },
     #[cfg_attr(not(feature = "sim"), allow(dead_code))]
     Virtual {
@@ -43,12 +45,13 @@ pub(crate) enum Clock {
 
 impl Clock {
     pub(crate) fn real() -> Clock {
-        Clock::Real { origin: Instant::now() }
+        Clock::Real { origin_ns: sys::monotonic_ns() }
     }
 
     pub(crate) fn now(&self) -> Moment {
         match self {
-            Clock::Real { origin } => Moment(origin.elapsed().as_nanos() as u64),
+            // The clock is monotonic: it never shows less than at the start.
+            Clock::Real { origin_ns } => Moment(sys::monotonic_ns() - origin_ns),
             Clock::Virtual { nanos, .. } => Moment(nanos.load(Ordering::Relaxed)),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::buffer::chunk_map::ChunkMap;
-use crate::buffer::memory::Mapping;
+use crate::buffer::memory::{HugePages, Mapping};
 use crate::buffer::{DmaBuf, capacity_bytes};
 use crate::limits::{
     BUFFER_ALIGN_BYTES, BUFFER_POOL_BYTES_MAX, POOL_SEGMENT_BYTES_MIN, POOL_SEGMENTS_MAX,
@@ -185,7 +185,8 @@ impl Drop for BufferSlab {
 /// Buffers out of memory of their own: made by `Shard::add_buffer_pool`, freed when the last
 /// handle and the last buffer are gone.
 ///
-/// Memory becomes resident as buffers are used. On a ring it is registered then, as far as the
+/// Memory becomes resident as buffers are used, unless it is of huge pages that the operator has
+/// set aside for all of it: those are taken at once. On a ring it is registered then, as far as the
 /// memory lock limit allows; the runtime's `driver_note` tells when it does not.
 #[derive(Clone)]
 pub struct BufferPool(Arc<BufferSlab>);
@@ -219,6 +220,11 @@ impl BufferPool {
     #[must_use]
     pub fn len_bytes(&self) -> usize {
         self.0.memory.len_bytes()
+    }
+
+    #[must_use]
+    pub fn huge_pages(&self) -> HugePages {
+        self.0.memory.pages()
     }
 
     /// Bytes that the shard's ring knows by now.

@@ -78,29 +78,31 @@ impl QueueState {
         self.in_flight += 1;
     }
 
-    /// Takes an operation's end in, or gives it back where nobody is left to hear of it.
-    #[must_use]
+    /// True: nobody is left to hear of completions.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    #[inline]
     pub(crate) fn complete(
         &mut self,
         tag: u32,
         done: OpDone,
         times: IoTimes,
         woken: &mut Vec<Waker>,
-    ) -> Option<OpDone> {
+    ) {
+        assert!(!self.closed, "completions of a closed queue are orphans");
         self.in_flight -= 1;
-        if self.closed {
-            return Some(done);
-        }
         let OpDone { result, buf } = done;
-        let result = result.map(|value| match value {
-            OpValue::Bytes(count) => count,
-            _ => 0,
-        });
+        let result = match result {
+            Ok(OpValue::Bytes(count)) => Ok(count),
+            Ok(_) => Ok(0),
+            Err(error) => Err(error),
+        };
         self.done.push_back(IoCompletion { tag, result, buf, times });
         if self.is_enough(self.wanted) {
             woken.extend(self.waker.take());
         }
-        None
     }
 
     fn is_enough(&self, wanted: usize) -> bool {

@@ -64,7 +64,8 @@ fn execute_other(op: Op, runtime: &Runtime) -> io::Result<OpValue> {
         Op::Lock { path, kind } => lock(&path, kind).map(OpValue::Lock),
         Op::ReplaceFile { path, content } => replace_file(&path, &content).map(unit),
         Op::DiskInfo { file } => {
-            probe::disk_info(file.file(), file.dio_alignment_bytes()).map(OpValue::Disk)
+            let info = probe::disk_info(file.file(), file.dio_alignment_bytes())?;
+            Ok(OpValue::Disk(Box::new(info)))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One vocabulary of operations, several ways to carry them out.
 
 pub(crate) mod inline;
+pub(crate) mod kit;
 pub(crate) mod op;
 pub(crate) mod pool;
 pub(crate) mod slab;

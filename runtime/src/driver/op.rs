@@ -128,6 +128,7 @@ impl OpKind {
 }
 
 impl Op {
+    #[inline]
     pub(crate) fn kind(&self) -> OpKind {
         match self {
             Op::Read { .. } => OpKind::Read,
@@ -139,6 +140,7 @@ impl Op {
     }
 
     /// The buffer, when the operation ends without having looked at it.
+    #[inline]
     pub(crate) fn into_buf(self) -> Option<IoBuf> {
         match self {
             Op::Read { buf, .. } => Some(IoBuf::Owned(buf)),
@@ -156,7 +158,7 @@ pub(crate) enum OpValue {
     File(DmaFile),
     Dir(Vec<DirEntry>),
     Lock(FileLock),
-    Disk(DiskInfo),
+    Disk(Box<DiskInfo>),
 }
 
 /// The end of an operation; the buffer of a read or write comes back on success and failure.
@@ -170,3 +172,6 @@ impl OpDone {
         OpDone { result: Err(error), buf: op.into_buf() }
     }
 }
+
+// Both are moved several times on their way; what is rare and large is boxed.
+const _: () = assert!(size_of::<Op>() <= 88 && size_of::<OpDone>() <= 80);

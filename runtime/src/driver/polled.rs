@@ -3,14 +3,15 @@
 //! it, and nothing else: such a ring refuses flushes and cannot be slept on.
 //!
 //! Setting it up proves nothing, because a device without poll queues refuses each read later.
-//! A file is therefore undecided until a transfer of bytes has succeeded here; what is refused
-//! is repeated on the shard's ordinary ring, and the file stays there.
+//! A file is therefore undecided until bytes were read here; what is refused is repeated on the
+//! shard's ordinary ring, and the file stays there.
 
 use std::io;
 
+use crate::driver::kit::file_table;
 use crate::driver::lane::Lane;
-use crate::driver::uring::file_table;
 use crate::ids::ShardId;
+use crate::probe;
 use crate::report::PolledState;
 use crate::ring::{Polling, Ring};
 use crate::runtime::RuntimeOptions;
@@ -57,7 +58,8 @@ impl Polled {
             *self = match PolledLane::new(plan, &mut notes) {
                 Ok(made) => Polled::Ready(Box::new(made)),
                 Err(error) => {
-                    notes.push(format!("polled I/O was asked for and has no ring: {error}"));
+                    let reason = probe::explain_ring_error(&error);
+                    notes.push(format!("polled I/O was asked for and has no ring: {reason}"));
                     Polled::Refused
                 }
             };

@@ -97,6 +97,7 @@ impl OpSlab {
         self.try_insert_for(Listener::Future(None), op, class, now)
     }
 
+    #[inline]
     pub(crate) fn try_insert_for(
         &mut self,
         listener: Listener,
@@ -145,6 +146,7 @@ impl OpSlab {
         }
     }
 
+    #[inline]
     fn entry(&mut self, key: OpKey) -> &mut Slot {
         let entry = &mut self.slots[key.slot as usize];
         assert_eq!(entry.generation, key.generation, "INV-8: an operation ends exactly once");
@@ -156,6 +158,7 @@ impl OpSlab {
     }
 
     /// The driver has handed the operation to whoever carries it out.
+    #[inline]
     pub(crate) fn set_submitted(&mut self, key: OpKey, now: Moment) {
         self.entry(key).submitted_at = now;
     }
@@ -170,6 +173,7 @@ impl OpSlab {
     }
 
     /// The operation, for a driver that leaves it here while the kernel works on its buffer.
+    #[inline]
     pub(crate) fn op_mut(&mut self, key: OpKey) -> &mut Op {
         match &mut self.entry(key).state {
             State::InFlight { op: Some(op), .. } => op,
@@ -178,6 +182,7 @@ impl OpSlab {
     }
 
     /// The operation itself, for a driver that moves it to where it is carried out.
+    #[inline]
     pub(crate) fn take_op(&mut self, key: OpKey) -> Op {
         match &mut self.entry(key).state {
             State::InFlight { op, .. } => {
@@ -189,6 +194,7 @@ impl OpSlab {
 
     /// Records the end of an operation. Its future's waker, if it still waits, joins `woken`;
     /// an orphan's result joins the orphans, now that the kernel has let go of it.
+    #[inline]
     pub(crate) fn complete(
         &mut self,
         key: OpKey,
@@ -205,20 +211,29 @@ impl OpSlab {
         };
         let (class, kind, failed) = (entry.class, entry.kind, done.result.is_err());
         let sample = OpSample { class, kind, failed, times };
-        match std::mem::replace(&mut entry.state, State::Free) {
-            State::InFlight { listener: Listener::Future(waker), .. } => {
+        let State::InFlight { listener, .. } = &mut entry.state else {
+            panic!("INV-8: an operation completes exactly once");
+        };
+        match std::mem::replace(listener, Listener::Nobody) {
+            Listener::Future(waker) => {
                 entry.state = State::Done(done);
                 woken.extend(waker);
             }
-            State::InFlight { listener: Listener::Queue { queue, tag }, .. } => {
-                self.orphans.extend(queue.borrow_mut().complete(tag, done, times, woken));
+            Listener::Queue { queue, tag } => {
+                entry.state = State::Free;
+                let mut queue = queue.borrow_mut();
+                if queue.is_closed() {
+                    self.orphans.push(done);
+                } else {
+                    queue.complete(tag, done, times, woken);
+                }
                 self.free_slot(key);
             }
-            State::InFlight { listener: Listener::Nobody, .. } => {
+            Listener::Nobody => {
+                entry.state = State::Free;
                 self.orphans.push(done);
                 self.free_slot(key);
             }
-            State::Free | State::Done(_) => panic!("INV-8: an operation completes exactly once"),
         }
         self.in_flight -= 1;
         self.samples.push(sample);
@@ -267,6 +282,7 @@ impl OpSlab {
         self.samples.drain(..)
     }
 
+    #[inline]
     fn free_slot(&mut self, key: OpKey) {
         let entry = &mut self.slots[key.slot as usize];
         entry.generation = entry.generation.wrapping_add(1);

@@ -5,141 +5,21 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::buffer::{BufferSlab, IoBuf, Mapping};
-use crate::driver::buffer_table::{BufferTable, explain};
-use crate::driver::file_table::FileTable;
+use crate::buffer::IoBuf;
+use crate::driver::buffer_table::BufferTable;
+use crate::driver::kit::{RingKit, RingParts};
 use crate::driver::lane::{Handover, Lane, file_of, report_enter};
-use crate::driver::polled::{Polled, PolledPlan};
+use crate::driver::polled::Polled;
 use crate::driver::threads::ThreadsDriver;
 use crate::driver::{Op, OpDone, OpKey, OpSlab, OpValue};
 use crate::file::{FilePolling, FlushVia};
 use crate::ids::ShardId;
-use crate::limits::{
-    COMPLETIONS_PER_TURN_MAX, POLLED_LOOKS_PER_PARK_MAX, REGISTERED_FILES_MAX, RING_PROBE_MS_MAX,
-};
+use crate::limits::{COMPLETIONS_PER_TURN_MAX, POLLED_LOOKS_PER_PARK_MAX};
 use crate::port::ShardPort;
-use crate::report::{PolledState, RingReport, RingSetUp};
-use crate::ring::{Event, Ring};
-use crate::runtime::{Runtime, RuntimeOptions};
+use crate::report::{PolledState, RingReport};
+use crate::ring::Event;
+use crate::runtime::Runtime;
 use crate::time::Moment;
-
-/// A ring with its tables, ready on the thread that made it.
-pub(crate) struct RingKit {
-    ring: Ring,
-    files: FileTable,
-    buffers: BufferTable,
-    slab: Option<Arc<BufferSlab>>,
-    polled: PolledPlan,
-}
-
-impl RingKit {
-    /// Sets up the ring, its tables, and proves with one ring of the bell that waiting works.
-    /// Also returns what the kernel or a limit took away, for the operator.
-    pub(crate) fn new(
-        options: &RuntimeOptions,
-        shard: ShardId,
-        port: &Arc<ShardPort>,
-    ) -> io::Result<(RingKit, Vec<String>)> {
-        if let Some(errno) = options.inject_uring_setup_errno {
-            return Err(io::Error::from_raw_os_error(errno));
-        }
-        let mut ring = Ring::new(options.ring_entries)?;
-        prove_wake_up(&mut ring, port)?;
-        let mut notes = Vec::new();
-        if ring.set_up() != RingSetUp::Deferred {
-            notes.push(format!("io_uring set up as {:?}: Linux 6.1 does better", ring.set_up()));
-        }
-        let files = file_table(options.register_files, shard, &ring, &mut notes);
-        let memlock_bytes = options.inject_memlock_bytes.unwrap_or(usize::MAX);
-        let mut buffers = BufferTable::new(Arc::clone(port), &mut ring, memlock_bytes);
-        let slab = if options.buffer_slab_bytes > 0 {
-            let memory = Arc::new(Mapping::new(options.buffer_slab_bytes)?);
-            let (slab, note) = register_slab(memory, &mut buffers, &mut ring);
-            notes.extend(note);
-            Some(Arc::new(slab))
-        } else {
-            None
-        };
-        let polled = PolledPlan::new(options, shard);
-        Ok((RingKit { ring, files, buffers, slab, polled }, notes))
-    }
-
-    pub(crate) fn report(&self) -> RingReport {
-        RingReport {
-            set_up: self.ring.set_up(),
-            submission_entries: self.ring.submission_capacity() as u32,
-            completion_entries: self.ring.completion_capacity() as u32,
-            files_registered: self.files.has_places(),
-            registered_bytes: self.buffers.registered_bytes(),
-            polled: PolledState::NotAsked,
-        }
-    }
-
-    pub(crate) fn slab(&self) -> Option<Arc<BufferSlab>> {
-        self.slab.clone()
-    }
-}
-
-pub(super) fn file_table(
-    wanted: bool,
-    shard: ShardId,
-    ring: &Ring,
-    notes: &mut Vec<String>,
-) -> FileTable {
-    if !wanted {
-        return FileTable::new(shard, 0);
-    }
-    match ring.register_files(REGISTERED_FILES_MAX) {
-        Ok(()) => FileTable::new(shard, REGISTERED_FILES_MAX),
-        Err(error) => {
-            notes.push(format!("files are not registered with io_uring: {error}"));
-            FileTable::new(shard, 0)
-        }
-    }
-}
-
-/// Some policies allow the set-up call and forbid the others, so one wake-up goes all the way.
-fn prove_wake_up(ring: &mut Ring, port: &ShardPort) -> io::Result<()> {
-    let bell = port.bell().expect("a shard with a ring has a bell");
-    ring.push_wake(bell);
-    ring.submit()?;
-    crate::sys::eventfd_ring(bell);
-    ring.submit_and_sleep(Some(Duration::from_millis(RING_PROBE_MS_MAX)))?;
-    match ring.next_event() {
-        Some(Event::Wake { armed: true }) => Ok(()),
-        _ => {
-            let text = "this kernel's io_uring has no multishot poll (Linux 5.13)";
-            Err(io::Error::new(io::ErrorKind::Unsupported, text))
-        }
-    }
-}
-
-/// The shard's slab over `memory`, registered as far as possible, and what was not.
-fn register_slab(
-    memory: Arc<Mapping>,
-    buffers: &mut BufferTable,
-    ring: &mut Ring,
-) -> (BufferSlab, Option<String>) {
-    let wanted = memory.len_bytes();
-    match buffers.register_start(&memory, ring) {
-        Ok((place, bytes)) => {
-            let note = (bytes < wanted).then(|| {
-                format!(
-                    "only {bytes} of {wanted} buffer bytes of a shard are registered with \
-                     io_uring: raise RLIMIT_MEMLOCK"
-                )
-            });
-            (BufferSlab::with_registered_start(memory, Some((place, bytes))), note)
-        }
-        Err(error) => {
-            let note = format!(
-                "no buffers are registered with io_uring, each I/O costs more CPU: {}",
-                explain(&error)
-            );
-            (BufferSlab::with_registered_start(memory, None), Some(note))
-        }
-    }
-}
 
 /// Which of a shard's rings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,7 +46,7 @@ pub(crate) struct UringDriver {
 impl UringDriver {
     pub(crate) fn new(kit: RingKit, runtime: &Runtime, shard: ShardId) -> UringDriver {
         let report = kit.report();
-        let RingKit { ring, files, buffers, polled, .. } = kit;
+        let RingParts { ring, files, buffers, polled } = kit.into_parts();
         UringDriver {
             polled: Polled::NotAsked(polled),
             ordinary: Lane::new(ring, files),
@@ -204,7 +84,7 @@ impl UringDriver {
     /// it was refused.
     fn which(&mut self, op: &Op) -> Which {
         let (Op::Read { file, .. } | Op::Write { file, .. }) = op else { return Which::Ordinary };
-        if file.polling(self.shard) == FilePolling::Off {
+        if matches!(file.polling(self.shard), FilePolling::Off | FilePolling::Withdrawn) {
             return Which::Ordinary;
         }
         let (ring, notes) = self.polled.ready();
@@ -239,11 +119,11 @@ impl UringDriver {
         let op = slab.op_mut(key);
         let buffer = self.place_of(which, op);
         // A file has one place in one table: that of the ring which proved to be its own.
-        let by_descriptor = match (which, file_of(op).polling(self.shard)) {
-            (_, FilePolling::Undecided) | (Which::Ordinary, FilePolling::Proven) => true,
-            (Which::Polled, state) => state != FilePolling::Proven,
-            (Which::Ordinary, FilePolling::Off) => false,
+        let own = match which {
+            Which::Ordinary => FilePolling::Off,
+            Which::Polled => FilePolling::Proven,
         };
+        let by_descriptor = file_of(op).polling(self.shard) != own;
         let how = Handover {
             buffer,
             by_descriptor,
@@ -359,8 +239,10 @@ impl UringDriver {
                 self.stop_polling(slab.op_mut(key));
                 self.ordinary.push_waiting(key, class);
             } else {
-                let file = file_of(slab.op_mut(key));
-                if result > 0 && file.polling(self.shard) == FilePolling::Undecided {
+                if let Op::Read { file, .. } = slab.op_mut(key)
+                    && result > 0
+                    && file.polling(self.shard) == FilePolling::Undecided
+                {
                     file.set_polling(self.shard, FilePolling::Proven);
                 }
                 complete(slab, key, result, now, woken);
@@ -372,13 +254,16 @@ impl UringDriver {
     }
 
     /// The kernel or the device does not poll this file; the refused operation is repeated on
-    /// the ordinary ring. A file that was polled before keeps its place on the polling ring.
+    /// the ordinary ring.
     fn stop_polling(&mut self, op: &Op) {
         let file = file_of(op);
-        if file.polling(self.shard) != FilePolling::Undecided {
-            return;
-        }
-        file.set_polling(self.shard, FilePolling::Off);
+        let state = match file.polling(self.shard) {
+            FilePolling::Undecided => FilePolling::Off,
+            // A hole was read first, which needs no device.
+            FilePolling::Proven => FilePolling::Withdrawn,
+            FilePolling::Off | FilePolling::Withdrawn => return,
+        };
+        file.set_polling(self.shard, state);
         let reason = "polled I/O was asked for and refused (EOPNOTSUPP): the file system does not \
                       poll, or the device has no poll queues; it goes on by interrupts";
         self.runtime.note(reason.to_owned());

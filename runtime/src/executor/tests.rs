@@ -3,9 +3,10 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicU64;
 
 use super::*;
+use crate::driver::kit::RingKit;
 use crate::driver::pool::Pool;
 use crate::driver::threads::ThreadsDriver;
-use crate::driver::uring::{RingKit, UringDriver};
+use crate::driver::uring::UringDriver;
 use crate::driver::{Driver, Op};
 use crate::file::{DirectAlignment, DmaFile, IoClass};
 use crate::ids::ShardId;

@@ -212,7 +212,8 @@ impl Shard {
 
     pub async fn disk_info(&self, file: &DmaFile) -> io::Result<DiskInfo> {
         let op = Op::DiskInfo { file: file.clone() };
-        expect_value!(self.operate_path(op).await, Disk)
+        let info: io::Result<Box<DiskInfo>> = expect_value!(self.operate_path(op).await, Disk);
+        info.map(|info| *info)
     }
 }
 

@@ -76,7 +76,7 @@ impl SimDriver {
             (_, Answer::Len(len)) => plain(OpValue::Len(len)),
             (_, Answer::Bool(yes)) => plain(OpValue::Bool(yes)),
             (_, Answer::Dir(entries)) => plain(OpValue::Dir(entries)),
-            (_, Answer::Info(info)) => plain(OpValue::Disk(info)),
+            (_, Answer::Info(info)) => plain(OpValue::Disk(Box::new(info))),
             _ => panic!("the disk answered another question"),
         }
     }
