@@ -223,3 +223,5 @@ pub const DISK_JOB_LOOPS_MAX: u64 = u32::MAX as u64;
 pub const DISK_JOB_RATE_MAX: u64 = 1 << 50;
 /// Longest interval of a log or a sample.
 pub const DISK_JOB_SAMPLE_MS_MAX: u64 = 86_400_000;
+/// Bytes at a device's beginning that are searched for what it holds.
+pub const DISK_TARGET_HEAD_BYTES: usize = 1 << 20;

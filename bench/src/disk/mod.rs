@@ -3,3 +3,4 @@
 pub mod job;
 pub mod job_file;
 pub mod plan;
+pub mod target;

@@ -126,8 +126,7 @@ impl Conflicts<'_> {
         if let Some(odd) = sizes.into_iter().find(|size| !size.is_multiple_of(unit)) {
             self.add(self.block_option(), expected(), format!("{odd} bytes"));
         }
-        for (option, extent) in
-            [("offset", job.offset), ("offset_increment", job.offset_increment)]
+        for (option, extent) in [("offset", job.offset), ("offset_increment", job.offset_increment)]
         {
             if let Extent::Bytes(bytes) = extent
                 && !bytes.is_multiple_of(unit)

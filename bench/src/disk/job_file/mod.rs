@@ -177,7 +177,10 @@ impl Reading<'_> {
                     return Ok(());
                 }
                 if !self.surroundings.lenient {
-                    return Err(Problem::Unsupported { option: short(name), reason: reason.into() });
+                    return Err(Problem::Unsupported {
+                        option: short(name),
+                        reason: reason.into(),
+                    });
                 }
                 draft.warn(format!("option '{name}' is not supported, and left out: {reason}"));
             }

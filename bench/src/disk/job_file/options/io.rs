@@ -14,8 +14,7 @@ use crate::limits::{
 pub(super) const ROWS: &[OptionRow] = &[
     set(&["rw", "readwrite"], rw),
     set(&["rw_sequencer"], |draft, given| {
-        let choices =
-            [("sequential", Sequencer::Sequential), ("identical", Sequencer::Identical)];
+        let choices = [("sequential", Sequencer::Sequential), ("identical", Sequencer::Identical)];
         one_of(given.text()?, &choices).map(|sequencer| draft.sequencer = sequencer)
     }),
     set(&["rwmixread"], |draft, given| {
@@ -75,32 +74,25 @@ pub(super) const ROWS: &[OptionRow] = &[
     set(&["registerfiles"], |draft, given| {
         flag(given.value).map(|is| draft.job.register_files = is)
     }),
-    set(&["fixedbufs"], |draft, given| {
-        flag(given.value).map(|is| draft.job.fixed_buffers = is)
-    }),
-    set(&["zero_buffers"], |draft, given| {
-        flag(given.value).map(|is| draft.job.zero_buffers = is)
-    }),
+    set(&["fixedbufs"], |draft, given| flag(given.value).map(|is| draft.job.fixed_buffers = is)),
+    set(&["zero_buffers"], |draft, given| flag(given.value).map(|is| draft.job.zero_buffers = is)),
     set(&["refill_buffers"], |draft, given| {
         flag(given.value).map(|is| draft.job.refill_buffers = is)
     }),
     set(&["random_distribution"], random_distribution),
-    set(&["norandommap"], |draft, given| {
-        flag(given.value).map(|is| draft.job.no_random_map = is)
-    }),
+    set(&["norandommap"], |draft, given| flag(given.value).map(|is| draft.job.no_random_map = is)),
     set(&["randseed"], |draft, given| {
         draft.job.rand_seed = number(given.text()?, draft.kb_base)?;
         draft.is_seeded = true;
         Ok(())
     }),
     set(&["randrepeat"], |draft, given| flag(given.value).map(|is| draft.rand_repeat = is)),
-    set(&["allrandrepeat"], |draft, given| {
-        flag(given.value).map(|is| draft.all_rand_repeat = is)
-    }),
+    set(&["allrandrepeat"], |draft, given| flag(given.value).map(|is| draft.all_rand_repeat = is)),
     set(&["random_generator"], |draft, given| {
         let choices = [("tausworthe", ()), ("lfsr", ()), ("tausworthe64", ())];
         one_of(given.text()?, &choices)?;
-        draft.warn("option 'random_generator': this tool draws offsets with a generator of its own");
+        draft
+            .warn("option 'random_generator': this tool draws offsets with a generator of its own");
         Ok(())
     }),
     accept(&["scramble_buffers"], ""),
@@ -162,8 +154,7 @@ fn depth(draft: &Draft, given: Given<'_>) -> Parsed<u32> {
 
 fn bs(draft: &mut Draft, given: Given<'_>) -> Parsed<()> {
     let base = draft.kb_base;
-    let sizes =
-        by_direction(given.text()?, |one| bounded(one, base, 1, DISK_JOB_BLOCK_BYTES_MAX))?;
+    let sizes = by_direction(given.text()?, |one| bounded(one, base, 1, DISK_JOB_BLOCK_BYTES_MAX))?;
     overlay(&mut draft.bs.0, sizes.0);
     Ok(())
 }

@@ -33,7 +33,10 @@ pub(super) enum Support {
     /// Read and forgotten, with a note that says why it changes nothing; empty: no note.
     Accept(&'static str),
     /// Refused with a reason, unless the value is one of those that ask for nothing.
-    Refuse { off: &'static [&'static str], reason: &'static str },
+    Refuse {
+        off: &'static [&'static str],
+        reason: &'static str,
+    },
 }
 
 const fn set(
@@ -81,8 +84,10 @@ pub(super) fn similar(name: &str) -> Option<&'static str> {
     }
     // Beyond a third of the name, what comes out is no longer what was meant.
     let distance_max = (name.len() / 3).clamp(1, 3);
-    let candidates = option_names().filter(|known| known.len().abs_diff(name.len()) <= distance_max);
-    let measured = candidates.map(|known| (edit_distance(name.as_bytes(), known.as_bytes()), known));
+    let candidates =
+        option_names().filter(|known| known.len().abs_diff(name.len()) <= distance_max);
+    let measured =
+        candidates.map(|known| (edit_distance(name.as_bytes(), known.as_bytes()), known));
     measured.filter(|(distance, _)| *distance <= distance_max).min().map(|(_, known)| known)
 }
 

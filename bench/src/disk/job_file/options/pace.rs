@@ -23,12 +23,8 @@ pub(super) const ROWS: &[OptionRow] = &[
         Ok(())
     }),
     set(&["time_based"], |draft, given| flag(given.value).map(|is| draft.job.time_based = is)),
-    set(&["ramp_time"], |draft, given| {
-        seconds(given).map(|ramp| draft.job.ramp_time = ramp)
-    }),
-    set(&["startdelay"], |draft, given| {
-        seconds(given).map(|delay| draft.job.start_delay = delay)
-    }),
+    set(&["ramp_time"], |draft, given| seconds(given).map(|ramp| draft.job.ramp_time = ramp)),
+    set(&["startdelay"], |draft, given| seconds(given).map(|delay| draft.job.start_delay = delay)),
     set(&["loops"], |draft, given| {
         let loops = bounded(given.text()?, draft.kb_base, 1, DISK_JOB_LOOPS_MAX)?;
         draft.job.loops = loops;
@@ -60,12 +56,8 @@ pub(super) const ROWS: &[OptionRow] = &[
         draft.job.rate_cycle = cycle;
         Ok(())
     }),
-    set(&["thinktime"], |draft, given| {
-        pause(given).map(|pause| draft.think_pause = pause)
-    }),
-    set(&["thinktime_spin"], |draft, given| {
-        pause(given).map(|spin| draft.think_spin = spin)
-    }),
+    set(&["thinktime"], |draft, given| pause(given).map(|pause| draft.think_pause = pause)),
+    set(&["thinktime_spin"], |draft, given| pause(given).map(|spin| draft.think_spin = spin)),
     set(&["thinktime_blocks"], |draft, given| {
         let blocks = bounded(given.text()?, draft.kb_base, 1, u32::MAX.into())?;
         draft.think_blocks = blocks;

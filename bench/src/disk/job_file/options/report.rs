@@ -27,9 +27,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     accept(&["unit_base"], ""),
     set(&["verify"], verify),
     set(&["do_verify"], |draft, given| flag(given.value).map(|is| draft.job.do_verify = is)),
-    set(&["verify_fatal"], |draft, given| {
-        flag(given.value).map(|is| draft.job.verify_fatal = is)
-    }),
+    set(&["verify_fatal"], |draft, given| flag(given.value).map(|is| draft.job.verify_fatal = is)),
     set(&["percentile_list"], percentile_list),
     set(&["clat_percentiles"], |draft, given| {
         flag(given.value).map(|is| draft.job.clat_percentiles = is)
@@ -55,9 +53,7 @@ pub(super) const ROWS: &[OptionRow] = &[
     set(&["log_unix_epoch"], |draft, given| {
         flag(given.value).map(|is| draft.job.logs.unix_epoch = is)
     }),
-    set(&["per_job_logs"], |draft, given| {
-        flag(given.value).map(|is| draft.job.logs.per_job = is)
-    }),
+    set(&["per_job_logs"], |draft, given| flag(given.value).map(|is| draft.job.logs.per_job = is)),
     set(&["bwavgtime"], |draft, given| {
         milliseconds(draft, given, 1).map(|ms| draft.job.logs.bandwidth_sample_ms = ms)
     }),
