@@ -254,3 +254,5 @@ pub const STATUS_LINE_MS: u64 = 1_000;
 pub const WAL_P99_NS_MAX: u64 = 10_000_000;
 pub const WAL_P99_NS_WARN: u64 = 5_000_000;
 pub const WAL_P999_NS_WARN: u64 = 100_000_000;
+/// Bytes at a device's beginning that are searched for what it holds.
+pub const DISK_TARGET_HEAD_BYTES: usize = 1 << 20;

@@ -3,6 +3,7 @@
 mod arguments;
 mod job_files;
 mod run;
+mod targets;
 mod wal_check;
 
 use clap::Subcommand;

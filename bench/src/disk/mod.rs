@@ -11,6 +11,7 @@ pub mod progress;
 pub mod run;
 pub mod stream;
 pub mod tally;
+pub mod target;
 pub mod wal_check;
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 mod files;
 mod space;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ use sombra_bench::disk::plan::Plan;
 use sombra_bench::disk::progress::Eta;
 use sombra_bench::disk::run::{RunRequest, run as run_plan};
 
-use super::job_files;
+use super::{job_files, targets};
 use crate::Outcome;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -79,6 +79,7 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     if args.dry_run {
         return Ok(write!(stdout(), "{plan}")?);
     }
+    targets::check(&plan, &args.destroy_data)?;
     let stop = Stop::new();
     interrupt::watch(&stop)?;
     let has_text = formats.contains(&Format::Normal);

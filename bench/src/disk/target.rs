@@ -1,0 +1,157 @@
+//! What a job may write to. A disk tool that is pointed at the wrong device destroys it, so a
+//! device that is in use, or that holds anything known, is refused before the first byte.
+//!
+//! Decides from /proc and /sys, below a root that tests put elsewhere, and from the beginning of
+//! the device, which the caller reads. Opens nothing for writing; that the device is free
+//! at the moment of the run is shown by the runner, which opens it exclusively.
+
+mod in_use;
+mod signature;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+pub use signature::signature;
+
+use in_use::DeviceNumber;
+
+/// Files of a store of this engine: a job never writes into a directory that has the pages, or
+/// both of the others.
+const STORE_PAGES: &str = "pages.sombra";
+const STORE_OTHERS: [&str; 2] = ["superblock", "LOCK"];
+
+/// Why a job may not write here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetRefusal {
+    /// Caller: unmount it. Never allowed.
+    #[error("{path}: expected a device that nobody uses, found {device} mounted on {mounted_on}")]
+    Mounted { path: PathBuf, device: String, mounted_on: String },
+    /// Caller: `swapoff`. Never allowed.
+    #[error("{path}: expected a device that nobody uses, found {device} in use as swap")]
+    Swap { path: PathBuf, device: String },
+    /// Caller: take it out of the RAID, volume group or mapping. Never allowed.
+    #[error("{path}: expected a device that nobody uses, found {device} held by {holder}")]
+    Held { path: PathBuf, device: String, holder: String },
+    /// Caller: name the device in `--destroy-data` if what is on it may go.
+    #[error(
+        "{path}: expected an empty device, found {found}; to destroy what is on it, add \
+         --destroy-data {path}"
+    )]
+    HasData { path: PathBuf, found: &'static str },
+    /// Caller: another directory.
+    #[error("{path}: expected no store of Sombra in the directory, found {found}")]
+    Store { path: PathBuf, found: String },
+    /// Caller: a regular file or a block device.
+    #[error("{path}: expected a regular file or a block device, found {found}")]
+    Kind { path: PathBuf, found: &'static str },
+    /// What says whether the device is in use cannot be read: then it counts as in use.
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// May a job write to, or trim, `path`?
+///
+/// `system_root` is where `proc` and `sys` stand, `/` but in tests. `destroy` are the devices of
+/// which the caller has said by name that what is on them may go; `head` the device's first
+/// `DISK_TARGET_HEAD_BYTES`, or all of a smaller one; empty for a file.
+///
+/// A regular file may be written to, as with fio, also one that exists; a missing one is made.
+pub fn check_target(
+    path: &Path,
+    system_root: &Path,
+    destroy: &[PathBuf],
+    head: &[u8],
+) -> Result<(), TargetRefusal> {
+    let failed = |source| TargetRefusal::Io { path: path.to_owned(), source };
+    let metadata = match path.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return check_store(path),
+        Err(error) => return Err(failed(error)),
+    };
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        check_swap_file(path, system_root)?;
+        return check_store(path);
+    }
+    if !kind.is_block_device() {
+        let found = if kind.is_dir() {
+            "a directory"
+        } else if kind.is_char_device() {
+            "a character device"
+        } else {
+            "a pipe or socket"
+        };
+        return Err(TargetRefusal::Kind { path: path.to_owned(), found });
+    }
+    check_device(path, DeviceNumber::of(metadata.rdev()), system_root)?;
+    check_contents(path, destroy, head)
+}
+
+/// Is the block device `number`, which `path` names, or a part of it, or what it is a part of, in
+/// use?
+fn check_device(
+    path: &Path,
+    number: DeviceNumber,
+    system_root: &Path,
+) -> Result<(), TargetRefusal> {
+    let failed = |source| TargetRefusal::Io { path: path.to_owned(), source };
+    let family = in_use::family(number, system_root).map_err(failed)?;
+    let mounts = in_use::mounts(system_root).map_err(failed)?;
+    let swaps = in_use::swaps(system_root).map_err(failed)?;
+    for member in &family {
+        let device = member.name.clone();
+        if let Some(mount) = mounts.iter().find(|mount| mount.is_of(member)) {
+            let mounted_on = mount.mounted_on.clone();
+            return Err(TargetRefusal::Mounted { path: path.to_owned(), device, mounted_on });
+        }
+        if swaps.iter().any(|swap| member.is_named(swap)) {
+            return Err(TargetRefusal::Swap { path: path.to_owned(), device });
+        }
+        if let Some(holder) = member.holders.first().cloned() {
+            return Err(TargetRefusal::Held { path: path.to_owned(), device, holder });
+        }
+    }
+    Ok(())
+}
+
+/// Does the system swap into the file?
+fn check_swap_file(path: &Path, system_root: &Path) -> Result<(), TargetRefusal> {
+    let failed = |source| TargetRefusal::Io { path: path.to_owned(), source };
+    let real = path.canonicalize().map_err(failed)?;
+    let swaps = in_use::swaps(system_root).map_err(failed)?;
+    if swaps.iter().any(|swap| Path::new(swap) == real) {
+        let device = "the file".to_owned();
+        return Err(TargetRefusal::Swap { path: path.to_owned(), device });
+    }
+    Ok(())
+}
+
+/// Does the device hold anything, of which the caller has not said that it may go?
+fn check_contents(path: &Path, destroy: &[PathBuf], head: &[u8]) -> Result<(), TargetRefusal> {
+    let Some(found) = signature(head) else { return Ok(()) };
+    let canonical = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let own = canonical(path);
+    if destroy.iter().any(|named| canonical(named) == own) {
+        return Ok(());
+    }
+    Err(TargetRefusal::HasData { path: path.to_owned(), found })
+}
+
+/// Would the file stand among those of a store?
+fn check_store(path: &Path) -> Result<(), TargetRefusal> {
+    // A link leads to where the bytes go.
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let Some(directory) = real.parent() else { return Ok(()) };
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let has = |name: &&str| directory.join(name).exists();
+    let found = match () {
+        () if has(&STORE_PAGES) => STORE_PAGES.to_owned(),
+        () if STORE_OTHERS.iter().all(has) => STORE_OTHERS.join(" and "),
+        () => return Ok(()),
+    };
+    Err(TargetRefusal::Store { path: path.to_owned(), found })
+}
