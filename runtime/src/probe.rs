@@ -95,6 +95,12 @@ pub(crate) fn explain_ring_error(error: &io::Error) -> String {
     format!("{error}: {hint}")
 }
 
+/// Whether the kernel heeds a wish for huge pages; it accepts it even where it is told never to.
+pub(crate) fn has_transparent_huge_pages() -> bool {
+    let told = fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    told.is_ok_and(|told| !told.contains("[never]"))
+}
+
 /// The least memory limit of the control groups that this process is in; `None` without any.
 /// Source: cgroups(7), `memory.max` of version 2, `memory.limit_in_bytes` of version 1.
 pub(crate) fn memory_limit_bytes() -> Option<u64> {

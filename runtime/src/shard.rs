@@ -167,7 +167,8 @@ impl Shard {
     }
 
     /// Adds buffer memory to this shard, for a user with a budget of its own. None of it is
-    /// resident yet, unless the operator has set aside huge pages for all of it. Fails where the address space or the system's commit limit is exhausted.
+    /// resident yet, unless the operator has set aside huge pages for all of it. Fails where the
+    /// address space or the system's commit limit is exhausted.
     pub fn add_buffer_pool(&self, len_bytes: usize) -> io::Result<BufferPool> {
         let ring = (self.0.kind == DriverKind::Uring).then_some(&self.0.port);
         BufferPool::new(len_bytes, ring)

@@ -83,12 +83,6 @@ pub(crate) fn forbid_huge_pages(start: NonNull<u8>, len_bytes: usize) {
     unsafe { libc::madvise(start.as_ptr().cast(), len_bytes, libc::MADV_NOHUGEPAGE) };
 }
 
-/// Whether the kernel heeds such a wish; it accepts it even where it is told never to.
-pub(crate) fn has_transparent_huge_pages() -> bool {
-    let told = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
-    told.is_ok_and(|told| !told.contains("[never]"))
-}
-
 /// Makes every page of a mapping resident and writable, or tells why one cannot be.
 pub(crate) fn populate(start: NonNull<u8>, len_bytes: usize) -> io::Result<()> {
     // SAFETY: MADV_POPULATE_WRITE faults pages in as a write would and changes no content; on

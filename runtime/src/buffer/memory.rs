@@ -5,6 +5,7 @@ use std::io;
 use std::ptr::{NonNull, null_mut};
 
 use crate::limits::{BUFFER_ALIGN_BYTES, HUGE_PAGE_BYTES};
+use crate::probe;
 use crate::sys;
 
 /// The pages behind a stretch of buffer memory.
@@ -61,7 +62,7 @@ impl Mapping {
         }
         let mut mapping = Mapping::plain(len_bytes)?;
         let is_advised = sys::advise_huge_pages(mapping.start, mapping.len_bytes);
-        if is_advised && sys::has_transparent_huge_pages() {
+        if is_advised && probe::has_transparent_huge_pages() {
             mapping.pages = HugePages::Transparent;
         }
         Ok(mapping)

@@ -37,6 +37,9 @@ impl FileTable {
 
     /// How an entry for the ring names `file`.
     pub(crate) fn target(&mut self, file: &DmaFile, ring: &mut Ring) -> Target {
+        if self.entries.is_empty() {
+            return Target::Descriptor;
+        }
         self.uses += 1;
         if let Some(slot) = file.ring_slot(self.shard) {
             let entry = self.entries[slot as usize].as_mut();

@@ -93,5 +93,7 @@ fn dropped_file_asks_its_shard_to_release_its_place_once() {
 fn table_without_places_names_files_by_descriptor() {
     let mut ring = Ring::new(8).unwrap();
     let mut table = FileTable::new(SHARD, 0);
+    assert!(ring.push_cancel_all());
     assert_eq!(registered(table.target(&file(&runtime()), &mut ring)), None);
+    assert_eq!(ring.queued(), 1, "there is no place to make room for, so the batch goes on");
 }
