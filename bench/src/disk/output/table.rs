@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use super::number::{bytes_ten, bytes_two, speed_ten, speed_two};
 use super::rows::{self, Head, Row, milliseconds, rows};
 use super::table_job::write_row;
+use crate::disk::environment::{DeviceFacts, DiskEnvironment, NOT_EXPOSED};
 use crate::disk::job::{BlockSize, Direction, Job, Mix};
 use crate::disk::outcome::{DiskUtil, RunOutcome};
 
@@ -57,6 +58,7 @@ fn write_results(text: &mut String, outcome: &RunOutcome) -> fmt::Result {
         write_group(text, &rows, group_id)?;
     }
     write_disks(text, &outcome.disk_util)?;
+    write_environment(text, &outcome.environment)?;
     write_notes(text, outcome)
 }
 
@@ -105,6 +107,44 @@ fn write_disks(text: &mut String, disks: &[DiskUtil]) -> fmt::Result {
         )?;
     }
     Ok(())
+}
+
+/// Where the run took place: without that its figures say nothing. Left out where nobody looked.
+fn write_environment(text: &mut String, environment: &DiskEnvironment) -> fmt::Result {
+    if environment.kernel.is_empty() {
+        return Ok(());
+    }
+    let DiskEnvironment { kernel, cpu_model, cpus, governor, preconditioning, .. } = environment;
+    writeln!(text, "\nEnvironment:")?;
+    let memory = bytes_two(environment.memory_bytes);
+    writeln!(text, "  {kernel}, {cpus} CPUs ({cpu_model}), governor {governor}, {memory} memory")?;
+    for device in &environment.devices {
+        writeln!(text, "  {}", describe(device))?;
+    }
+    let (driver, build) = (&environment.driver, &environment.build);
+    writeln!(text, "  driver {driver}, {build} build, preconditioning {preconditioning}")?;
+    environment.driver_notes.iter().try_for_each(|note| writeln!(text, "  driver: {note}"))
+}
+
+/// One device in one line.
+fn describe(device: &DeviceFacts) -> String {
+    let flag = |fact: Option<bool>| match fact {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => NOT_EXPOSED,
+    };
+    let mut facts = vec![
+        format!("{}: model {}", device.name, device.model),
+        format!("write cache {}", device.write_cache),
+        format!("FUA {}", flag(device.has_fua)),
+        format!("scheduler {}", device.scheduler),
+        format!("rotational {}", flag(device.is_rotational)),
+        format!("poll queues {}", flag(device.has_poll_queues)),
+    ];
+    if !device.filesystem.is_empty() {
+        facts.push(format!("{} ({})", device.filesystem, device.mount_options));
+    }
+    facts.join(", ")
 }
 
 /// What fio has no words for comes last, each line marked.

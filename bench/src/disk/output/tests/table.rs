@@ -1,3 +1,4 @@
+use crate::disk::environment::DeviceFacts;
 use crate::disk::job::{BlockSize, ByDirection, Job, Mix};
 use crate::disk::outcome::{JobError, RunOutcome};
 use crate::disk::output::table::{render_head, render_results};
@@ -85,4 +86,26 @@ fn formats_are_a_list_and_json_comes_first() {
     assert!(text.contains("\"bins\""));
     let text = super::super::render_results(&run, &[Format::Json]);
     assert!(text.ends_with("}\n") && !text.contains("\"bins\""));
+}
+
+#[test]
+fn table_ends_with_the_environment_of_the_run() {
+    let mut run = outcome(&[(job("a", Mix::Read), 0)]);
+    run.environment.kernel = "Linux 6.18.5".to_owned();
+    (run.environment.cpus, run.environment.governor) = (2, "not exposed".to_owned());
+    run.environment.devices = vec![DeviceFacts {
+        name: "vda".to_owned(),
+        model: "Disk".to_owned(),
+        write_cache: "write back".to_owned(),
+        has_fua: Some(false),
+        scheduler: "[none]".to_owned(),
+        filesystem: "ext4".to_owned(),
+        mount_options: "rw,relatime".to_owned(),
+        ..DeviceFacts::default()
+    }];
+    let text = render_results(&run);
+    let device = "  vda: model Disk, write cache write back, FUA no, scheduler [none], rotational \
+                  not exposed, poll queues not exposed, ext4 (rw,relatime)\n";
+    assert!(text.contains("\nEnvironment:\n  Linux 6.18.5, 2 CPUs"), "{text}");
+    assert!(text.contains(device), "{text}");
 }
