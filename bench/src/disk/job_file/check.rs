@@ -50,11 +50,11 @@ impl Conflicts<'_> {
         let block_min = used_blocks(job).map(BlockSize::min_bytes).max().unwrap_or(1);
         let block_max = used_blocks(job).map(BlockSize::max_bytes).max().unwrap_or(1);
         let files = file_count(job);
-        if let (Some(Extent::Bytes(size)), None) = (job.size, job.filesize) {
-            if size / files < block_min {
-                let expected = format!("at least a block ({block_min} bytes) for each file");
-                self.add("size", expected, format!("{size} bytes for {files} files"));
-            }
+        if let (Some(Extent::Bytes(size)), None) = (job.size, job.filesize)
+            && size / files < block_min
+        {
+            let expected = format!("at least a block ({block_min} bytes) for each file");
+            self.add("size", expected, format!("{size} bytes for {files} files"));
         }
         if let Some((min, _)) = job.filesize.filter(|(min, _)| *min < block_min) {
             let expected = format!("at least a block ({block_min} bytes)");
