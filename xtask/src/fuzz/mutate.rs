@@ -2,8 +2,7 @@
 //! those of a dictionary, bytes flipped.
 
 use crate::limits::FUZZ_INPUT_BYTES_MAX;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use sombra_bench::random::Random;
 
 /// Words that a reader of options treats in a way of their own.
 pub(super) struct Dictionary {
@@ -13,7 +12,7 @@ pub(super) struct Dictionary {
 }
 
 pub(super) struct Mutator {
-    random: ChaCha8Rng,
+    random: Random,
     dictionary: Dictionary,
 }
 
@@ -22,12 +21,11 @@ const CHANGES_MAX: usize = 6;
 
 impl Mutator {
     pub(super) fn new(seed: u64, dictionary: Dictionary) -> Mutator {
-        Mutator { random: ChaCha8Rng::seed_from_u64(seed), dictionary }
+        Mutator { random: Random::new(seed), dictionary }
     }
 
     pub(super) fn below(&mut self, bound: usize) -> usize {
-        let wide = (u64::from(self.random.next_u32()) * bound as u64) >> 32;
-        usize::try_from(wide).expect("below a usize")
+        usize::try_from(self.random.below(bound as u64)).expect("below a usize")
     }
 
     fn pick<T: Copy>(&mut self, list: &[T]) -> T {
