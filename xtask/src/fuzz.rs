@@ -182,7 +182,7 @@ mod tests {
     fn campaign(has_planted: bool) -> (Campaign, Option<Found>) {
         let arguments = FuzzArguments {
             target: Target::JobFile,
-            inputs: 3_000,
+            inputs: 20_000,
             seed: 7,
             control: has_planted,
             replay: None,
