@@ -17,3 +17,12 @@ pub(crate) const CHECK_SIM_SEEDS: &str = "0..200";
 pub(crate) const CHECK_SIM_HISTORIES: &str = "0..100";
 /// Wall time that `check` may take on two cores.
 pub(crate) const CHECK_SECONDS_MAX: u64 = 15 * 60;
+/// Bytes of one made-up input, and inputs kept to make others of.
+pub(crate) const FUZZ_INPUT_BYTES_MAX: usize = 2 << 10;
+pub(crate) const FUZZ_CORPUS_MAX: usize = 4_096;
+/// Distinct outcomes that a campaign remembers.
+pub(crate) const FUZZ_OUTCOMES_MAX: usize = 1 << 20;
+/// Longest time for one input, and peak memory of the process, looked at after so many inputs.
+pub(crate) const FUZZ_INPUT_SECONDS_MAX: u64 = 5;
+pub(crate) const FUZZ_MEMORY_MIB_MAX: u64 = 1_024;
+pub(crate) const FUZZ_MEMORY_LOOK_INPUTS: u64 = 1_000;

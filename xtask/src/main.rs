@@ -2,6 +2,7 @@
 
 mod check;
 mod findings;
+mod fuzz;
 mod histories;
 mod kill;
 mod layers;
@@ -46,6 +47,8 @@ enum Command {
     KillWriter(kill::WriterArguments),
     /// Run seeds of the whole-system simulation
     Sim(sim::SimArguments),
+    /// Made-up inputs against what reads text from outside
+    Fuzz(fuzz::FuzzArguments),
     /// Check a recorded history for what its isolation levels forbid
     History(histories::HistoryArguments),
     /// Build and run the programs of bench/peers, which embed the engine in other executors
@@ -75,6 +78,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Kill(arguments) => kill::run(workspace, &arguments),
         Command::KillWriter(arguments) => kill::run_writer(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(workspace, &arguments),
         Command::History(arguments) => histories::check_file(&arguments),
         Command::Peers => peers::run(workspace),
         Command::Sanity(arguments) => sanity::run(workspace, &arguments),

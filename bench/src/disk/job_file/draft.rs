@@ -20,6 +20,23 @@ pub(super) const BLOCK_BYTES: u64 = 4096;
 const SAMPLE_MS: u64 = 500;
 const SEED: u64 = 0x89;
 
+const IN_ORDER: Pattern = Pattern {
+    mix: Mix::Read,
+    is_random: false,
+    ops_per_offset: 1,
+    skip_bytes: 0,
+    sequencer: Sequencer::Sequential,
+};
+
+fn no_logs() -> Logs {
+    Logs {
+        per_job: true,
+        bandwidth_sample_ms: SAMPLE_MS,
+        iops_sample_ms: SAMPLE_MS,
+        ..Logs::default()
+    }
+}
+
 /// A job with fio's defaults and nothing asked for: reads 4 KiB blocks in order, one at a time.
 #[must_use]
 pub fn default_job(name: &str) -> Job {
@@ -27,13 +44,7 @@ pub fn default_job(name: &str) -> Job {
         name: name.to_owned(),
         description: None,
         options: Vec::new(),
-        pattern: Pattern {
-            mix: Mix::Read,
-            is_random: false,
-            ops_per_offset: 1,
-            skip_bytes: 0,
-            sequencer: Sequencer::Sequential,
-        },
+        pattern: IN_ORDER,
         read_percent: 50,
         block: ByDirection::all(BlockSize::Fixed(BLOCK_BYTES)),
         engine: Engine::Psync,
@@ -82,12 +93,7 @@ pub fn default_job(name: &str) -> Job {
         slat_percentiles: false,
         clat_percentiles: true,
         lat_percentiles: false,
-        logs: Logs {
-            per_job: true,
-            bandwidth_sample_ms: SAMPLE_MS,
-            iops_sample_ms: SAMPLE_MS,
-            ..Logs::default()
-        },
+        logs: no_logs(),
         hipri: false,
         register_files: false,
         fixed_buffers: false,

@@ -84,11 +84,21 @@ pub(super) fn similar(name: &str) -> Option<&'static str> {
     }
     // Beyond a third of the name, what comes out is no longer what was meant.
     let distance_max = (name.len() / 3).clamp(1, 3);
-    let candidates =
-        option_names().filter(|known| known.len().abs_diff(name.len()) <= distance_max);
+    let letters = letters_of(name);
+    let may_be_near = |known: &&str| {
+        // An edit changes at most two letters of those that occur: most names are out by this.
+        let differing = (letters ^ letters_of(known)).count_ones() as usize;
+        known.len().abs_diff(name.len()) <= distance_max && differing <= 2 * distance_max
+    };
+    let candidates = option_names().filter(may_be_near);
     let measured =
         candidates.map(|known| (edit_distance(name.as_bytes(), known.as_bytes()), known));
     measured.filter(|(distance, _)| *distance <= distance_max).min().map(|(_, known)| known)
+}
+
+/// A bit for each byte that occurs, by its low six bits.
+fn letters_of(name: &str) -> u64 {
+    name.bytes().fold(0, |letters, byte| letters | 1 << (byte & 63))
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours between the two.

@@ -296,9 +296,11 @@ fn lenient_reading_warns_where_strict_reading_refuses() {
     assert_eq!(
         notices,
         [
-            "t.fio:3: warning: option 'gtod_reduce' is not supported, and left out: every operation \
+            "t.fio:3: warning: option 'gtod_reduce' is not supported, and left out: every \
+            operation \
          is measured",
-            "t.fio:4: warning: option 'cgroup' is not supported, and left out: start the tool inside \
+            "t.fio:4: warning: option 'cgroup' is not supported, and left out: start the tool \
+            inside \
          of the cgroup",
         ]
     );

@@ -36,9 +36,11 @@ const CASES: &[Case] = &[
         &[
             "dir/t.fio:2: option 'iodepht': expected the name of an option (did you mean \
          'iodepth'?), found none such",
-            "dir/t.fio:3: option 'numjob': expected the name of an option (did you mean 'numjobs'?), \
+            "dir/t.fio:3: option 'numjob': expected the name of an option (did you mean \
+            'numjobs'?), \
          found none such",
-            "dir/t.fio:4: option 'runtiem': expected the name of an option (did you mean 'runtime'?), \
+            "dir/t.fio:4: option 'runtiem': expected the name of an option (did you mean \
+            'runtime'?), \
          found none such",
         ],
     ),
@@ -48,10 +50,9 @@ const CASES: &[Case] = &[
     ),
     (
         "[a]\nsize=4x\n",
-        &[
-            "dir/t.fio:2: option 'size': expected a number of bytes, like 256m, or a share, like 50%, \
-         found '4x'",
-        ],
+        &["dir/t.fio:2: option 'size': expected a number of bytes, like 256m, or a share, like \
+            50%, \
+         found '4x'"],
     ),
     (
         "[a]\nsize=101%\n",
@@ -59,10 +60,9 @@ const CASES: &[Case] = &[
     ),
     (
         "[a]\nsize=99999999999999999999\n",
-        &[
-            "dir/t.fio:2: option 'size': expected a number of bytes, like 256m, or a share, like 50%, \
-         found '99999999999999999999'",
-        ],
+        &["dir/t.fio:2: option 'size': expected a number of bytes, like 256m, or a share, like \
+            50%, \
+         found '99999999999999999999'"],
     ),
     ("[a]\nsize\n", &["dir/t.fio:2: option 'size': expected a value behind '=', found none"]),
     (
@@ -72,16 +72,14 @@ const CASES: &[Case] = &[
     ),
     (
         "[a]\nsize=1m\nrw=randread:0\n",
-        &[
-            "dir/t.fio:3: option 'rw': expected a count of operations of 1 to 4294967296 behind ':', \
-         found 'randread:0'",
-        ],
+        &["dir/t.fio:3: option 'rw': expected a count of operations of 1 to 4294967296 behind \
+            ':', \
+         found 'randread:0'"],
     ),
     (
         "[a]\nsize=1m\nrw=write:x\n",
-        &[
-            "dir/t.fio:3: option 'rw': expected a number of bytes to skip behind ':', found 'write:x'",
-        ],
+        &["dir/t.fio:3: option 'rw': expected a number of bytes to skip behind ':', found \
+            'write:x'"],
     ),
     (
         "[a]\nsize=1m\nbs=0\n",
@@ -89,10 +87,9 @@ const CASES: &[Case] = &[
     ),
     (
         "[a]\nsize=1m\nbs=4k,4k,4k,4k\n",
-        &[
-            "dir/t.fio:3: option 'bs': expected at most three values with commas between: for reads, \
-         writes, trims, found '4k,4k,4k,4k'",
-        ],
+        &["dir/t.fio:3: option 'bs': expected at most three values with commas between: for \
+            reads, \
+         writes, trims, found '4k,4k,4k,4k'"],
     ),
     (
         "[a]\nsize=1m\nbsrange=4k\n",
@@ -119,25 +116,24 @@ const CASES: &[Case] = &[
     ("[a]\nsize=1m\ndirect=yes\n", &["dir/t.fio:3: option 'direct': expected 0 or 1, found 'yes'"]),
     (
         "[a]\nsize=1m\nioengine=mmap\n",
-        &[
-            "dir/t.fio:3: option 'ioengine': expected an engine of this tool: io_uring, psync, null, \
+        &["dir/t.fio:3: option 'ioengine': expected an engine of this tool: io_uring, psync, \
+            null, \
          or one that stands for one of them: libaio, posixaio, sync, vsync, pvsync, pvsync2, \
-         found 'mmap'",
-        ],
+         found 'mmap'"],
     ),
     (
         "[a]\nsize=1m\nverify=md5\n",
-        &[
-            "dir/t.fio:3: option 'verify': expected crc32c, the one check that is supported, or 0 for \
-         none, found 'md5'",
-        ],
+        &["dir/t.fio:3: option 'verify': expected crc32c, the one check that is supported, or \
+            0 for \
+         none, found 'md5'"],
     ),
     (
         "[a]\nsize=1m\nruntime=1.5\nramp_time=4y\n",
         &[
             "dir/t.fio:3: option 'runtime': expected a time of at most 31622400 s with a unit (us, \
          ms, s, m, h, d), like 10s, found '1.5'",
-            "dir/t.fio:4: option 'ramp_time': expected a time of at most 31622400 s with a unit (us, \
+            "dir/t.fio:4: option 'ramp_time': expected a time of at most 31622400 s with a unit \
+            (us, \
          ms, s, m, h, d), like 10s, found '4y'",
         ],
     ),
@@ -165,42 +161,38 @@ const CASES: &[Case] = &[
     ),
     (
         "[a]\nsize=1m\npercentile_list=50:nan:99\n",
-        &[
-            "dir/t.fio:3: option 'percentile_list': expected a number of 0 to 100, found '50:nan:99'",
-        ],
+        &["dir/t.fio:3: option 'percentile_list': expected a number of 0 to 100, found \
+            '50:nan:99'"],
     ),
     (
         "[a]\nsize=1m\ncpus_allowed=3-1\n",
-        &[
-            "dir/t.fio:3: option 'cpus_allowed': expected CPUs of 0 to 4095 with commas between, or \
-         ranges, like 0-3,6, found '3-1'",
-        ],
+        &["dir/t.fio:3: option 'cpus_allowed': expected CPUs of 0 to 4095 with commas between, \
+            or \
+         ranges, like 0-3,6, found '3-1'"],
     ),
     (
         "[a]\nsize=1m\ncpus_allowed=2-9\n",
-        &[
-            "dir/t.fio:3: job 'a': option 'cpus_allowed': expected CPUs that exist, 4 of them, found \
-         CPU 4 and 5 more",
-        ],
+        &["dir/t.fio:3: job 'a': option 'cpus_allowed': expected CPUs that exist, 4 of them, \
+            found \
+         CPU 4 and 5 more"],
     ),
     (
         "[a]\nfilename=x::y\nsize=1m\n",
-        &[
-            "dir/t.fio:2: option 'filename': expected names of files with ':' between, or '\\:' in a \
-         name, found 'x::y'",
-        ],
+        &["dir/t.fio:2: option 'filename': expected names of files with ':' between, or '\\:' \
+            in a \
+         name, found 'x::y'"],
     ),
     (
         "[a]\nsize=1m\ndirectory=a:b\n",
-        &[
-            "dir/t.fio:3: option 'directory': expected one directory (a colon of its name is written \
-         '\\:'), found 'a:b'",
-        ],
+        &["dir/t.fio:3: option 'directory': expected one directory (a colon of its name is \
+            written \
+         '\\:'), found 'a:b'"],
     ),
     (
         "[a]\nsize=1m\ngtod_reduce=1\nread_iolog=x\n",
         &[
-            "dir/t.fio:3: option 'gtod_reduce': known to fio, but not supported here: every operation \
+            "dir/t.fio:3: option 'gtod_reduce': known to fio, but not supported here: every \
+            operation \
          is measured",
             "dir/t.fio:4: option 'read_iolog': known to fio, but not supported here: recorded \
          patterns cannot be written or replayed",
@@ -208,10 +200,9 @@ const CASES: &[Case] = &[
     ),
     (
         "[a]\nsize=4k\nbs=1m\n",
-        &[
-            "dir/t.fio:2: job 'a': option 'size': expected at least a block (1048576 bytes) for each \
-         file, found 4096 bytes for 1 files",
-        ],
+        &["dir/t.fio:2: job 'a': option 'size': expected at least a block (1048576 bytes) for \
+            each \
+         file, found 4096 bytes for 1 files"],
     ),
     (
         "[a]\nsize=1m\ndirect=1\nbs=1000\noffset=7\n",
@@ -228,10 +219,9 @@ const CASES: &[Case] = &[
     ),
     (
         "[a]\nsize=1m\nrate=1m\nrate_iops=5\n",
-        &[
-            "dir/t.fio:4: job 'a': option 'rate_iops': expected either 'rate' or 'rate_iops', found \
-         both for reads",
-        ],
+        &["dir/t.fio:4: job 'a': option 'rate_iops': expected either 'rate' or 'rate_iops', \
+            found \
+         both for reads"],
     ),
     (
         "[a]\nsize=1m\nrate=1m\nrate_min=2m\n",
@@ -241,9 +231,11 @@ const CASES: &[Case] = &[
     (
         "[a]\nioengine=null\nrw=trim\n",
         &[
-            "dir/t.fio:3: job 'a': option 'rw': expected reads or writes: ioengine=null has nothing \
+            "dir/t.fio:3: job 'a': option 'rw': expected reads or writes: ioengine=null has \
+            nothing \
          to trim, found a pattern that trims",
-            "dir/t.fio:1: job 'a': option 'size': expected a size: ioengine=null has no file to ask, \
+            "dir/t.fio:1: job 'a': option 'size': expected a size: ioengine=null has no file to \
+            ask, \
          found none",
         ],
     ),
@@ -254,17 +246,17 @@ const CASES: &[Case] = &[
     ),
     (
         "[a]\nsize=1m\nioengine=io_uring\nhipri\n",
-        &[
-            "dir/t.fio:4: job 'a': option 'hipri': expected direct=1: only direct operations can be \
-         polled, found direct=0",
-        ],
+        &["dir/t.fio:4: job 'a': option 'hipri': expected direct=1: only direct operations can \
+            be \
+         polled, found direct=0"],
     ),
     (
         "[a]\nsize=1m\nrw=write\nverify=crc32c\nzero_buffers\nbs=256\n",
         &[
             "dir/t.fio:4: job 'a': option 'verify': expected blocks that may carry a header, found \
          zero_buffers=1",
-            "dir/t.fio:4: job 'a': option 'verify': expected blocks of at least 512 bytes, to carry \
+            "dir/t.fio:4: job 'a': option 'verify': expected blocks of at least 512 bytes, to \
+            carry \
          the header, found 256 bytes",
         ],
     ),
@@ -280,17 +272,15 @@ const CASES: &[Case] = &[
     ),
     (
         "[a]\nsize=1m\noffset_increment=4611686018427387904\nnumjobs=9\n",
-        &[
-            "dir/t.fio:3: job 'a': option 'offset_increment': expected regions that end before 2^63, \
-         found 4611686018427387904 bytes, 8 times",
-        ],
+        &["dir/t.fio:3: job 'a': option 'offset_increment': expected regions that end before \
+            2^63, \
+         found 4611686018427387904 bytes, 8 times"],
     ),
     (
         "[a]\nsize=1g\nioengine=io_uring\nbs=1g\niodepth=8\n",
-        &[
-            "dir/t.fio:4: job 'a': option 'bs': expected blocks that take at most 4294967296 bytes at \
-         the job's depth, found 8589934592 bytes",
-        ],
+        &["dir/t.fio:4: job 'a': option 'bs': expected blocks that take at most 4294967296 \
+            bytes at \
+         the job's depth, found 8589934592 bytes"],
     ),
     (
         "[a]\nsize=1m\nnumjobs=4000\n[b]\nsize=1m\nnumjobs=4000\n",
@@ -306,16 +296,14 @@ const CASES: &[Case] = &[
     ),
     (
         "[a]\nsize=1m\ninclude loop.fio\n",
-        &[
-            "dir/loop.fio:2: include 'loop.fio': expected a file that does not include itself, found \
-         a cycle",
-        ],
+        &["dir/loop.fio:2: include 'loop.fio': expected a file that does not include itself, \
+            found \
+         a cycle"],
     ),
     (
         "[a]\nsize=1m\ninclude section.fio\n",
-        &[
-            "dir/section.fio:1: expected an included file to have options only, found a section: 'b]'",
-        ],
+        &["dir/section.fio:1: expected an included file to have options only, found a section: \
+            'b]'"],
     ),
     (
         "[a]\nsize=1m\ninclude bad.fio\nbs=x\n",
@@ -327,7 +315,8 @@ const CASES: &[Case] = &[
     (
         "[a]\nsize=(4k*)\nbs=(1/0)\n",
         &[
-            "dir/t.fio:2: option 'size': expected a number of bytes, like 256m, or a share, like 50%, \
+            "dir/t.fio:2: option 'size': expected a number of bytes, like 256m, or a share, like \
+            50%, \
          found '(4k*)'",
             "dir/t.fio:3: option 'bs': expected a whole number of 1 to 1073741824, found '(1/0)'",
         ],
