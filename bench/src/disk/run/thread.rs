@@ -398,7 +398,8 @@ pub(super) fn depth_of(job: &Job) -> u32 {
 /// What one pass transfers.
 fn bytes_per_pass(job: &Job, files: &[JobFile]) -> u64 {
     let whole = files.iter().map(|file| file.region.len).sum::<u64>();
-    match job.io_size {
+    // With `filesize` the files have sizes of their own, and `size` is what is transferred.
+    match job.io_size.or(job.filesize.and(job.size)) {
         None => whole,
         Some(Extent::Bytes(bytes)) => bytes,
         Some(Extent::Percent(percent)) => (u128::from(whole) * u128::from(percent) / 100) as u64,
