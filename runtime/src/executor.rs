@@ -275,7 +275,7 @@ impl ShardCore {
     pub(crate) fn push_submissions(&self) {
         let mut io = self.shard.io().borrow_mut();
         let Io { driver, slab } = &mut *io;
-        driver.push_submissions(slab);
+        driver.push_submissions(slab, !self.has_work());
     }
 
     fn publish_metrics(&self, took: Duration) {

@@ -15,14 +15,24 @@ impl ShardCore {
     /// Called after a turn that found nothing: looks for work for a while, then sleeps until
     /// the bell, a completion or the next timer.
     pub(crate) fn idle(&mut self, spin: Duration) {
-        if !spin.is_zero() && self.spin(spin) {
-            return;
+        if !spin.is_zero() {
+            self.submit_queued();
+            if self.spin(spin) {
+                return;
+            }
         }
         let longest = Duration::from_millis(PARK_MS_MAX);
         let timeout = self
             .next_deadline()
             .map_or(longest, |deadline| deadline.saturating_since(self.shard().now()).min(longest));
         self.park(timeout);
+    }
+
+    /// What a turn has left to a sleep is handed over now.
+    fn submit_queued(&self) {
+        let mut io = self.shard().io().borrow_mut();
+        let Io { driver, slab } = &mut *io;
+        driver.submit_queued(slab);
     }
 
     /// True: there is something to do.
@@ -48,11 +58,16 @@ impl ShardCore {
 
     fn park(&mut self, timeout: Duration) {
         if timeout.is_zero() || self.has_work() || !self.shard().port().announce_park() {
+            self.submit_queued();
             return;
         }
         self.shard().tally().borrow_mut().parks += 1;
         self.shard().heart().set_awake(false);
-        self.shard().io().borrow_mut().driver.park(Some(timeout));
+        {
+            let mut io = self.shard().io().borrow_mut();
+            let Io { driver, slab } = &mut *io;
+            driver.park(slab, Some(timeout));
+        }
         self.shard().port().end_park();
         self.shard().heart().set_awake(true);
         self.shard().runtime_ref().watch().shard_awoke();
@@ -68,7 +83,7 @@ impl ShardCore {
             let mut io = self.shard().io().borrow_mut();
             let Io { driver, slab } = &mut *io;
             driver.cancel_all(slab);
-            driver.push_submissions(slab);
+            driver.push_submissions(slab, false);
         }
         loop {
             let now = self.shard().now();

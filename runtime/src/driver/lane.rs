@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Duration;
 
 use crate::driver::file_table::FileTable;
 use crate::driver::{Op, OpKey, OpSlab};
@@ -110,11 +111,28 @@ impl Lane {
     /// Hands over what is queued. The time is taken before the call: the kernel may carry an
     /// operation out inside it.
     pub(super) fn enter(&mut self, slab: &mut OpSlab, clock: &Clock) {
+        self.note_entry(slab, clock);
+        self.poll();
+    }
+
+    /// As `enter`, and sleeps until an event comes or the time has passed: one call for both.
+    pub(super) fn enter_and_sleep(
+        &mut self,
+        slab: &mut OpSlab,
+        clock: &Clock,
+        timeout: Option<Duration>,
+    ) {
+        self.note_entry(slab, clock);
+        if let Err(error) = self.ring.submit_and_sleep(timeout) {
+            report_enter(&error);
+        }
+    }
+
+    fn note_entry(&mut self, slab: &mut OpSlab, clock: &Clock) {
         if !self.entered.is_empty() {
             let now = clock.now();
             self.entered.drain(..).for_each(|key| slab.set_submitted(key, now));
         }
-        self.poll();
     }
 
     /// Lets the kernel post finished work; a polling ring asks its devices only then.

@@ -65,15 +65,22 @@ impl Driver {
         }
     }
 
-    /// Hands what is queued to the kernel, and lets the kernel post finished work. Without a
-    /// kernel queue it is carried out here.
-    pub(crate) fn push_submissions(&mut self, slab: &mut OpSlab) {
+    /// Hands what is queued to the kernel, or with `may_wait` leaves it to `park` where that saves
+    /// a system call; whoever then does not park calls `submit_queued`. Without a kernel queue
+    /// it is carried out here.
+    pub(crate) fn push_submissions(&mut self, slab: &mut OpSlab, may_wait: bool) {
         match self {
-            Driver::Uring(driver) => driver.push_submissions(slab),
+            Driver::Uring(driver) => driver.push_submissions(slab, may_wait),
             Driver::Inline(driver) => driver.push_submissions(slab),
             Driver::Threads(_) => {}
             #[cfg(feature = "sim")]
             Driver::Sim(_) => {}
+        }
+    }
+
+    pub(crate) fn submit_queued(&mut self, slab: &mut OpSlab) {
+        if let Driver::Uring(driver) = self {
+            driver.submit_queued(slab);
         }
     }
 
@@ -102,9 +109,9 @@ impl Driver {
 
     /// Sleeps until the bell rings, an operation completes or `timeout` has passed; the caller
     /// has announced it at the port. Simulated shards never sleep.
-    pub(crate) fn park(&mut self, timeout: Option<Duration>) {
+    pub(crate) fn park(&mut self, slab: &mut OpSlab, timeout: Option<Duration>) {
         match self {
-            Driver::Uring(driver) => driver.park(timeout),
+            Driver::Uring(driver) => driver.park(slab, timeout),
             Driver::Threads(driver) => driver.park(timeout),
             Driver::Inline(driver) => driver.park(timeout),
             #[cfg(feature = "sim")]

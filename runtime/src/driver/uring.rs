@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::buffer::IoBuf;
 use crate::driver::buffer_table::BufferTable;
 use crate::driver::kit::{RingKit, RingParts};
-use crate::driver::lane::{Handover, Lane, file_of, report_enter};
+use crate::driver::lane::{Handover, Lane, file_of};
 use crate::driver::polled::Polled;
 use crate::driver::threads::ThreadsDriver;
 use crate::driver::{Op, OpDone, OpKey, OpSlab, OpValue};
@@ -163,15 +163,17 @@ impl UringDriver {
         known.then_some(place)
     }
 
-    pub(crate) fn push_submissions(&mut self, slab: &mut OpSlab) {
+    /// With `may_wait` what is queued is left to `park`, which hands it over in the call that it
+    /// sleeps in, unless there is something to reap before.
+    pub(crate) fn push_submissions(&mut self, slab: &mut OpSlab, may_wait: bool) {
         if !self.wake_armed
             && let Some(bell) = self.port.bell()
         {
             self.wake_armed = self.ordinary.ring.push_wake(bell);
         }
         self.push_waiting(Which::Ordinary, slab);
-        if self.ordinary.ring.queued() > 0 {
-            self.ordinary.enter(slab, self.runtime.clock());
+        if !may_wait || self.has_completions() {
+            self.submit_queued(slab);
         }
         if self.polled.get().is_some() {
             self.push_waiting(Which::Polled, slab);
@@ -183,6 +185,13 @@ impl UringDriver {
         if registered_bytes != self.report.registered_bytes {
             self.report.registered_bytes = registered_bytes;
             self.runtime.set_ring_report(self.shard, self.report.clone());
+        }
+    }
+
+    /// Hands over what waits for the shard's sleep, which does not come.
+    pub(crate) fn submit_queued(&mut self, slab: &mut OpSlab) {
+        if self.ordinary.ring.queued() > 0 {
+            self.ordinary.enter(slab, self.runtime.clock());
         }
     }
 
@@ -284,15 +293,16 @@ impl UringDriver {
 
     /// While the polling ring has operations in flight nothing would end a sleep for them, so
     /// the shard looks a bounded number of times instead and goes on turning.
-    pub(crate) fn park(&mut self, timeout: Option<Duration>) {
+    pub(crate) fn park(&mut self, slab: &mut OpSlab, timeout: Option<Duration>) {
         if self.polled.busy().is_some() {
+            self.submit_queued(slab);
             for _ in 0..POLLED_LOOKS_PER_PARK_MAX {
                 if self.has_completions() || self.port.has_work() {
                     break;
                 }
             }
-        } else if let Err(error) = self.ordinary.ring.submit_and_sleep(timeout) {
-            report_enter(&error);
+        } else {
+            self.ordinary.enter_and_sleep(slab, self.runtime.clock(), timeout);
         }
     }
 
