@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::driver::file_table::FileTable;
 use crate::driver::{Op, OpKey, OpSlab};
 use crate::file::{DmaFile, IO_CLASS_COUNT, IoClass};
-use crate::limits::{RING_COMPLETIONS_RESERVED, SUBMIT_BATCH_MAX};
+use crate::limits::{RING_COMPLETIONS_RESERVED, SUBMIT_BATCH_MAX, SUBMIT_BATCH_MIN};
 use crate::ring::{Ring, Route, Target};
 use crate::time::Clock;
 
@@ -102,10 +102,17 @@ impl Lane {
         }
         self.in_flight += 1;
         self.entered.push(key);
-        if self.ring.queued() >= SUBMIT_BATCH_MAX {
+        if self.ring.queued() >= self.batch() {
             self.enter(slab, how.clock);
         }
         true
+    }
+
+    /// How many entries make a call worth its cost: few while the device has little to do, so that
+    /// it does not idle until a large batch is together, then as many as it has.
+    fn batch(&self) -> usize {
+        let in_kernel = self.in_flight - self.entered.len();
+        in_kernel.clamp(SUBMIT_BATCH_MIN, SUBMIT_BATCH_MAX)
     }
 
     /// Hands over what is queued. The time is taken before the call: the kernel may carry an
