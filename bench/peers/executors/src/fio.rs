@@ -67,7 +67,8 @@ fn job(job: &Value) -> Result<JobFigures, AnyError> {
         job: name.to_owned(),
         reads: reads as u64,
         writes: writes as u64,
-        flushes: job["sync"]["total_ios"].as_u64().unwrap_or(0),
+        // Its `total_ios` of flushes stays at 0.
+        flushes: job["sync"]["lat_ns"]["N"].as_u64().unwrap_or(0),
         bytes: bytes as u64,
         elapsed_s,
         iops: per(reads + writes, elapsed_s),
@@ -94,7 +95,7 @@ mod tests {
             )
         };
         let report = format!(
-            r#"{{"jobname":"a","error":0,"sync":{{"total_ios":3}},"read":{},"write":{}}}"#,
+            r#"{{"jobname":"a","error":0,"sync":{{"lat_ns":{{"N":3}}}},"read":{},"write":{}}}"#,
             direction(10, 40960, 7000),
             direction(5, 20480, 9000)
         );

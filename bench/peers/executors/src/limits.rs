@@ -17,3 +17,5 @@ pub(crate) const PAIR_SECONDS_MAX: u64 = 3_600;
 
 /// Requests in which files are written and read once before pairs are measured.
 pub(crate) const SETTLE_CHUNK_BYTES: usize = 512 << 10;
+/// Runs of one request that tell what a side costs to start and end.
+pub(crate) const START_UP_RUNS: usize = 5;

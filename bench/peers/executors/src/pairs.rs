@@ -12,7 +12,15 @@ use sombra_bench::measure::{Ratio, median, ratio_of_pairs};
 use crate::arguments::{Arguments, Pairs, Side};
 use crate::drive::largest_bytes;
 use crate::figures::{JobFigures, per};
+use crate::limits::START_UP_RUNS;
 use crate::{AnyError, children, files, fio, jobs, refusal};
+
+/// A side, and what it costs to start and end it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Measured {
+    side: Side,
+    start_up_cpu_us: f64,
+}
 
 /// One run of one side.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -40,7 +48,7 @@ struct Report {
     job: String,
     pairs: u64,
     seconds: u64,
-    /// CPU of a run that does next to nothing, which the figures contain.
+    /// CPU of a run of one request, the median of some, which is subtracted from every run's.
     start_up_cpu_us: Vec<(&'static str, f64)>,
     rows: Vec<Row>,
 }
@@ -74,27 +82,26 @@ pub(crate) fn run(pairs: &Pairs, arguments: &Arguments) -> Result<(), AnyError> 
     let one_request = format!("io_size={}", request_bytes(&plan));
     let briefly = ["time_based=0", "loops=1", &one_request];
     let briefly = Recipe::new(&text, job, &briefly, arguments)?;
-    let start_up = |side| Ok::<_, AnyError>((side, briefly.run(side)?.cpu_us));
-    let start_up_cpu_us = vec![start_up(subject)?, start_up(pairs.against)?];
+    let (subject, against) = (briefly.start_up(subject)?, briefly.start_up(pairs.against)?);
     let runtime = format!("runtime={}", pairs.seconds);
     let recipe = Recipe::new(&text, job, &["time_based=1", &runtime], arguments)?;
     let mut rows = Vec::new();
-    for other in [subject, pairs.against] {
+    for other in [subject, against] {
         let row = measure(&recipe, (subject, other), pairs.pairs)?;
         println!("{}", line(job, &row));
         rows.push(row);
     }
-    let named = start_up_cpu_us.into_iter().map(|(side, us)| (side.name(), us));
+    let start_up = [subject, against].map(|side| (side.side.name(), side.start_up_cpu_us));
+    for (side, us) in start_up {
+        println!("{side}: {:.1} ms of CPU to start and end, subtracted", us / 1e3);
+    }
     let report = Report {
         job: job.clone(),
         pairs: pairs.pairs,
         seconds: pairs.seconds,
-        start_up_cpu_us: named.collect(),
+        start_up_cpu_us: start_up.into(),
         rows,
     };
-    for (side, us) in &report.start_up_cpu_us {
-        println!("{side}: {:.1} ms of CPU to start and end, not subtracted", us / 1e3);
-    }
     if let Some(path) = &arguments.json {
         fs::write(path, serde_json::to_string_pretty(&report)?)
             .map_err(|error| format!("{}: {error}", path.display()))?;
@@ -107,11 +114,14 @@ fn request_bytes(plan: &Plan) -> usize {
     plan.threads().map(|thread| largest_bytes(&thread.job)).max().unwrap_or(0)
 }
 
-fn measure(recipe: &Recipe, sides: (Side, Side), count: u64) -> Result<Row, AnyError> {
+fn measure(recipe: &Recipe, sides: (Measured, Measured), count: u64) -> Result<Row, AnyError> {
     let (subject, other) = sides;
     let (mut mine, mut theirs) = (Vec::new(), Vec::new());
     for pair in 0..count {
-        let sample = |side| Ok::<_, AnyError>(sample_of(&recipe.run(side)?));
+        let sample = |of: Measured| {
+            let ended = recipe.run(of.side)?;
+            Ok::<_, AnyError>(sample_of(&ended, of.start_up_cpu_us))
+        };
         if pair % 2 == 0 {
             mine.push(sample(subject)?);
             theirs.push(sample(other)?);
@@ -120,13 +130,13 @@ fn measure(recipe: &Recipe, sides: (Side, Side), count: u64) -> Result<Row, AnyE
             mine.push(sample(subject)?);
         }
     }
-    row(sides, &mine, &theirs).ok_or("no pair was measured".into())
+    row((subject.side, other.side), &mine, &theirs).ok_or("no pair was measured".into())
 }
 
-fn sample_of(ended: &children::Ended) -> Sample {
+fn sample_of(ended: &children::Ended, start_up_cpu_us: f64) -> Sample {
     let ios: u64 = ended.jobs.iter().map(JobFigures::ios).sum();
     Sample {
-        cpu_us_per_io: per(ended.cpu_us, ios as f64),
+        cpu_us_per_io: per(ended.cpu_us - start_up_cpu_us, ios as f64),
         iops: ended.jobs.iter().map(|job| job.iops).sum(),
     }
 }
@@ -184,6 +194,14 @@ impl Recipe {
 
     fn run(&self, side: Side) -> Result<children::Ended, AnyError> {
         children::run(side, &self.path, &self.options)
+    }
+
+    /// Of a recipe of one request.
+    fn start_up(&self, side: Side) -> Result<Measured, AnyError> {
+        let runs = (0..START_UP_RUNS).map(|_| Ok(self.run(side)?.cpu_us));
+        let runs = runs.collect::<Result<Vec<f64>, AnyError>>()?;
+        let start_up_cpu_us = median(&runs).ok_or("no start-up was measured")?;
+        Ok(Measured { side, start_up_cpu_us })
     }
 }
 
