@@ -19,3 +19,6 @@ pub(crate) const PAIR_SECONDS_MAX: u64 = 3_600;
 pub(crate) const SETTLE_CHUNK_BYTES: usize = 512 << 10;
 /// Runs of one request that tell what a side costs to start and end.
 pub(crate) const START_UP_RUNS: usize = 5;
+
+/// How much longer than its jobs' `runtime` a child may take: jobs without one are small.
+pub(crate) const CHILD_SPARE_SECONDS: u64 = 300;

@@ -16,6 +16,7 @@ use sombra_bench::{Stop, disk::tally::JobTally};
 use crate::arguments::Arguments;
 use crate::drive::ThreadEnd;
 use crate::figures::{JobFigures, cpu_us, per};
+use crate::limits::CHILD_SPARE_SECONDS;
 use crate::{AnyError, Executor, jobs, peers, refusal};
 
 /// Makes the files, runs every job, and tells of each by a line.
@@ -40,12 +41,25 @@ pub(crate) fn run(executor: Executor, arguments: &Arguments) -> Result<(), AnyEr
 /// As `run`, on files that are there, for the process that started this one.
 pub(crate) fn run_as_child(executor: Executor, arguments: &Arguments) -> Result<(), AnyError> {
     let plan = jobs::read(arguments)?;
+    fail_when_stuck(&plan);
     let mut rows = Vec::new();
     for group in &plan.groups {
         rows.extend(run_group(executor, group)?);
     }
     println!("{}", serde_json::to_string(&rows)?);
     Ok(())
+}
+
+/// Ends the process when it takes far longer than its jobs say: a wake-up that an executor lost
+/// would let it wait for ever.
+fn fail_when_stuck(plan: &Plan) {
+    let times = plan.threads().map(|thread| thread.job.runtime.unwrap_or_default());
+    let limit = Duration::from_secs(CHILD_SPARE_SECONDS) + times.sum::<Duration>();
+    thread::spawn(move || {
+        thread::sleep(limit);
+        eprintln!("executors: still not done after {} s", limit.as_secs());
+        std::process::exit(1);
+    });
 }
 
 /// Runs the jobs of a group; a row for each, its clones together.
