@@ -37,7 +37,7 @@ pub(crate) fn step(workspace: &Workspace) -> Result<Done, Failure> {
     }
     succeeded("building bench/peers", &built)?;
     for (tool, arguments) in [
-        ("fmt", &["--", "--check"][..]),
+        ("fmt", &["--all", "--", "--check"][..]),
         ("clippy", &["--locked", "--quiet", "--all-targets", "--", "-D", "warnings"]),
     ] {
         if process::answers(workspace.cargo().args([tool, "--version"])) {

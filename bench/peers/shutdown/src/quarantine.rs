@@ -37,6 +37,7 @@ impl Block {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Found {
     pub(crate) blocks: usize,
+    pub(crate) bytes: usize,
     /// What lies behind stamps that are gone.
     pub(crate) written_bytes: usize,
 }
@@ -49,10 +50,12 @@ pub(crate) fn arm() {
 /// Looks at everything that was given back since.
 pub(crate) fn inspect() -> Found {
     let blocks = COUNT.load(Ordering::SeqCst).min(QUARANTINE_BLOCKS_MAX);
-    let mut written_bytes = 0;
+    let (mut bytes, mut written_bytes) = (0, 0);
     for block in &BLOCKS[..blocks] {
         let start = block.start.load(Ordering::SeqCst);
-        for index in (0..block.len_bytes.load(Ordering::SeqCst)).step_by(STAMP_EVERY_BYTES) {
+        let len_bytes = block.len_bytes.load(Ordering::SeqCst);
+        bytes += len_bytes;
+        for index in (0..len_bytes).step_by(STAMP_EVERY_BYTES) {
             // SAFETY: `hold` stored the start of a block of that many bytes, or 0 bytes.
             let at = unsafe { start.add(index) };
             // SAFETY: `hold` has written this byte, and the block is never freed. The kernel may
@@ -61,7 +64,7 @@ pub(crate) fn inspect() -> Found {
             written_bytes += if byte == STAMP { 0 } else { STAMP_EVERY_BYTES };
         }
     }
-    Found { blocks, written_bytes }
+    Found { blocks, bytes, written_bytes }
 }
 
 /// Takes the block in; false when there is no room left in the table.
@@ -110,10 +113,11 @@ mod tests {
         let mut freed = vec![1u8; QUARANTINE_BYTES_MIN + 1];
         let start = freed.as_mut_ptr();
         drop(freed);
-        assert_eq!(inspect(), Found { blocks: 1, written_bytes: 0 });
+        let bytes = QUARANTINE_BYTES_MIN + 1;
+        assert_eq!(inspect(), Found { blocks: 1, bytes, written_bytes: 0 });
         // SAFETY: the block is in quarantine: it is still mapped, and nobody's.
         unsafe { start.write_bytes(7, 4096) };
-        assert_eq!(inspect(), Found { blocks: 1, written_bytes: 4096 });
+        assert_eq!(inspect(), Found { blocks: 1, bytes, written_bytes: 4096 });
         drop(vec![1u8; QUARANTINE_BYTES_MIN - 1]);
         assert_eq!(inspect().blocks, 1);
     }

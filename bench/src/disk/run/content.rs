@@ -99,12 +99,7 @@ impl Filler {
     /// As the job asks for it; `seed` is its thread's.
     #[must_use]
     pub fn new(job: &Job, seed: u64) -> Filler {
-        Filler {
-            zeroes: job.zero_buffers,
-            refill: job.refill_buffers,
-            verify: job.verify,
-            seed,
-        }
+        Filler { zeroes: job.zero_buffers, refill: job.refill_buffers, verify: job.verify, seed }
     }
 
     /// The first content of a buffer.
