@@ -168,7 +168,8 @@ fn line(job: &str, row: &Row) -> String {
     };
     let Row { subject, other, .. } = row;
     format!(
-        "{job}: {subject} / {other}: CPU per I/O {} ({:.2} and {:.2} us); IOPS {} ({:.0} and {:.0})",
+        "{job}: {subject} / {other}: CPU per I/O {} ({:.2} and {:.2} us); \
+         IOPS {} ({:.0} and {:.0})",
         ratio(&row.cpu_ratio),
         row.subject_cpu_us_per_io,
         row.other_cpu_us_per_io,

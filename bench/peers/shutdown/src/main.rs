@@ -96,7 +96,8 @@ fn one(name: &str) -> Result<(), AnyError> {
     let found = quarantine::inspect();
     println!(
         "{name}: {in_flight} of {READS} reads in flight when it was dropped, which took {:.1} ms; \
-         {} KiB of memory given back in {} blocks; {} KiB of it written afterwards, that is {} reads",
+         {} KiB of memory given back in {} blocks; {} KiB of it written afterwards, \
+         that is {} reads",
         took.as_secs_f64() * 1e3,
         found.bytes / 1024,
         found.blocks,

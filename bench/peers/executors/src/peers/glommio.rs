@@ -1,5 +1,5 @@
-//! glommio: `DmaFile`, whose reads bring a buffer of the executor's own registered memory, and whose
-//! writes take one.
+//! glommio: `DmaFile`, whose reads bring a buffer of the executor's own registered memory, and
+//! whose writes take one.
 
 use std::io;
 use std::rc::Rc;
