@@ -85,3 +85,58 @@ fn by_glommio(job: &Job) -> Option<(&'static str, &'static str)> {
     }
     (writes && flushes_all).then_some(("fsync", "its DmaFile has fdatasync alone"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::Arguments;
+
+    /// What an executor says of a job with these options.
+    fn said(executor: Executor, options: &str) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let start = "[j]\nrw=write\nsize=1m\ndirect=1\nioengine=io_uring\nfilename=/x/y\n";
+        std::fs::write(file.path(), format!("{start}{options}\n")).unwrap();
+        let words = ["--executor", executor.name(), file.path().to_str().unwrap()];
+        let parsed = Arguments::parse(words.map(str::to_owned).into_iter());
+        let plan = crate::jobs::read(&parsed.unwrap().unwrap()).unwrap();
+        check(executor, &plan).err().map(|refusal| refusal.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn refusal_names_the_executor_the_job_and_the_option() {
+        let expected = "monoio: job 'j': option 'fixedbufs' refused: \
+                        it runs with buffers of the heap";
+        assert_eq!(said(Executor::Monoio, "fixedbufs=1"), expected);
+    }
+
+    #[test]
+    fn what_an_executor_cannot_is_refused_and_the_rest_is_not() {
+        use Executor::{Compio, Glommio, Monoio, Sombra, TokioUring};
+        let peers = [TokioUring, Glommio, Monoio, Compio];
+        let of_peers = [
+            ("rw=trim", "rw"),
+            ("ioengine=psync", "ioengine"),
+            ("iodepth=4\niodepth_batch_submit=2", "iodepth_batch"),
+            ("iodepth=4\niodepth_low=2", "iodepth_low"),
+            ("registerfiles=1", "registerfiles"),
+            ("rate_iops=9", "rate"),
+            ("thinktime=9", "thinktime"),
+            ("verify=crc32c", "verify"),
+        ];
+        for (options, name) in of_peers {
+            for executor in peers {
+                let option = format!("option '{name}' refused");
+                assert!(said(executor, options).contains(&option), "{executor:?}: {options}");
+            }
+            assert_eq!(said(Sombra, options), "");
+        }
+        for options in ["fsync=4", "end_fsync=1", "direct=0", "bsrange=4k-8k"] {
+            assert_ne!(said(Glommio, options), "", "{options}");
+            assert_eq!(said(Compio, options), "", "{options}");
+        }
+        for executor in Executor::ALL {
+            assert!(said(executor, "runtime=1\nramp_time=1").contains("'ramp_time'"));
+            assert_eq!(said(executor, "iodepth=8\nfdatasync=2\nsync=dsync"), "");
+        }
+    }
+}
