@@ -51,7 +51,7 @@ enum Command {
     Fuzz(fuzz::FuzzArguments),
     /// Check a recorded history for what its isolation levels forbid
     History(histories::HistoryArguments),
-    /// Build and run the programs of bench/peers, which embed the engine in other executors
+    /// Build and run the programs of bench/peers: the engine inside, and beside, other executors
     Peers,
     /// Build the release binary and drive it once through a short life on a real file system
     Sanity(sanity::SanityArguments),

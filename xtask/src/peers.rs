@@ -1,4 +1,5 @@
-//! `cargo xtask peers`: the programs of `bench/peers` that embed the engine in other executors.
+//! `cargo xtask peers`: the programs of `bench/peers`: those that embed the engine in other
+//! executors, and those that compare its own with them.
 
 use crate::{
     Failure,
@@ -10,8 +11,11 @@ use std::{fs, process::Command};
 
 const MANIFEST: &str = "bench/peers/Cargo.toml";
 const LOCK: &str = "bench/peers/Cargo.lock";
-/// Each checks itself and prints one line.
-const PROGRAMS: [&str; 2] = ["inside_glommio", "inside_tokio_uring"];
+/// Each checks itself and prints a line for each thing that it tried.
+const PROGRAMS: [&str; 4] = ["inside_glommio", "inside_tokio_uring", "executors", "shutdown"];
+/// What `executors` runs, in a folder of its own below the target's.
+const SMOKE_JOBS: &str = "bench/peers/executors/smoke.fio";
+const SMOKE_FOLDER: &str = "peers-smoke";
 /// In the line of a program whose host does not run here.
 const SKIPPED: &str = "skipped: ";
 
@@ -33,24 +37,36 @@ pub(crate) fn step(workspace: &Workspace) -> Result<Done, Failure> {
     }
     succeeded("building bench/peers", &built)?;
     for (tool, arguments) in [
-        ("fmt", &["--", "--check"][..]),
+        ("fmt", &["--all", "--", "--check"][..]),
         ("clippy", &["--locked", "--quiet", "--all-targets", "--", "-D", "warnings"]),
     ] {
         if process::answers(workspace.cargo().args([tool, "--version"])) {
             process::run(&mut cargo(workspace, tool, arguments))?;
         }
     }
+    process::run(&mut cargo(workspace, "test", &["--locked", "--quiet", "--bins"]))?;
     let (mut lines, mut skipped) = (Vec::new(), Vec::new());
     for program in PROGRAMS {
         let mut command = Command::new(workspace.target_dir().join("debug").join(program));
         // On the disk that builds are on: not every `/tmp` takes direct I/O.
         command.env("TMPDIR", workspace.target_dir());
+        if program == "executors" {
+            command.args(smoke_arguments(workspace)?);
+        }
         let ran = process::run_and_keep(command)?;
         succeeded(program, &ran)?;
         skipped.extend(ran.lines.iter().filter(|line| line.contains(SKIPPED)).cloned());
         lines.extend(ran.lines);
     }
     if skipped.is_empty() { Ok(Done::Passed(lines)) } else { Ok(Done::Skipped(skipped.join("; "))) }
+}
+
+/// Every executor, and fio, runs the same jobs and must have done the same.
+fn smoke_arguments(workspace: &Workspace) -> Result<[String; 3], Failure> {
+    let folder = workspace.target_dir().join(SMOKE_FOLDER);
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let jobs = workspace.root().join(SMOKE_JOBS).display().to_string();
+    Ok(["--compare".to_owned(), jobs, format!("--directory={}", folder.display())])
 }
 
 /// One target folder for both workspaces: what they have in common is built once.

@@ -1,7 +1,6 @@
 //! What writes write, and what a verified block must hold.
 
-use sombra_runtime::DmaBuf;
-
+use crate::disk::job::Job;
 use crate::limits::{DISK_SCRAMBLE_BYTES, DISK_VERIFY_HEADER_BYTES};
 use crate::random::Random;
 
@@ -89,23 +88,29 @@ pub(super) fn verify(block: &[u8], offset: u64) -> Result<(), VerifyError> {
 
 /// How a job fills the buffers that it writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Filler {
-    pub(super) zeroes: bool,
-    pub(super) refill: bool,
-    pub(super) verify: bool,
-    pub(super) seed: u64,
+pub struct Filler {
+    zeroes: bool,
+    refill: bool,
+    verify: bool,
+    seed: u64,
 }
 
 impl Filler {
+    /// As the job asks for it; `seed` is its thread's.
+    #[must_use]
+    pub fn new(job: &Job, seed: u64) -> Filler {
+        Filler { zeroes: job.zero_buffers, refill: job.refill_buffers, verify: job.verify, seed }
+    }
+
     /// The first content of a buffer.
-    pub(super) fn prime(self, buf: &mut DmaBuf, index: u64) {
+    pub fn prime(self, buf: &mut [u8], index: u64) {
         if !self.zeroes {
             fill(buf, self.seed ^ index);
         }
     }
 
     /// The content of the `number`-th write.
-    pub(super) fn prepare(self, block: &mut [u8], offset: u64, number: u64) {
+    pub fn prepare(self, block: &mut [u8], offset: u64, number: u64) {
         let seed = self.seed.wrapping_add(number);
         match (self.zeroes, self.refill) {
             (true, _) => {}
@@ -121,6 +126,7 @@ impl Filler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::job::{Mix, testing};
 
     #[test]
     fn sealed_block_is_known_again_and_any_damage_is_named() {
@@ -154,7 +160,9 @@ mod tests {
 
     #[test]
     fn filler_leaves_zeroes_and_fills_anew_as_asked() {
-        let filler = Filler { zeroes: true, refill: true, verify: false, seed: 1 };
+        let mut job = testing::job("a", Mix::Write);
+        (job.zero_buffers, job.refill_buffers) = (true, true);
+        let filler = Filler::new(&job, 1);
         let mut block = vec![0; 1024];
         filler.prepare(&mut block, 0, 5);
         assert!(block.iter().all(|byte| *byte == 0));

@@ -72,7 +72,10 @@ fn changes(job: &Job) -> bool {
 }
 
 /// Where the region of a file lies, given the file's length now.
-fn region_of(planned: &PlannedFile, len: u64) -> Result<Region, FileError> {
+///
+/// # Errors
+/// There is nothing to work on.
+pub fn region_of(planned: &PlannedFile, len: u64) -> Result<Region, FileError> {
     let part = |extent: Extent| match extent {
         Extent::Bytes(bytes) => bytes,
         Extent::Percent(percent) => (u128::from(len) * u128::from(percent) / 100) as u64,

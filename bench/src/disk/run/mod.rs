@@ -31,7 +31,9 @@ use crate::limits::{DISK_RING_SPARE_ENTRIES, DISK_SLAB_SPARE_BYTES};
 use crate::measure::Stop;
 use thread::{ThreadEnd, Watch};
 
-pub use files::FileError;
+pub use content::Filler;
+pub use files::{FileError, region_of};
+pub use thread::bytes_per_pass;
 
 /// A plan, and what its user says about it.
 pub struct RunRequest {
@@ -124,6 +126,15 @@ pub fn run(request: RunRequest) -> Result<RunOutcome, RunError> {
     };
     outcome.environment = DiskEnvironment::look(&Kernel::default(), &paths, stated);
     Ok(outcome)
+}
+
+/// Makes the files of a plan as its run would, and runs nothing.
+///
+/// # Errors
+/// A file cannot be made or has no size.
+pub fn lay_out(plan: &Plan) -> Result<(), RunError> {
+    let gauges: Vec<_> = plan.threads().map(|thread| Arc::new(gauge_of(&thread.job))).collect();
+    prepare(plan, &gauges, &Stop::new(), &mut Host::default())
 }
 
 /// What the runtimes of a run said about themselves.

@@ -10,7 +10,7 @@ use crate::disk::job::{BlockSize, ByDirection, Direction, Engine, Extent, Job};
 use crate::disk::outcome::{CpuUse, JobError};
 use crate::disk::plan::JobThread;
 use crate::disk::progress::{JobGauge, JobState};
-use crate::disk::stream::Stream;
+use crate::disk::stream::{Region, Stream};
 use crate::disk::tally::JobTally;
 use crate::limits::DISK_SLEEP_MS_MAX;
 use crate::measure::Stop;
@@ -103,12 +103,7 @@ impl JobRun {
     fn new(shard: &Shard, thread: &JobThread, files: Vec<JobFile>, watch: Watch) -> JobRun {
         let job = Arc::clone(&thread.job);
         let depth = depth_of(&job);
-        let filler = Filler {
-            zeroes: job.zero_buffers,
-            refill: job.refill_buffers,
-            verify: job.verify,
-            seed: thread.seed,
-        };
+        let filler = Filler::new(&job, thread.seed);
         let largest = job.block.0.iter().map(BlockSize::max_bytes).max().unwrap_or(0);
         let buffers = (0..depth).map(|index| {
             let mut buf = shard.alloc_buffer(largest as usize);
@@ -117,7 +112,7 @@ impl JobRun {
         });
         let slots = Slots::new(buffers.collect());
         let regions: Vec<_> = files.iter().map(|file| file.region).collect();
-        let stream = Stream::new(&job, &regions, bytes_per_pass(&job, &files), thread.seed);
+        let stream = Stream::new(&job, &regions, bytes_per_pass(&job, &regions), thread.seed);
         let queue = IoQueue::new(shard, IoClass::Read, depth as usize);
         let now = shard.now();
         JobRun {
@@ -395,9 +390,10 @@ pub(super) fn depth_of(job: &Job) -> u32 {
     if job.engine == Engine::Psync { 1 } else { job.iodepth.max(1) }
 }
 
-/// What one pass transfers.
-fn bytes_per_pass(job: &Job, files: &[JobFile]) -> u64 {
-    let whole = files.iter().map(|file| file.region.len).sum::<u64>();
+/// What one pass over the regions of a job's files transfers.
+#[must_use]
+pub fn bytes_per_pass(job: &Job, regions: &[Region]) -> u64 {
+    let whole = regions.iter().map(|region| region.len).sum::<u64>();
     // With `filesize` the files have sizes of their own, and `size` is what is transferred.
     match job.io_size.or(job.filesize.and(job.size)) {
         None => whole,
