@@ -126,7 +126,8 @@ impl Filler {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::job::{Mix, testing};
+    use crate::disk::job::Mix;
+    use crate::disk::testing;
 
     #[test]
     fn sealed_block_is_known_again_and_any_damage_is_named() {
