@@ -1,3 +1,5 @@
+mod against_fio;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
