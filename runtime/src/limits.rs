@@ -52,7 +52,7 @@ pub const CLASS_POLL_NS_MAX: u64 = 20_000_000;
 pub const SUBMIT_BATCH_MAX: usize = 32;
 
 /// Fewer entries wait for the end of the turn, even where the device has nothing to do.
-pub const SUBMIT_BATCH_MIN: usize = 4;
+pub const SUBMIT_BATCH_MIN: usize = 3;
 
 /// Submission-queue entries of a ring.
 pub const RING_ENTRIES_DEFAULT: u32 = 256;

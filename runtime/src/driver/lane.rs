@@ -109,10 +109,10 @@ impl Lane {
     }
 
     /// How many entries make a call worth its cost: few while the device has little to do, so that
-    /// it does not idle until a large batch is together, then as many as it has.
+    /// it does not idle until a large batch is together, then half of what it has.
     fn batch(&self) -> usize {
         let in_kernel = self.in_flight - self.entered.len();
-        in_kernel.clamp(SUBMIT_BATCH_MIN, SUBMIT_BATCH_MAX)
+        (in_kernel / 2).clamp(SUBMIT_BATCH_MIN, SUBMIT_BATCH_MAX)
     }
 
     /// Hands over what is queued. The time is taken before the call: the kernel may carry an
