@@ -21,11 +21,12 @@ impl ShardCore {
                 return;
             }
         }
-        let longest = Duration::from_millis(PARK_MS_MAX);
-        let timeout = self
-            .next_deadline()
-            .map_or(longest, |deadline| deadline.saturating_since(self.shard().now()).min(longest));
-        self.park(timeout);
+        let deadline = self.next_deadline();
+        let until = deadline.map(|deadline| deadline.saturating_since(self.shard().now()));
+        // Setting a timer costs a lone operation as much as a system call does: what is in flight
+        // wakes the shard without one.
+        let net = (self.in_flight() == 0).then_some(Duration::from_millis(PARK_MS_MAX));
+        self.park(until.or(net));
     }
 
     /// What a turn has left to a sleep is handed over now.
@@ -56,8 +57,12 @@ impl ShardCore {
         }
     }
 
-    fn park(&mut self, timeout: Duration) {
-        if timeout.is_zero() || self.has_work() || !self.shard().port().announce_park() {
+    /// Without a time the sleep ends with an operation in flight, or the bell.
+    fn park(&mut self, timeout: Option<Duration>) {
+        if timeout.is_some_and(|timeout| timeout.is_zero())
+            || self.has_work()
+            || !self.shard().port().announce_park()
+        {
             self.submit_queued();
             return;
         }
@@ -66,7 +71,7 @@ impl ShardCore {
         {
             let mut io = self.shard().io().borrow_mut();
             let Io { driver, slab } = &mut *io;
-            driver.park(slab, Some(timeout));
+            driver.park(slab, timeout);
         }
         self.shard().port().end_park();
         self.shard().heart().set_awake(true);
@@ -93,7 +98,7 @@ impl ShardCore {
             if self.in_flight() == 0 || waited >= wait {
                 break;
             }
-            self.park(wait - waited);
+            self.park(Some(wait - waited));
         }
         let operations_leaked = self.in_flight();
         if operations_leaked > 0 {

@@ -101,6 +101,8 @@ pub(crate) struct Ring {
     /// The table of registered buffers. Declared after the ring, so that the memory outlives it.
     buffers: Vec<Option<Registered>>,
     enter_flags: EnterFlags,
+    /// Of a sleep in which no device works for the shard: such a one is no I/O wait.
+    idle_flags: EnterFlags,
     set_up: RingSetUp,
 }
 
@@ -119,10 +121,11 @@ impl Ring {
             let text = "this kernel's io_uring lacks EXT_ARG or NODROP (Linux 5.11)";
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
-        let mut enter_flags = EnterFlags::EXT_ARG | EnterFlags::GETEVENTS;
-        if params.is_feature_no_iowait() {
-            enter_flags |= EnterFlags::NO_IOWAIT;
-        }
+        let enter_flags = EnterFlags::EXT_ARG | EnterFlags::GETEVENTS;
+        let idle_flags = match params.is_feature_no_iowait() {
+            true => enter_flags | EnterFlags::NO_IOWAIT,
+            false => enter_flags,
+        };
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe)?;
         let needed = [
@@ -140,7 +143,7 @@ impl Ring {
         }
         // Where the call is unknown, the kernel's own limit holds.
         let _ = ring.submitter().register_iowq_max_workers(&mut RING_KERNEL_WORKERS_MAX.clone());
-        Ok(Ring { ring, buffers: Vec::new(), enter_flags, set_up })
+        Ok(Ring { ring, buffers: Vec::new(), enter_flags, idle_flags, set_up })
     }
 
     pub(crate) fn set_up(&self) -> RingSetUp {
@@ -311,16 +314,21 @@ impl Ring {
         self.ring.submit()
     }
 
-    /// Hands over queued entries and sleeps until an event comes or the time has passed.
-    pub(crate) fn submit_and_sleep(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Hands over queued entries and sleeps until an event comes or the time has passed. With
+    /// `for_io` a device is at work meanwhile: the kernel then keeps the CPU nearer to waking.
+    pub(crate) fn submit_and_sleep(
+        &mut self,
+        timeout: Option<Duration>,
+        for_io: bool,
+    ) -> io::Result<()> {
+        let flags = if for_io { self.enter_flags } else { self.idle_flags };
         let queued = self.queued() as u32;
         let time = timeout.map(Timespec::from);
         let args = SubmitArgs::new();
         let args = time.as_ref().map_or(args, |time| args.timespec(time));
         // SAFETY: EXT_ARG says that the argument is the kernel's getevents_arg, which is what
         // `SubmitArgs` wraps; it and the time it points to live until the call returns.
-        unsafe { self.ring.submitter().enter(queued, 1, self.enter_flags.bits(), Some(&args)) }
-            .map(|_| ())
+        unsafe { self.ring.submitter().enter(queued, 1, flags.bits(), Some(&args)) }.map(|_| ())
     }
 
     pub(crate) fn next_event(&mut self) -> Option<Event> {

@@ -25,7 +25,6 @@ fdatasync=1
 size=22m
 bs=2300
 runtime=60
-unlink=1
 
 [global]
 filename=sombra-wal-check
@@ -55,7 +54,6 @@ sync=dsync
 stonewall
 ioengine=psync
 fdatasync=1
-unlink=1
 ";
 
 /// The latency of one way to make a small write durable.
@@ -112,7 +110,7 @@ pub enum WalCheckError {
     Stopped,
 }
 
-/// Writes and flushes below `dir`, where it leaves nothing behind, and judges.
+/// Writes and flushes in `dir`, which should be empty and the caller's to remove, and judges.
 ///
 /// # Errors
 /// The directory cannot be written to, a write failed, or somebody asked to stop.

@@ -1,7 +1,9 @@
 //! `sombra disk wal-check`: one answer.
 
-use std::io::{Write, stdout};
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write, stdout};
+use std::path::{Path, PathBuf};
+use std::process;
 
 use clap::Args;
 use comfy_table::{Table, presets};
@@ -36,11 +38,13 @@ pub(super) fn run(args: &WalCheckArgs) -> Outcome {
     }
     let stop = Stop::new();
     interrupt::watch(&stop)?;
-    let check = wal_check(&args.dir, Eta::Auto, stop).map_err(|error| match error {
+    let own = OwnDirectory::make(&args.dir)?;
+    let check = wal_check(&own.0, Eta::Auto, stop).map_err(|error| match error {
         WalCheckError::Stopped => Failure::Interrupted,
         WalCheckError::Run(error) => Failure::work(error.to_line()),
         WalCheckError::Job { text } => Failure::work(text),
     })?;
+    drop(own);
     if args.json {
         print_json(&check)?;
     } else {
@@ -50,6 +54,27 @@ pub(super) fn run(args: &WalCheckArgs) -> Outcome {
         Verdict::Pass | Verdict::Warn => Ok(()),
         Verdict::Fail => {
             Err(Failure::Problems(format!("{}: not fit for a log", args.dir.display())))
+        }
+    }
+}
+
+/// A new directory, so that no file of somebody else is written over; removed when dropped.
+struct OwnDirectory(PathBuf);
+
+impl OwnDirectory {
+    fn make(parent: &Path) -> Outcome<OwnDirectory> {
+        let path = parent.join(format!("sombra-wal-check-{}", process::id()));
+        let failed = |error| Failure::work(format!("{}: {error}", path.display()));
+        fs::create_dir(&path).map_err(failed)?;
+        Ok(OwnDirectory(path))
+    }
+}
+
+impl Drop for OwnDirectory {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            // The verdict stands; what is left behind is told.
+            let _ = writeln!(io::stderr(), "sombra: {}: {error}", self.0.display());
         }
     }
 }

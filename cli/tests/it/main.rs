@@ -5,6 +5,7 @@
 mod bad_input;
 mod bench;
 mod check;
+mod disk;
 mod harness;
 mod kv;
 mod look;

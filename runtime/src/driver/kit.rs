@@ -104,7 +104,7 @@ fn prove_wake_up(ring: &mut Ring, port: &ShardPort) -> io::Result<()> {
     ring.push_wake(bell);
     ring.submit()?;
     crate::sys::eventfd_ring(bell);
-    ring.submit_and_sleep(Some(Duration::from_millis(RING_PROBE_MS_MAX)))?;
+    ring.submit_and_sleep(Some(Duration::from_millis(RING_PROBE_MS_MAX)), false)?;
     match ring.next_event() {
         Some(Event::Wake { armed: true }) => Ok(()),
         _ => {

@@ -130,7 +130,7 @@ impl Lane {
         timeout: Option<Duration>,
     ) {
         self.note_entry(slab, clock);
-        if let Err(error) = self.ring.submit_and_sleep(timeout) {
+        if let Err(error) = self.ring.submit_and_sleep(timeout, self.in_flight > 0) {
             report_enter(&error);
         }
     }

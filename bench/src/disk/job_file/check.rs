@@ -157,12 +157,12 @@ impl Conflicts<'_> {
             }
         }
         let uring_only = [
-            ("registerfiles", job.register_files, false),
-            ("fixedbufs", job.fixed_buffers, false),
-            ("hipri", job.hipri, self.draft.is_pvsync2),
+            ("registerfiles", job.register_files),
+            ("fixedbufs", job.fixed_buffers),
+            ("hipri", job.hipri),
         ];
-        for (option, is_on, is_fine) in uring_only {
-            if is_on && !is_fine && job.engine != Engine::IoUring {
+        for (option, is_on) in uring_only {
+            if is_on && job.engine != Engine::IoUring {
                 self.add(option, "ioengine=io_uring", format!("ioengine={}", job.engine.name()));
             }
         }

@@ -124,8 +124,6 @@ pub(super) struct Draft {
     pub(super) bs: ByDirection<Option<u64>>,
     pub(super) bsrange: ByDirection<Option<(u64, u64)>>,
     pub(super) bssplit: ByDirection<Option<Split>>,
-    /// fio has `hipri` for `pvsync2`, not for `psync`.
-    pub(super) is_pvsync2: bool,
     pub(super) iodepth_low: Option<u32>,
     pub(super) batch_submit: Option<u32>,
     pub(super) batch_complete_max: Option<u32>,
@@ -154,7 +152,6 @@ impl Draft {
             bs: ByDirection::default(),
             bsrange: ByDirection::default(),
             bssplit: ByDirection::default(),
-            is_pvsync2: false,
             iodepth_low: None,
             batch_submit: None,
             batch_complete_max: None,

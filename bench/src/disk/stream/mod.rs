@@ -155,7 +155,8 @@ impl Stream {
         let size = self.block.of(direction);
         let wanted = Wanted {
             direction,
-            len: block::draw(size, &mut self.chances.size).min(self.bytes_left.max(1)),
+            // The last request of a pass is whole too, as with fio.
+            len: block::draw(size, &mut self.chances.size),
             min_len: size.min_bytes(),
         };
         let (file, offset, len) = self.find_place(wanted)?;

@@ -238,7 +238,6 @@ fn ioengine(draft: &mut Draft, given: Given<'_>) -> Parsed<()> {
         }
     };
     draft.job.engine = engine;
-    draft.is_pvsync2 = text == "pvsync2";
     if let Some(asked) = instead_of {
         draft.note(format!("option 'ioengine': {} in place of {asked}", engine.name()));
     }

@@ -51,6 +51,13 @@ fn sequential_stream_wraps_when_more_is_asked_than_there_is() {
 }
 
 #[test]
+fn stream_ends_with_a_whole_request() {
+    let region = Region { offset: 0, len: MIB };
+    let steps = steps_of(&sequential(Mix::Read), &[region], 2 * BLOCK + 100);
+    assert_eq!(ios(&steps).iter().map(|io| io.2).collect::<Vec<_>>(), [BLOCK; 3]);
+}
+
+#[test]
 fn sequential_stream_skips_and_goes_backwards() {
     let mut skipping = sequential(Mix::Write);
     skipping.pattern.skip_bytes = BLOCK as i64;
