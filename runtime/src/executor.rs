@@ -52,6 +52,8 @@ pub(crate) struct ShardCore {
     ready: [VecDeque<Arc<TaskHeader>>; TASK_CLASS_COUNT],
     shares: CpuShares,
     woken: Vec<Waker>,
+    /// The last turn has left queued operations to a sleep.
+    left_queued: bool,
     stall_budget: Duration,
 }
 
@@ -62,6 +64,7 @@ impl ShardCore {
             ready: Default::default(),
             shares: CpuShares::new(TASK_CLASS_SHARES),
             woken: Vec::with_capacity(COMPLETIONS_PER_TURN_MAX),
+            left_queued: false,
             stall_budget: Duration::from_micros(STALL_BUDGET_US_DEFAULT),
         }
     }
@@ -80,7 +83,7 @@ impl ShardCore {
         let began = self.shard.now();
         // Before anything else wakes tasks: a class that has none now was idle.
         self.collect_ready();
-        let mut report = self.run_control_jobs(began);
+        let mut report = self.run_control_jobs();
         report.progressed |= self.reap(began);
         report.progressed |= self.expire_timers(began);
         self.collect_ready();
@@ -89,7 +92,7 @@ impl ShardCore {
         let (polls, ended) = self.run_tasks(ready_at, polls_max, picker);
         report.polls = polls;
         report.progressed |= polls > 0;
-        self.push_submissions();
+        self.push_submissions(report.progressed);
         if report.progressed {
             self.publish_metrics(ended.saturating_since(began));
         }
@@ -109,14 +112,14 @@ impl ShardCore {
         self.shard.io().borrow().slab.in_flight()
     }
 
-    fn run_control_jobs(&mut self, began: Moment) -> TurnReport {
+    fn run_control_jobs(&mut self) -> TurnReport {
         let mut report = TurnReport::default();
         for _ in 0..CONTROL_JOBS_PER_TURN_MAX {
             let Some(control) = self.shard.port().pop_control() else { break };
             report.progressed = true;
             match control {
                 Control::Run(job) => {
-                    self.shard.heart().begin(began, NameId::JOB);
+                    self.shard.heart().begin(self.shard.now(), NameId::JOB);
                     let ran = catch_unwind(AssertUnwindSafe(|| job(&self.shard)));
                     self.shard.heart().end();
                     if let Err(payload) = ran {
@@ -272,10 +275,13 @@ impl ShardCore {
         while self.shard.port().pop_ready().is_some() {}
     }
 
-    pub(crate) fn push_submissions(&self) {
+    /// What one turn left to a sleep is handed over when no sleep but another turn with work comes.
+    pub(crate) fn push_submissions(&mut self, progressed: bool) {
+        let may_wait = !self.has_work() && !(progressed && self.left_queued);
         let mut io = self.shard.io().borrow_mut();
         let Io { driver, slab } = &mut *io;
-        driver.push_submissions(slab, !self.has_work());
+        driver.push_submissions(slab, may_wait);
+        self.left_queued = driver.has_queued();
     }
 
     fn publish_metrics(&self, took: Duration) {

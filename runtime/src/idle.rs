@@ -93,7 +93,7 @@ impl ShardCore {
         loop {
             let now = self.shard().now();
             self.reap(now);
-            self.push_submissions();
+            self.push_submissions(true);
             let waited = now.saturating_since(began);
             if self.in_flight() == 0 || waited >= wait {
                 break;

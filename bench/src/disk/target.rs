@@ -10,12 +10,17 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
-use std::io;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 pub use signature::signature;
 
+use super::job::{Direction, Engine, Extent};
+use super::plan::Plan;
+use crate::limits::DISK_TARGET_HEAD_BYTES;
 use in_use::DeviceNumber;
 
 /// Files of a store of this engine: a job never writes into a directory that has the pages, or
@@ -51,6 +56,78 @@ pub enum TargetRefusal {
     /// What says whether the device is in use cannot be read: then it counts as in use.
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+}
+
+/// Refuses a plan that would write where it must not, laying files out included: to a device in
+/// use, or one that holds something which `destroy` does not give up by name, to a store, to
+/// anything that is neither a file nor a block device.
+///
+/// # Errors
+/// The first such target; nothing was written.
+pub fn check_plan(plan: &Plan, destroy: &[PathBuf]) -> Result<(), TargetRefusal> {
+    let root = Path::new("/");
+    for (path, reach) in reached(plan) {
+        let failed = |source| TargetRefusal::Io { path: path.to_owned(), source };
+        match reach {
+            Reach::Changes => {
+                let head = head_of(path).map_err(failed)?;
+                check_target(path, root, destroy, &head)?;
+            }
+            // A file that is too short is made longer, a device is only read.
+            Reach::ReadsTo(end) => {
+                let metadata = path.metadata();
+                let is_device = metadata.as_ref().is_ok_and(|found| is_block_device(found));
+                let is_short = metadata.as_ref().map_or(true, |found| found.len() < end);
+                let is_file = metadata.as_ref().map_or(true, std::fs::Metadata::is_file);
+                if !is_device && (is_short || !is_file) {
+                    check_target(path, root, &[], &[])?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The paths that a plan's jobs write to or trim.
+#[must_use]
+pub fn written_by(plan: &Plan) -> BTreeSet<&Path> {
+    let reached = reached(plan).into_iter();
+    reached.filter(|(_, reach)| matches!(reach, Reach::Changes)).map(|(path, _)| path).collect()
+}
+
+/// What jobs do to a file.
+enum Reach {
+    Changes,
+    /// As far as to this offset.
+    ReadsTo(u64),
+}
+
+fn reached(plan: &Plan) -> Vec<(&Path, Reach)> {
+    let mut reached = Vec::new();
+    for thread in plan.threads().filter(|thread| thread.job.engine != Engine::Null) {
+        let mix = thread.job.pattern.mix;
+        let changes = mix.has(Direction::Write) || mix.has(Direction::Trim);
+        for file in &thread.files {
+            let bytes = |extent| if let Extent::Bytes(bytes) = extent { bytes } else { 0 };
+            let end = bytes(file.offset).saturating_add(file.size.map_or(0, bytes));
+            let reach = if changes { Reach::Changes } else { Reach::ReadsTo(end) };
+            reached.push((file.path.as_path(), reach));
+        }
+    }
+    reached
+}
+
+fn is_block_device(found: &std::fs::Metadata) -> bool {
+    found.file_type().is_block_device()
+}
+
+/// The beginning of a block device; nothing of anything else.
+fn head_of(path: &Path) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    if path.metadata().is_ok_and(|found| is_block_device(&found)) {
+        File::open(path)?.take(DISK_TARGET_HEAD_BYTES as u64).read_to_end(&mut head)?;
+    }
+    Ok(head)
 }
 
 /// May a job write to, or trim, `path`?

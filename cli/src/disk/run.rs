@@ -93,12 +93,13 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         preconditioned: args.preconditioned.clone(),
         eta: args.eta.into(),
         stop,
+        destroy: args.destroy_data.clone(),
     };
     let mut outcome = run_plan(request).map_err(|error| Failure::work(error.to_line()))?;
     outcome.notes.extend(logs::notes(&outcome));
+    put(args, &render_results(&outcome, &formats), has_text)?;
     let written = logs::write(&outcome, |path| File::create(path).map(BufWriter::new));
     written.map_err(|error| Failure::work(format!("a log file: {error}")))?;
-    put(args, &render_results(&outcome, &formats), has_text)?;
     end_of(&outcome)
 }
 

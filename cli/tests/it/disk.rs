@@ -1,5 +1,6 @@
-use std::fs;
-use std::process::Output;
+use std::fs::{self, File};
+use std::os::unix::fs::FileTypeExt;
+use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
@@ -82,7 +83,7 @@ fn disk_run_takes_jobs_and_options_from_the_command_line() {
 fn disk_run_prints_its_plan_and_touches_nothing() {
     let scratch = Scratch::new();
     let plan = text_of(&disk_run(&scratch, TWO_JOBS, &["--dry-run"]));
-    names(&plan, &["w: sequential writes", "r: random reads", "w.0.0"]);
+    names(&plan, &["w: sequential writes", "r (clone 1 of 2): random reads", "w.0.0"]);
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1, "only the job file is there");
 }
 
@@ -116,18 +117,68 @@ fn disk_run_writes_log_files_where_it_stands() {
 fn disk_run_keeps_its_hands_off_a_store() {
     let scratch = Scratch::new();
     let store = scratch.store();
-    succeed(&["kv", "put", &store, "k", "a", "1"]);
+    succeed(&["kv", "put", "--create", &store, "k", "a", "1"]);
     let before = fs::read(format!("{store}/superblock")).unwrap();
     let filename = format!("--filename={store}/superblock");
     let output = run(&["disk", "run", "--name=x", "--rw=write", &filename, "--size=4k"]);
     assert_eq!(output.status.code(), Some(1));
     names(&String::from_utf8_lossy(&output.stderr), &["expected no store of Sombra"]);
     assert_eq!(fs::read(format!("{store}/superblock")).unwrap(), before);
+    // A job that reads would make a file longer that is too short for it.
+    let pages = format!("--filename={store}/pages.sombra");
+    let output = run(&["disk", "run", "--name=x", "--rw=read", &pages, "--size=1g"]);
+    names(&String::from_utf8_lossy(&output.stderr), &["expected no store of Sombra"]);
     let named = fail(
         2,
         &["disk", "run", "--name=x", "--rw=read", &filename, "--destroy-data", "/dev/nothing"],
     );
     names(&named, &["--destroy-data: expected the name of a device", "/dev/nothing"]);
+}
+
+#[test]
+fn disk_run_touches_nothing_but_files_and_block_devices() {
+    let refused = fail(1, &["disk", "run", "--name=x", "--filename=/dev/zero", "--size=1m"]);
+    names(&refused, &["/dev/zero: expected a regular file or a block device, found a character"]);
+    succeed(&["disk", "run", "--name=x", "--ioengine=null", "--size=1m", "--unlink=1"]);
+    assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+}
+
+#[test]
+fn disk_run_writes_one_device_from_several_jobs() {
+    let scratch = Scratch::new();
+    let Some(device) = Loop::of(&scratch) else { return };
+    let name = format!("--filename={}", device.0);
+    let job = ["disk", "run", "--name=x", "--rw=randwrite", "--size=1m", "--numjobs=3"];
+    let mut arguments = job.to_vec();
+    arguments.extend([name.as_str(), "--output-format=json", "--group_reporting"]);
+    let report: Value = serde_json::from_str(&succeed(&arguments)).unwrap();
+    assert_eq!(report["jobs"][0]["write"]["total_ios"], 3 * 256);
+}
+
+/// A loop device over a file of the scratch directory; none where nobody may make one.
+struct Loop(String);
+
+impl Loop {
+    fn of(scratch: &Scratch) -> Option<Loop> {
+        let image = scratch.join("image");
+        File::create(&image).unwrap().set_len(8 << 20).unwrap();
+        let made = Command::new("losetup").args(["-f", "--show", &image]).output();
+        match made {
+            Ok(made) if made.status.success() => {
+                Some(Loop(String::from_utf8(made.stdout).unwrap().trim().to_owned()))
+            }
+            _ => {
+                println!("skipped: no loop device can be made here");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").args(["-d", &self.0]).status();
+    }
 }
 
 #[test]

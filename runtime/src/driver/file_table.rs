@@ -1,6 +1,5 @@
 use std::os::fd::AsRawFd;
 
-use crate::driver::lane::report_enter;
 use crate::file::{DmaFile, WeakFile};
 use crate::ids::ShardId;
 use crate::ring::{Ring, Target};
@@ -67,13 +66,9 @@ impl FileTable {
     /// Entries that are queued but not handed over name their file by its place; they must
     /// reach the kernel before the place changes hands.
     fn evict(&mut self, ring: &mut Ring) -> Option<u32> {
+        // The lane hands them over, and knows when it did; until then this file goes without.
         if ring.queued() > 0 {
-            if let Err(error) = ring.submit() {
-                report_enter(&error);
-            }
-            if ring.queued() > 0 {
-                return None;
-            }
+            return None;
         }
         let used = self.entries.iter().enumerate();
         let oldest = used.filter_map(|(slot, entry)| Some((entry.as_ref()?.used_at, slot))).min();

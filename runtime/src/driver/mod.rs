@@ -78,6 +78,14 @@ impl Driver {
         }
     }
 
+    /// Entries that `push_submissions` left to a sleep.
+    pub(crate) fn has_queued(&mut self) -> bool {
+        match self {
+            Driver::Uring(driver) => driver.has_queued(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn submit_queued(&mut self, slab: &mut OpSlab) {
         if let Driver::Uring(driver) = self {
             driver.submit_queued(slab);

@@ -48,6 +48,8 @@ pub(super) struct PolledLane {
     /// The ordinary ring's table could not be shared: buffers used here first after that are
     /// not known to this ring.
     sharing_failed: bool,
+    /// A place of its table could not be emptied.
+    is_stale: bool,
 }
 
 impl Polled {
@@ -84,13 +86,16 @@ impl PolledLane {
     fn new(plan: PolledPlan, notes: &mut Vec<String>) -> io::Result<PolledLane> {
         let ring = Ring::with_polling(plan.entries, plan.polling)?;
         let files = file_table(plan.register_files, plan.shard, &ring, notes);
-        Ok(PolledLane { lane: Lane::new(ring, files), sharing_failed: false })
+        Ok(PolledLane { lane: Lane::new(ring, files), sharing_failed: false, is_stale: false })
     }
 
     /// Whether this ring knows the memory at a place of the ordinary ring's table, which it
     /// takes over as it is. The same memory registered a second time would count twice against
     /// the memory lock limit; a table that is shared does not. Also a note, once.
     pub(super) fn knows(&mut self, place: u16, ordinary: &Ring) -> (bool, Option<String>) {
+        if self.is_stale {
+            return (false, None);
+        }
         if self.lane.ring.registered(place).is_some() {
             return (true, None);
         }
@@ -115,6 +120,8 @@ impl PolledLane {
         if self.lane.ring.registered(place).is_some()
             && let Err(error) = self.lane.ring.update_buffer(place, None)
         {
+            // Its table now names memory that the place no longer stands for: nothing of it is used.
+            (self.sharing_failed, self.is_stale) = (true, true);
             tracing::warn!(target: "sombra_runtime", "forgetting a shared buffer: {error}");
         }
     }

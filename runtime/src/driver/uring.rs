@@ -171,21 +171,27 @@ impl UringDriver {
         {
             self.wake_armed = self.ordinary.ring.push_wake(bell);
         }
-        self.push_waiting(Which::Ordinary, slab);
-        if !may_wait || self.has_completions() {
-            self.submit_queued(slab);
-        }
+        // Before anybody asks for completions there, which would hand its entries over as well.
         if self.polled.get().is_some() {
             self.push_waiting(Which::Polled, slab);
             if let Some(polled) = self.polled.busy() {
                 polled.lane.enter(slab, self.runtime.clock());
             }
         }
+        self.push_waiting(Which::Ordinary, slab);
+        if !may_wait || self.has_completions() {
+            self.submit_queued(slab);
+        }
         let registered_bytes = self.buffers.registered_bytes();
         if registered_bytes != self.report.registered_bytes {
             self.report.registered_bytes = registered_bytes;
             self.runtime.set_ring_report(self.shard, self.report.clone());
         }
+    }
+
+    /// Entries that wait for the shard's sleep.
+    pub(crate) fn has_queued(&mut self) -> bool {
+        self.ordinary.ring.queued() > 0
     }
 
     /// Hands over what waits for the shard's sleep, which does not come.

@@ -10,6 +10,7 @@ use crate::disk::job::{Direction, Engine, Extent, Job, Mix, Preallocate};
 use crate::disk::plan::{JobThread, PlannedFile};
 use crate::disk::stream::Region;
 use crate::limits::{DISK_LAYOUT_CHUNK_BYTES, DISK_LAYOUT_DEPTH};
+use crate::measure::Stop;
 
 use super::content;
 
@@ -46,6 +47,9 @@ impl FileError {
     /// The error number that reports give.
     pub(crate) fn errno(&self) -> i32 {
         match self {
+            FileError::Io { source, .. } if source.kind() == io::ErrorKind::Unsupported => {
+                nix::libc::EOPNOTSUPP
+            }
             FileError::Io { source, .. } => source.raw_os_error().unwrap_or(nix::libc::EIO),
             FileError::DeviceTooSmall { .. } => nix::libc::ENOSPC,
             _ => nix::libc::EINVAL,
@@ -58,6 +62,8 @@ impl FileError {
 pub(super) struct JobFile {
     pub(super) file: DmaFile,
     pub(super) region: Region,
+    /// Neither a device nor a stand-in: it may be unlinked.
+    pub(super) is_regular: bool,
 }
 
 fn failed<'a>(path: &'a Path, what: &'static str) -> impl FnOnce(io::Error) -> FileError + 'a {
@@ -94,17 +100,39 @@ pub fn region_of(planned: &PlannedFile, len: u64) -> Result<Region, FileError> {
 
 /// Makes every file of a thread as long as the job needs it, before anything runs: a job that
 /// reads finds data there, one that writes finds room.
-pub(super) async fn prepare(shard: &Shard, thread: &JobThread) -> Result<(), FileError> {
+///
+/// Returns the devices among them that the job writes to.
+pub(super) async fn prepare(
+    shard: &Shard,
+    thread: &JobThread,
+    stop: &Stop,
+) -> Result<Vec<PathBuf>, FileError> {
+    let mut devices = Vec::new();
     if thread.job.engine == Engine::Null {
-        return Ok(());
+        return Ok(devices);
     }
     for planned in &thread.files {
-        prepare_one(shard, &thread.job, planned).await?;
+        let is_device = prepare_one(shard, &thread.job, planned, stop).await?;
+        if is_device && changes(&thread.job) {
+            devices.push(planned.path.clone());
+        }
     }
-    Ok(())
+    Ok(devices)
 }
 
-async fn prepare_one(shard: &Shard, job: &Job, planned: &PlannedFile) -> Result<(), FileError> {
+/// Holds a device for as long as the file is open: nobody mounts it or claims it meanwhile.
+pub(super) async fn claim(shard: &Shard, path: &Path) -> Result<DmaFile, FileError> {
+    shard.open(path, OpenHow::exclusive_read()).await.map_err(failed(path, "hold the device"))
+}
+
+/// True: it is a block device.
+
+async fn prepare_one(
+    shard: &Shard,
+    job: &Job,
+    planned: &PlannedFile,
+    stop: &Stop,
+) -> Result<bool, FileError> {
     let path = &planned.path;
     let is_there = shard.path_exists(path).await.map_err(failed(path, "look"))?;
     let how = OpenHow { create: Create::No, ..OpenHow::buffered_read() };
@@ -119,26 +147,33 @@ async fn prepare_one(shard: &Shard, job: &Job, planned: &PlannedFile) -> Result<
                 let (path, found) = (path.clone(), len);
                 return Err(FileError::DeviceTooSmall { path, offset, needed, found });
             }
-            return Ok(());
+            return Ok(true);
         }
     }
     let Region { offset, len: needed } = region_of(planned, len)?;
     let end = offset.saturating_add(needed);
     if len >= end {
-        return Ok(());
+        return Ok(false);
     }
     let has_data = job.overwrite || job.pattern.mix.has(Direction::Read);
-    if has_data {
-        return lay_out(shard, path, len, end).await;
+    match has_data {
+        true => lay_out(shard, path, (len, end), stop).await?,
+        false => make_room(shard, job, path, end).await?,
     }
-    make_room(shard, job, path, end).await
+    Ok(false)
 }
 
-/// Writes noise from `from` to `end`, in large requests side by side, and flushes it.
-async fn lay_out(shard: &Shard, path: &Path, from: u64, end: u64) -> Result<(), FileError> {
+/// Writes noise over a range, in large requests side by side, and flushes it. A stop leaves the
+/// file shorter.
+async fn lay_out(
+    shard: &Shard,
+    path: &Path,
+    range: (u64, u64),
+    stop: &Stop,
+) -> Result<(), FileError> {
     let how = OpenHow { create: Create::Yes, ..OpenHow::buffered_rw() };
     let file = shard.open(path, how).await.map_err(failed(path, "create"))?;
-    let lanes = (0..DISK_LAYOUT_DEPTH).map(|lane| lay_out_lane(shard, &file, (from, end), lane));
+    let lanes = (0..DISK_LAYOUT_DEPTH).map(|lane| lay_out_lane(shard, &file, range, (lane, stop)));
     let written: io::Result<()> = Crowd::new(lanes).await.into_iter().collect();
     written.map_err(failed(path, "lay out"))?;
     shard.flush(&file, FlushVia::Pool).await.map_err(failed(path, "flush"))
@@ -149,13 +184,16 @@ async fn lay_out_lane(
     shard: &Shard,
     file: &DmaFile,
     (from, end): (u64, u64),
-    lane: usize,
+    (lane, stop): (usize, &Stop),
 ) -> io::Result<()> {
     let chunk = DISK_LAYOUT_CHUNK_BYTES as u64;
     let first = from + lane as u64 * chunk;
     let mut noise = vec![0; DISK_LAYOUT_CHUNK_BYTES];
     content::fill(&mut noise, lane as u64);
     for at in (first..end).step_by(DISK_LAYOUT_CHUNK_BYTES * DISK_LAYOUT_DEPTH) {
+        if stop.is_requested() {
+            break;
+        }
         let len = (end - at).min(chunk) as usize;
         let mut buf = shard.alloc_buffer(len);
         buf.copy_from_slice(&noise[..len]);
@@ -201,9 +239,10 @@ async fn open_nothing(shard: &Shard, thread: &JobThread) -> Result<Vec<JobFile>,
     let of_job =
         PlannedFile { path: path.to_owned(), offset: Extent::Bytes(0), size: thread.job.size };
     let planned = if thread.files.is_empty() { vec![of_job] } else { thread.files.clone() };
-    let opened = planned
-        .iter()
-        .map(|planned| Ok(JobFile { file: file.clone(), region: region_of(planned, 0)? }));
+    let opened = planned.iter().map(|planned| {
+        let region = region_of(planned, 0)?;
+        Ok(JobFile { file: file.clone(), region, is_regular: false })
+    });
     opened.collect()
 }
 
@@ -215,7 +254,8 @@ async fn open_one(shard: &Shard, job: &Job, planned: &PlannedFile) -> Result<Job
         write: writes,
         create: Create::No,
         direct: job.direct,
-        exclusive: writes,
+        // A device that is written to is held by the run, once for all of its threads.
+        exclusive: false,
         polled: job.hipri && job.direct,
     };
     let file = shard.open(path, how).await.map_err(failed(path, "open"))?;
@@ -225,17 +265,20 @@ async fn open_one(shard: &Shard, job: &Job, planned: &PlannedFile) -> Result<Job
     if job.invalidate && !job.direct {
         shard.drop_cache(&file).await.map_err(failed(path, "drop its cached pages"))?;
     }
-    Ok(JobFile { file, region })
+    let info = shard.disk_info(&file).await.map_err(failed(path, "look"))?;
+    Ok(JobFile { file, region, is_regular: !info.is_block_device })
 }
 
 fn check_region(job: &Job, path: &Path, region: Region, unit: u32) -> Result<(), FileError> {
     let used = Direction::ALL.into_iter().filter(|direction| job.pattern.mix.has(*direction));
-    let block = used.map(|direction| job.block.of(direction).min_bytes()).min().unwrap_or(0);
+    let block = used.map(|direction| job.block.of(direction).min_bytes()).max().unwrap_or(0);
     if region.len < block {
         let path = path.to_owned();
         return Err(FileError::RegionTooSmall { path, block, found: region.len });
     }
-    for (option, found) in [("bs", block), ("offset", region.offset)] {
+    let used = Direction::ALL.into_iter().filter(|direction| job.pattern.mix.has(*direction));
+    let sizes = used.map(|direction| ("bs", job.block.of(direction).min_bytes()));
+    for (option, found) in sizes.chain([("offset", region.offset)]) {
         if job.direct && !found.is_multiple_of(unit.into()) {
             let path = path.to_owned();
             return Err(FileError::Alignment { path, option, expected: unit, found });

@@ -10,23 +10,26 @@ mod slots;
 mod thread;
 mod verify;
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
+use sombra_runtime::limits::BUFFER_ALIGN_BYTES;
 use sombra_runtime::{
-    DriverChoice, Runtime, RuntimeOptions, ShardId, StartError, TaskClass, TaskSpec,
+    DmaFile, DriverChoice, Runtime, RuntimeOptions, ShardId, StartError, TaskClass, TaskSpec,
 };
 
 use super::devices::{DiskWatch, Kernel};
 use super::environment::{DiskEnvironment, Stated};
-use super::job::{BlockSize, Engine, Extent, Job};
-use super::outcome::{JobOutcome, RunOutcome};
+use super::job::{Engine, Extent, Job};
+use super::outcome::{JobError, JobOutcome, RunOutcome};
 use super::plan::{Group, JobThread, Plan};
 use super::progress::{Eta, ExpectedEnd, JobGauge, JobState, StatusLine};
+use super::target::{TargetRefusal, check_plan};
 use crate::limits::{DISK_RING_SPARE_ENTRIES, DISK_SLAB_SPARE_BYTES};
 use crate::measure::Stop;
 use thread::{ThreadEnd, Watch};
@@ -45,11 +48,16 @@ pub struct RunRequest {
     pub preconditioned: Option<String>,
     pub eta: Eta,
     pub stop: Stop,
+    /// Devices on which the user gives up what is there, by name.
+    pub destroy: Vec<PathBuf>,
 }
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// Caller: as the refusal says; nothing was written.
+    #[error(transparent)]
+    Target(#[from] TargetRefusal),
     /// Caller: the file's path, size or permissions.
     #[error("job '{job}'")]
     Files {
@@ -92,12 +100,13 @@ fn one_line(error: &dyn Error) -> String {
 /// # Errors
 /// Nothing could be measured; a job that fails while it runs is part of the outcome.
 pub fn run(request: RunRequest) -> Result<RunOutcome, RunError> {
-    let RunRequest { plan, global_options, notes, preconditioned, eta, stop } = request;
+    let RunRequest { plan, global_options, notes, preconditioned, eta, stop, destroy } = request;
+    check_plan(&plan, &destroy)?;
     let gauges: Vec<Arc<JobGauge>> =
         plan.threads().map(|thread| Arc::new(gauge_of(&thread.job))).collect();
     let line = StatusLine::start(gauges.clone(), eta);
     let mut host = Host::default();
-    prepare(&plan, &gauges, &stop, &mut host)?;
+    let held = prepare(&plan, &gauges, &stop, &mut host)?;
     let paths = paths_of(&plan);
     let disks = DiskWatch::begin(Kernel::default(), &paths);
     let mut outcome = RunOutcome {
@@ -112,11 +121,12 @@ pub fn run(request: RunRequest) -> Result<RunOutcome, RunError> {
             outcome.skipped.extend(group.jobs.iter().map(|thread| thread.job.name.clone()));
             continue;
         }
-        let ends = run_group(group, &gauges, &stop, &mut host)?;
+        let ends = run_group(group, &gauges, &stop, &mut host);
         elapsed += ends.iter().map(|end| end.elapsed).max().unwrap_or_default();
         outcome.jobs.extend(ends);
     }
     drop(line);
+    drop(held);
     outcome.disk_util = disks.end(elapsed);
     outcome.interrupted = stop.is_requested();
     let stated = Stated {
@@ -128,13 +138,15 @@ pub fn run(request: RunRequest) -> Result<RunOutcome, RunError> {
     Ok(outcome)
 }
 
-/// Makes the files of a plan as its run would, and runs nothing.
+/// Makes the files of a plan as its run would, and runs nothing. A plan that would write to what
+/// may not be written to is refused.
 ///
 /// # Errors
 /// A file cannot be made or has no size.
 pub fn lay_out(plan: &Plan) -> Result<(), RunError> {
+    check_plan(plan, &[])?;
     let gauges: Vec<_> = plan.threads().map(|thread| Arc::new(gauge_of(&thread.job))).collect();
-    prepare(plan, &gauges, &Stop::new(), &mut Host::default())
+    prepare(plan, &gauges, &Stop::new(), &mut Host::default()).map(drop)
 }
 
 /// What the runtimes of a run said about themselves.
@@ -173,14 +185,16 @@ fn gauge_of(job: &Job) -> JobGauge {
     JobGauge::new(job, end)
 }
 
-/// Makes all files before anything is measured, one after the other.
+/// Makes all files before anything is measured, one after the other, and holds the devices that
+/// are written to, each once for all threads.
 fn prepare(
     plan: &Plan,
     gauges: &[Arc<JobGauge>],
     stop: &Stop,
     host: &mut Host,
-) -> Result<(), RunError> {
-    let Some(first) = plan.threads().next() else { return Ok(()) };
+) -> Result<Vec<DmaFile>, RunError> {
+    let mut held = BTreeMap::new();
+    let Some(first) = plan.threads().next() else { return Ok(Vec::new()) };
     let options =
         RuntimeOptions { shards: 1, pin: false, idle_spin_us: 0, ..RuntimeOptions::default() };
     let runtime = start(options, &first.job)?;
@@ -190,21 +204,32 @@ fn prepare(
             break;
         }
         gauge.set_state(JobState::LayingOut);
-        let (of_task, job) = (Arc::clone(thread), thread.job.name.clone());
-        let made =
-            on_runtime(
-                &runtime,
-                move |shard| async move { files::prepare(&shard, &of_task).await },
-            );
+        let (of_task, of_stop) = (Arc::clone(thread), stop.clone());
+        let made = on_runtime(&runtime, move |shard| async move {
+            files::prepare(&shard, &of_task, &of_stop).await
+        });
         gauge.set_state(JobState::NotStarted);
-        match made.recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(source)) => return Err(RunError::Files { job, source }),
-            Err(_) => return Err(RunError::Lost { job }),
+        for device in answer(&thread.job, made)? {
+            let name = device.canonicalize().unwrap_or_else(|_| device.clone());
+            if let Entry::Vacant(place) = held.entry(name) {
+                let claim = on_runtime(&runtime, move |shard| async move {
+                    files::claim(&shard, &device).await
+                });
+                place.insert(answer(&thread.job, claim)?);
+            }
         }
     }
     runtime.shutdown();
-    Ok(())
+    Ok(held.into_values().collect())
+}
+
+fn answer<T>(job: &Job, made: Receiver<Result<T, FileError>>) -> Result<T, RunError> {
+    let job = job.name.clone();
+    match made.recv() {
+        Ok(Ok(made)) => Ok(made),
+        Ok(Err(source)) => Err(RunError::Files { job, source }),
+        Err(_) => Err(RunError::Lost { job }),
+    }
 }
 
 fn start(options: RuntimeOptions, job: &Job) -> Result<Runtime, RunError> {
@@ -235,30 +260,39 @@ fn run_group(
     gauges: &[Arc<JobGauge>],
     stop: &Stop,
     host: &mut Host,
-) -> Result<Vec<JobOutcome>, RunError> {
-    let mut running = Vec::with_capacity(group.jobs.len());
-    for thread in &group.jobs {
-        let runtime = start(options_of(thread), &thread.job)?;
-        running.push((thread, runtime));
-    }
+) -> Vec<JobOutcome> {
+    let start = |thread| start(options_of(thread), &thread.job);
+    let running: Vec<_> =
+        group.jobs.iter().map(|thread: &Arc<JobThread>| (thread, start(thread))).collect();
     let begun = running.iter().map(|(thread, runtime)| {
+        let runtime = runtime.as_ref().ok()?;
         let gauge = Arc::clone(&gauges[thread.thread_number as usize - 1]);
         let (of_task, watch) = (Arc::clone(thread), Watch { stop: stop.clone(), gauge });
-        on_runtime(runtime, move |shard| async move {
+        Some(on_runtime(runtime, move |shard| async move {
             let thread_id = nix::unistd::gettid().as_raw().unsigned_abs();
             (thread_id, thread::run_thread(shard, of_task, watch).await)
-        })
+        }))
     });
     let begun: Vec<_> = begun.collect();
     let mut outcomes = Vec::with_capacity(running.len());
     for ((thread, runtime), end) in running.iter().zip(begun) {
-        let lost = |_| RunError::Lost { job: thread.job.name.clone() };
-        let (thread_id, end) = end.recv().map_err(lost)?;
-        host.note(runtime);
-        runtime.shutdown();
+        let lost = || RunError::Lost { job: thread.job.name.clone() };
+        let ended = match (runtime, end.and_then(|end| end.recv().ok())) {
+            (Ok(runtime), ended) => {
+                host.note(runtime);
+                runtime.shutdown();
+                ended.ok_or_else(|| lost().to_line())
+            }
+            (Err(error), _) => Err(error.to_line()),
+        };
+        // What the others measured is worth as much without this one.
+        let (thread_id, end) = ended.unwrap_or_else(|text| {
+            let error = JobError { errno: nix::libc::EIO, text };
+            (0, ThreadEnd::of_error(&thread.job, error, host.wall_clock_ms))
+        });
         outcomes.push(outcome_of(thread, thread_id, end));
     }
-    Ok(outcomes)
+    outcomes
 }
 
 fn outcome_of(thread: &JobThread, thread_id: u32, end: ThreadEnd) -> JobOutcome {
@@ -281,7 +315,7 @@ fn outcome_of(thread: &JobThread, thread_id: u32, end: ThreadEnd) -> JobOutcome 
 fn options_of(thread: &JobThread) -> RuntimeOptions {
     let job = &thread.job;
     let depth = thread::depth_of(job);
-    let largest = job.block.0.iter().map(BlockSize::max_bytes).max().unwrap_or(0) as usize;
+    let largest = thread::largest_block(job).next_multiple_of(BUFFER_ALIGN_BYTES);
     let slab_bytes = match job.fixed_buffers {
         true => (largest * depth as usize).saturating_add(DISK_SLAB_SPARE_BYTES),
         false => 0,

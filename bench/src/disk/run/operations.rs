@@ -10,7 +10,7 @@ use sombra_runtime::{
     DmaBuf, FlushScope, IoBuf, IoCompletion, IoQueue, Moment, NotQueued, Shard, Span, WriteMode,
 };
 
-use crate::disk::job::{Direction, Job, WriteSync};
+use crate::disk::job::{Direction, Job, Mix, WriteSync};
 use crate::disk::outcome::JobError;
 use crate::disk::stream::{Action, Step};
 use crate::disk::tally::{IoDone, JobTally};
@@ -28,7 +28,8 @@ pub(super) struct Operations {
     tally: JobTally,
     filler: Filler,
     mode: WriteMode,
-    verify: bool,
+    /// What is read is what a verifying job wrote: a mixed job's own reads are not.
+    checks_reads: bool,
     verify_fatal: bool,
     /// Blocks of this pass that hold what a verification expects.
     written: Option<Written>,
@@ -57,13 +58,18 @@ impl Operations {
                 WriteSync::Sync => WriteMode::Sync,
                 WriteSync::Dsync => WriteMode::Dsync,
             },
-            verify: job.verify,
+            checks_reads: job.verify && job.pattern.mix == Mix::Read,
             verify_fatal: job.verify_fatal,
             written: remembers.then(Written::default),
             writes: 0,
             origin: Moment::START,
             error: None,
         }
+    }
+
+    /// The phase begins, or ends, in which what the job wrote is read back.
+    pub(super) fn check_reads(&mut self, checks: bool) {
+        self.checks_reads = checks;
     }
 
     pub(super) fn set_origin(&mut self, origin: Moment) {
@@ -277,7 +283,7 @@ impl Operations {
 
     fn check(&mut self, tag: u32, operation: &InFlight, len: usize) {
         let Purpose::Io { offset, .. } = operation.purpose else { return };
-        if !self.verify {
+        if !self.checks_reads {
             return;
         }
         if let Err(error) = content::verify(&self.slots.buf(tag)[..len], offset) {
@@ -314,8 +320,10 @@ impl Operations {
         self.written.as_mut().map(Written::take).unwrap_or_default()
     }
 
-    pub(super) fn paths(&self) -> Vec<PathBuf> {
-        self.files.iter().map(|file| file.file.path().to_owned()).collect()
+    /// Of the files that are files: nobody means a device by `unlink`.
+    pub(super) fn regular_paths(&self) -> Vec<PathBuf> {
+        let regular = self.files.iter().filter(|file| file.is_regular);
+        regular.map(|file| file.file.path().to_owned()).collect()
     }
 
     /// An fsync of each file, one after the other.

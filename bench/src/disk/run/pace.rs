@@ -1,7 +1,7 @@
 //! When the next operation may begin: speed limits, and pauses between operations. Knows time
 //! only as numbers that are handed in.
 
-use crate::disk::job::{ByDirection, Direction, Job, Rate, ThinkTime};
+use crate::disk::job::{ByDirection, Direction, Job, Mix, Rate, ThinkTime};
 
 const NS_PER_S: u128 = 1_000_000_000;
 
@@ -9,6 +9,7 @@ const NS_PER_S: u128 = 1_000_000_000;
 #[derive(Debug)]
 pub(super) struct Pace {
     rates: ByDirection<Rate>,
+    mix: Mix,
     is_limited: bool,
     issued: ByDirection<Amount>,
     think_time: Option<ThinkTime>,
@@ -56,6 +57,7 @@ impl Pace {
         let has_floor = |rate: &Rate| rate.bytes_per_s_min.is_some() || rate.iops_min.is_some();
         Pace {
             rates,
+            mix: job.pattern.mix,
             is_limited: rates.0.iter().any(has_limit),
             issued: ByDirection::default(),
             think_time: job.think_time,
@@ -109,6 +111,12 @@ impl Pace {
         }
     }
 
+    /// The cycle begins anew: what was done until now does not count.
+    pub(super) fn restart_floor(&mut self, now_ns: u64) {
+        self.floor.completed = ByDirection::default();
+        self.floor.cycle_began_ns = now_ns;
+    }
+
     /// Looks at a cycle that is over.
     pub(super) fn check_floor(&mut self, now_ns: u64) -> Result<(), TooSlow> {
         let floor = &mut self.floor;
@@ -118,7 +126,8 @@ impl Pace {
         }
         let completed = std::mem::take(&mut floor.completed);
         floor.cycle_began_ns = now_ns;
-        for direction in Direction::ALL {
+        let mix = self.mix;
+        for direction in Direction::ALL.into_iter().filter(|direction| mix.has(*direction)) {
             let (rate, amount) = (self.rates.of(direction), completed.of(direction));
             let asked = [
                 (rate.bytes_per_s_min, amount.bytes, "bytes"),
@@ -143,7 +152,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::disk::job::Mix;
     use crate::disk::testing::sequential;
 
     const S: u64 = 1_000_000_000;

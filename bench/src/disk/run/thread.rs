@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sombra_runtime::{FlushScope, FlushVia, IoClass, IoQueue, Moment, Shard};
 
-use crate::disk::job::{BlockSize, ByDirection, Direction, Engine, Extent, Job};
+use crate::disk::job::{ByDirection, Direction, Engine, Extent, Job, Mix};
 use crate::disk::outcome::{CpuUse, JobError};
 use crate::disk::plan::JobThread;
 use crate::disk::progress::{JobGauge, JobState};
@@ -41,24 +41,31 @@ pub(crate) struct ThreadEnd {
     pub(crate) cpu: CpuUse,
 }
 
+impl ThreadEnd {
+    /// Of a thread that measured nothing.
+    pub(super) fn of_error(job: &Job, error: JobError, started_wall_ms: u64) -> ThreadEnd {
+        ThreadEnd {
+            tally: JobTally::new(job),
+            error: Some(error),
+            started_wall_ms,
+            elapsed: Duration::ZERO,
+            measured: Duration::ZERO,
+            cpu: CpuUse::default(),
+        }
+    }
+}
+
 /// Runs a job's thread on a shard. Its files are made already.
 pub(crate) async fn run_thread(shard: Shard, thread: Arc<JobThread>, watch: Watch) -> ThreadEnd {
     let started_wall_ms = shard.wall_clock_ms();
-    let began = shard.now();
     let opened = files::open(&shard, &thread).await;
     let mut run = match opened {
         Ok(files) => JobRun::new(&shard, &thread, files, watch.clone()),
         Err(error) => {
             let text = super::one_line(&error);
             watch.gauge.set_state(JobState::Finished);
-            return ThreadEnd {
-                tally: JobTally::new(&thread.job),
-                error: Some(JobError { errno: error.errno(), text }),
-                started_wall_ms,
-                elapsed: shard.now().saturating_since(began),
-                measured: Duration::ZERO,
-                cpu: CpuUse::default(),
-            };
+            let error = JobError { errno: error.errno(), text };
+            return ThreadEnd::of_error(&thread.job, error, started_wall_ms);
         }
     };
     run.wait_for_start().await;
@@ -95,6 +102,7 @@ struct JobRun {
     /// The job's own clock begins here.
     origin: Moment,
     in_ramp: bool,
+    is_verifying: bool,
     measured_from: Moment,
     ended: Option<Moment>,
 }
@@ -104,9 +112,9 @@ impl JobRun {
         let job = Arc::clone(&thread.job);
         let depth = depth_of(&job);
         let filler = Filler::new(&job, thread.seed);
-        let largest = job.block.0.iter().map(BlockSize::max_bytes).max().unwrap_or(0);
+        let largest = largest_block(&job);
         let buffers = (0..depth).map(|index| {
-            let mut buf = shard.alloc_buffer(largest as usize);
+            let mut buf = shard.alloc_buffer(largest);
             filler.prime(&mut buf, u64::from(index));
             buf
         });
@@ -125,6 +133,7 @@ impl JobRun {
             cpu: CpuClock::start(shard),
             origin: now,
             in_ramp: false,
+            is_verifying: false,
             measured_from: now,
             ended: None,
         }
@@ -150,6 +159,9 @@ impl JobRun {
         while !self.is_over() {
             self.pass().await;
             done += 1;
+            if self.job.end_fsync && self.writes() {
+                self.operations.flush_all().await;
+            }
             self.verify().await;
             if !self.job.time_based && done >= self.job.loops {
                 return;
@@ -179,14 +191,16 @@ impl JobRun {
     fn issue(&mut self) -> Pause {
         let now = self.shard.now();
         let batch = u64::from(self.job.batch_submit.unwrap_or(u32::MAX));
-        let room = batch.min(self.pace.until_pause());
         let mut issued = 0;
         let pause = loop {
             if self.operations.is_full() || self.operations.error().is_some() {
                 break Pause::Full;
             }
-            if issued >= room {
-                break if issued >= batch { Pause::Batch } else { Pause::Think };
+            if issued >= batch {
+                break Pause::Batch;
+            }
+            if self.pace.until_pause() == 0 {
+                break Pause::Think;
             }
             if let Some(until) = self.held_until(now) {
                 break Pause::Until(until);
@@ -265,7 +279,9 @@ impl JobRun {
             self.watch.gauge.set_state(JobState::Running);
         }
         self.operations.tally_mut().tick(now_ns);
-        if let Err(error) = self.pace.check_floor(now_ns) {
+        if self.in_ramp || self.is_verifying {
+            self.pace.restart_floor(now_ns);
+        } else if let Err(error) = self.pace.check_floor(now_ns) {
             self.operations.fail(nix::libc::ETIMEDOUT, error.to_string());
         }
     }
@@ -296,7 +312,8 @@ impl JobRun {
         self.drain().await;
         let Some(think_time) = self.pace.take_pause() else { return };
         let began = self.shard.now();
-        while self.shard.now().saturating_since(began) < think_time.spin.min(think_time.pause) {
+        let spin = think_time.spin.min(think_time.pause);
+        while self.shard.now().saturating_since(began) < spin && !self.is_over() {
             std::hint::spin_loop();
         }
         let end = began.checked_add(think_time.pause).unwrap_or(began);
@@ -319,13 +336,14 @@ impl JobRun {
 
     /// Reads back what the pass wrote, in order, and checks it.
     async fn verify(&mut self) {
-        let writes = self.job.pattern.mix.has(Direction::Write);
-        if !(self.job.verify && self.job.do_verify && writes) || self.is_stopped() {
+        if !(self.job.verify && self.job.do_verify && self.writes()) || self.is_stopped() {
             return;
         }
         self.watch.gauge.set_state(JobState::Verifying);
         let now_ns = self.now_ns();
         self.operations.tally_mut().verifying(true, now_ns);
+        self.operations.check_reads(true);
+        self.is_verifying = true;
         let mut written: Written = self.operations.take_written();
         while let Some(step) = written.next_step() {
             while self.operations.is_full() {
@@ -341,6 +359,8 @@ impl JobRun {
         self.drain().await;
         let now_ns = self.now_ns();
         self.operations.tally_mut().verifying(false, now_ns);
+        self.operations.check_reads(false);
+        self.is_verifying = false;
         self.watch.gauge.set_state(JobState::Running);
     }
 
@@ -353,18 +373,21 @@ impl JobRun {
         self.shard.now().saturating_since(self.origin).as_nanos() as u64
     }
 
+    fn writes(&self) -> bool {
+        self.job.pattern.mix.has(Direction::Write)
+    }
+
     /// The flushes at the end.
     async fn finish(&mut self) {
         self.drain().await;
+        if self.writes() && self.job.fsync_on_close {
+            self.operations.flush_all().await;
+        }
         let now_ns = self.now_ns();
         self.operations.tally_mut().finish(now_ns);
         self.ended = Some(self.shard.now());
-        let writes = self.job.pattern.mix.has(Direction::Write);
-        if writes && (self.job.end_fsync || self.job.fsync_on_close) {
-            self.operations.flush_all().await;
-        }
         if self.job.unlink {
-            for path in self.operations.paths() {
+            for path in self.operations.regular_paths() {
                 // Another thread of the job may have been first.
                 let _ = self.shard.unlink(&path).await;
             }
@@ -385,9 +408,18 @@ impl JobRun {
     }
 }
 
-/// An engine that does one thing at a time has a depth of one.
+/// An engine that does one thing at a time has a depth of one; so has a job that writes what it
+/// trimmed, whose trims must be over by then.
 pub(super) fn depth_of(job: &Job) -> u32 {
-    if job.engine == Engine::Psync { 1 } else { job.iodepth.max(1) }
+    let is_single = job.engine == Engine::Psync || job.pattern.mix == Mix::TrimWrite;
+    if is_single { 1 } else { job.iodepth.max(1) }
+}
+
+/// The largest request that a job makes.
+pub(super) fn largest_block(job: &Job) -> usize {
+    let used = Direction::ALL.into_iter().filter(|direction| job.pattern.mix.has(*direction));
+    let largest = used.map(|direction| job.block.of(direction).max_bytes()).max();
+    largest.unwrap_or(0) as usize
 }
 
 /// What one pass over the regions of a job's files transfers.

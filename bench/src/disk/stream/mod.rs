@@ -196,7 +196,8 @@ impl Stream {
                     false => (Direction::Write, Direction::Read),
                 };
                 // One direction's speed limit does not hold up the other.
-                if !allowed.of(drawn.0) && *allowed.of(drawn.1) { drawn.1 } else { drawn.0 }
+                let other_is_free = *allowed.of(drawn.1) && !matches!(self.read_percent, 0 | 100);
+                if !allowed.of(drawn.0) && other_is_free { drawn.1 } else { drawn.0 }
             }
         }
     }

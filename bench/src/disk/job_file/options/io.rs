@@ -1,6 +1,6 @@
 //! What operations a job makes, how large, with which engine, and how many at once.
 
-use super::{OptionRow, accept, one_of, set};
+use super::{OptionRow, accept, one_of, refuse, set};
 use crate::disk::job::{Distribution, Engine, Mix, Sequencer, WriteSync};
 use crate::disk::job_file::draft::{Draft, Given, RwSuffix, Split};
 use crate::disk::job_file::value::{
@@ -95,7 +95,7 @@ pub(super) const ROWS: &[OptionRow] = &[
             .warn("option 'random_generator': this tool draws offsets with a generator of its own");
         Ok(())
     }),
-    accept(&["scramble_buffers"], ""),
+    refuse(&["scramble_buffers"], &["1"], "buffers are changed for each write, or `zero_buffers`"),
     accept(&["softrandommap"], ""),
 ];
 

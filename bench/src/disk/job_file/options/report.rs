@@ -24,7 +24,7 @@ pub(super) const ROWS: &[OptionRow] = &[
         draft.kb_base = one_of(given.text()?, &bases)?;
         Ok(())
     }),
-    accept(&["unit_base"], ""),
+    refuse(&["unit_base"], &["0", "8"], "rates are told in bytes"),
     set(&["verify"], verify),
     set(&["do_verify"], |draft, given| flag(given.value).map(|is| draft.job.do_verify = is)),
     set(&["verify_fatal"], |draft, given| flag(given.value).map(|is| draft.job.verify_fatal = is)),
@@ -61,7 +61,7 @@ pub(super) const ROWS: &[OptionRow] = &[
         milliseconds(draft, given, 1).map(|ms| draft.job.logs.iops_sample_ms = ms)
     }),
     accept(&["log_entries"], ""),
-    accept(&["disk_util"], ""),
+    refuse(&["disk_util"], &["1"], "the report always has it"),
     accept(&["error_dump"], ""),
     accept(&["significant_figures"], "figures are shown with the digits that they have"),
     accept(&["clocksource"], "times are always those of the monotonic clock"),

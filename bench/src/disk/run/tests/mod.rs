@@ -92,7 +92,7 @@ fn simulate_on(disk: &SimDisk, job: &Job, stop: &Stop) -> Seen {
         let inner = shard.clone();
         shard.spawn(TaskSpec::new("prepare", TaskClass::Foreground), async move {
             for thread in &all {
-                files::prepare(&inner, thread).await.unwrap();
+                files::prepare(&inner, thread, &Stop::new()).await.unwrap();
             }
             *slot.lock().unwrap() = Some(());
         });

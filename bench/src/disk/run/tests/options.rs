@@ -312,6 +312,21 @@ fn unlink_removes_the_file_afterwards() {
 }
 
 #[test]
+fn trimwrite_never_has_a_trim_beside_its_write() {
+    let mut job = sequential(Mix::TrimWrite);
+    (job.size, job.iodepth, job.iodepth_low) = (Some(Extent::Bytes(8 * BLOCK)), 16, 16);
+    assert_eq!(simulate(&job).most_in_flight(), 1);
+}
+
+#[test]
+fn bs_of_each_direction_must_fit_the_region() {
+    let mut job = sequential(Mix::ReadWrite);
+    job.block.0[1] = BlockSize::Fixed(2 * MIB);
+    let error = simulate(&job).end().error.clone().unwrap();
+    assert!(error.text.contains("no room for one request of 2097152 bytes"), "{}", error.text);
+}
+
+#[test]
 fn zero_buffers_and_refill_buffers_decide_what_is_written() {
     let content = |change: &dyn Fn(&mut Job)| {
         let mut job = sequential(Mix::Write);

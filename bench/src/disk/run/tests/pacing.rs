@@ -94,6 +94,30 @@ fn rate_min_fails_a_job_that_is_too_slow() {
 }
 
 #[test]
+fn rate_min_asks_nothing_of_a_direction_that_the_job_has_not_nor_of_ramp_and_verification() {
+    let mut job = sequential(Mix::Write);
+    let floor = Rate { iops_min: Some(100), ..Rate::default() };
+    // As the job file's single value is read: for all directions.
+    (job.rate.0, job.rate_cycle) = ([floor; 3], Duration::from_millis(2));
+    job.size = Some(Extent::Bytes(64 * BLOCK));
+    assert_eq!(simulate(&job).end().error, None);
+    job.verify = true;
+    let seen = simulate(&job);
+    assert_eq!(seen.end().error, None, "reading back is slower than nothing");
+    assert_eq!(seen.count(SubmittedKind::Read), 64);
+}
+
+#[test]
+fn end_fsync_is_part_of_the_measured_time() {
+    let mut job = sequential(Mix::Write);
+    job.size = Some(Extent::Bytes(BLOCK));
+    let without = simulate(&job).end().measured;
+    job.end_fsync = true;
+    let with = simulate(&job).end().measured;
+    assert!(with >= without + Duration::from_micros(LATENCY_US.into()), "{without:?} {with:?}");
+}
+
+#[test]
 fn thinktime_pauses_after_its_blocks_with_nothing_in_flight() {
     let mut job = sequential(Mix::Read);
     (job.size, job.iodepth, job.iodepth_low) = (Some(Extent::Bytes(12 * BLOCK)), 4, 4);

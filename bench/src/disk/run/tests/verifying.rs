@@ -56,6 +56,16 @@ fn verify_finds_lost_and_misdirected_writes() {
 }
 
 #[test]
+fn verify_of_a_mixed_job_checks_what_it_wrote_and_not_what_was_there() {
+    let mut job = verified(Mix::ReadWrite);
+    job.pattern.is_random = true;
+    let seen = simulate(&job);
+    assert_eq!(seen.end().error, None);
+    let writes = seen.count(SubmittedKind::Write);
+    assert_eq!(seen.stream.len(), 32 + writes, "each written block is read back");
+}
+
+#[test]
 fn verify_fatal_stops_at_the_first_wrong_block() {
     let disk = disk();
     disk.plan(DiskOp::Write, None, 4, Fault::LostWrite);
