@@ -277,7 +277,8 @@ impl ShardCore {
 
     /// What one turn left to a sleep is handed over when no sleep but another turn with work comes.
     pub(crate) fn push_submissions(&mut self, progressed: bool) {
-        let may_wait = !self.has_work() && !(progressed && self.left_queued);
+        let was_left = progressed && self.left_queued;
+        let may_wait = !self.has_work() && !was_left;
         let mut io = self.shard.io().borrow_mut();
         let Io { driver, slab } = &mut *io;
         driver.push_submissions(slab, may_wait);

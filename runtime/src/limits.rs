@@ -118,7 +118,7 @@ pub const STALL_BUDGET_US_DEFAULT: u64 = 5_000;
 /// How long shutdown reaps before it leaks the buffers of what is still in flight.
 pub const SHUTDOWN_WAIT_MS_DEFAULT: u64 = 30_000;
 
-/// Longest sleep of a shard with nothing in flight; only a safety net, wake-ups do not depend on it.
+/// Longest sleep of a shard with nothing in flight; a safety net, wake-ups do not depend on it.
 pub const PARK_MS_MAX: u64 = 60_000;
 
 /// Latencies above this are recorded as this.

@@ -11,7 +11,7 @@ mod signature;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -76,9 +76,9 @@ pub fn check_plan(plan: &Plan, destroy: &[PathBuf]) -> Result<(), TargetRefusal>
             // A file that is too short is made longer, a device is only read.
             Reach::ReadsTo(end) => {
                 let metadata = path.metadata();
-                let is_device = metadata.as_ref().is_ok_and(|found| is_block_device(found));
+                let is_device = metadata.as_ref().is_ok_and(is_block_device);
                 let is_short = metadata.as_ref().map_or(true, |found| found.len() < end);
-                let is_file = metadata.as_ref().map_or(true, std::fs::Metadata::is_file);
+                let is_file = metadata.as_ref().map_or(true, Metadata::is_file);
                 if !is_device && (is_short || !is_file) {
                     check_target(path, root, &[], &[])?;
                 }
@@ -117,7 +117,7 @@ fn reached(plan: &Plan) -> Vec<(&Path, Reach)> {
     reached
 }
 
-fn is_block_device(found: &std::fs::Metadata) -> bool {
+fn is_block_device(found: &Metadata) -> bool {
     found.file_type().is_block_device()
 }
 

@@ -61,12 +61,17 @@ impl FileTable {
         Target::Registered(slot)
     }
 
+    /// The file would take another's place, which no entry may name that is queued.
+    pub(super) fn is_full_for(&self, file: &DmaFile) -> bool {
+        let has_places = !self.entries.is_empty();
+        has_places && self.free.is_empty() && file.ring_slot(self.shard).is_none()
+    }
+
     /// Frees the place of the least recently used file.
     ///
-    /// Entries that are queued but not handed over name their file by its place; they must
-    /// reach the kernel before the place changes hands.
+    /// Entries that are queued but not handed over name their file by its place: while there are
+    /// any, no place changes hands.
     fn evict(&mut self, ring: &mut Ring) -> Option<u32> {
-        // The lane hands them over, and knows when it did; until then this file goes without.
         if ring.queued() > 0 {
             return None;
         }

@@ -90,6 +90,10 @@ impl Lane {
         if !self.has_room() {
             return false;
         }
+        if !how.by_descriptor && self.files.is_full_for(file_of(slab.op_mut(key))) {
+            // Its place is another file's, by which queued entries may be named.
+            self.enter(slab, how.clock);
+        }
         let op = slab.op_mut(key);
         let file = if how.by_descriptor {
             Target::Descriptor

@@ -120,7 +120,7 @@ impl PolledLane {
         if self.lane.ring.registered(place).is_some()
             && let Err(error) = self.lane.ring.update_buffer(place, None)
         {
-            // Its table now names memory that the place no longer stands for: nothing of it is used.
+            // Its table now names memory that the place no longer stands for: none of it is used.
             (self.sharing_failed, self.is_stale) = (true, true);
             tracing::warn!(target: "sombra_runtime", "forgetting a shared buffer: {error}");
         }

@@ -115,6 +115,7 @@ fn on_product(group: &Group) -> Result<Vec<ThreadEnd>, AnyError> {
         preconditioned: None,
         eta: Eta::Never,
         stop: Stop::new(),
+        destroy: Vec::new(),
     };
     let outcome = run_plan(request).map_err(|error| error.to_line())?;
     for note in &outcome.environment.driver_notes {

@@ -126,7 +126,6 @@ pub(super) async fn claim(shard: &Shard, path: &Path) -> Result<DmaFile, FileErr
 }
 
 /// True: it is a block device.
-
 async fn prepare_one(
     shard: &Shard,
     job: &Job,

@@ -54,15 +54,17 @@ fn full_table_gives_away_the_least_recently_used_place() {
 }
 
 #[test]
-fn queued_entries_reach_the_kernel_before_a_place_changes_hands() {
+fn no_place_changes_hands_while_entries_are_queued() {
     let (mut ring, mut table) = table(1);
     let runtime = runtime();
     let [first, second] = [0; 2].map(|_| file(&runtime));
     table.target(&first, &mut ring);
     assert!(ring.push_cancel_all());
-    assert_eq!(ring.queued(), 1);
-    table.target(&second, &mut ring);
-    assert_eq!(ring.queued(), 0);
+    assert!(table.is_full_for(&second) && !table.is_full_for(&first));
+    assert_eq!(registered(table.target(&second, &mut ring)), None, "an entry may name it");
+    ring.submit().unwrap();
+    assert!(registered(table.target(&second, &mut ring)).is_some());
+    assert_eq!(first.ring_slot(SHARD), None);
 }
 
 #[test]
