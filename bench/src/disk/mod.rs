@@ -8,6 +8,7 @@ pub mod outcome;
 pub mod output;
 pub mod plan;
 pub mod progress;
+pub mod punts;
 pub mod run;
 pub mod stream;
 pub mod tally;

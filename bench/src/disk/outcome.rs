@@ -6,6 +6,7 @@ use std::time::Duration;
 pub use super::devices::DiskUtil;
 pub use super::environment::DiskEnvironment;
 use super::job::Job;
+use super::punts::Punts;
 use super::tally::JobTally;
 
 /// What the kernel counted for a job's thread while it was measured.
@@ -62,6 +63,7 @@ pub struct RunOutcome {
     pub jobs: Vec<JobOutcome>,
     pub disk_util: Vec<DiskUtil>,
     pub environment: DiskEnvironment,
+    pub punts: Punts,
     pub global_options: Vec<(String, String)>,
     pub started_wall_ms: u64,
     /// Somebody asked the run to stop.

@@ -67,6 +67,19 @@ fn disk_run_runs_each_engine() {
 }
 
 #[test]
+fn disk_run_counts_what_the_kernel_gave_to_its_workers_or_says_why_not() {
+    let scratch = Scratch::new();
+    // A buffered flush through a ring always goes to a worker.
+    let job = "[j]\nrw=write\nsize=1m\nbs=64k\nioengine=io_uring\nfdatasync=1\n";
+    let report = json_of(&disk_run(&scratch, job, &["--output-format=json"]));
+    let punts = &report["sombra"]["io_uring_punts"];
+    match punts["counted"].as_u64() {
+        Some(count) => assert!(count >= 16, "{punts}"),
+        None => println!("skipped: {}", punts["skipped"].as_str().unwrap()),
+    }
+}
+
+#[test]
 fn disk_run_takes_jobs_and_options_from_the_command_line() {
     let scratch = Scratch::new();
     let output = disk_run(&scratch, "[a]\nsize=1m\n", &["--bs=64k", "--output-format=json+"]);

@@ -11,6 +11,7 @@ use super::rows::{
 use crate::disk::environment::DiskEnvironment;
 use crate::disk::job::Direction;
 use crate::disk::outcome::{DiskUtil, RunOutcome};
+use crate::disk::punts::Punts;
 use crate::disk::tally::{BATCH_LABELS, Buckets, CLASS_LABELS, DEPTH_LABELS, Latency, Moments};
 
 /// How much of the latencies is told.
@@ -48,6 +49,7 @@ pub fn render(outcome: &RunOutcome, detail: Detail) -> String {
                 .iter()
                 .filter_map(|disk| Some((disk.name.as_str(), disk.flush_ios?)))
                 .collect(),
+            io_uring_punts: &outcome.punts,
         },
     })
 }
@@ -87,6 +89,7 @@ struct Sombra<'a> {
     errors: Vec<(&'a str, &'a str)>,
     /// Flushes that each disk was sent.
     flushes: Vec<(&'a str, u64)>,
+    io_uring_punts: &'a Punts,
 }
 
 type Shares = Pairs<&'static str, f64>;

@@ -8,6 +8,7 @@ use super::table_job::write_row;
 use crate::disk::environment::{DeviceFacts, DiskEnvironment, NOT_EXPOSED};
 use crate::disk::job::{BlockSize, Direction, Job, Mix};
 use crate::disk::outcome::{DiskUtil, RunOutcome};
+use crate::disk::punts::Punts;
 
 /// What is printed before a run: its sections, this program, how many threads. An empty line and
 /// the results follow.
@@ -58,7 +59,7 @@ fn write_results(text: &mut String, outcome: &RunOutcome) -> fmt::Result {
         write_group(text, &rows, group_id)?;
     }
     write_disks(text, &outcome.disk_util)?;
-    write_environment(text, &outcome.environment)?;
+    write_environment(text, outcome)?;
     write_notes(text, outcome)
 }
 
@@ -110,7 +111,8 @@ fn write_disks(text: &mut String, disks: &[DiskUtil]) -> fmt::Result {
 }
 
 /// Where the run took place: without that its figures say nothing. Left out where nobody looked.
-fn write_environment(text: &mut String, environment: &DiskEnvironment) -> fmt::Result {
+fn write_environment(text: &mut String, outcome: &RunOutcome) -> fmt::Result {
+    let environment = &outcome.environment;
     if environment.kernel.is_empty() {
         return Ok(());
     }
@@ -123,6 +125,10 @@ fn write_environment(text: &mut String, environment: &DiskEnvironment) -> fmt::R
     }
     let (driver, build) = (&environment.driver, &environment.build);
     writeln!(text, "  driver {driver}, {build} build, preconditioning {preconditioning}")?;
+    match &outcome.punts {
+        Punts::Counted(count) => writeln!(text, "  io_uring punts to worker threads: {count}")?,
+        Punts::Skipped(reason) => writeln!(text, "  io_uring punts: skipped: {reason}")?,
+    }
     environment.driver_notes.iter().try_for_each(|note| writeln!(text, "  driver: {note}"))
 }
 

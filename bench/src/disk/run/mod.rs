@@ -29,6 +29,7 @@ use super::job::{Engine, Extent, Job};
 use super::outcome::{JobError, JobOutcome, RunOutcome};
 use super::plan::{Group, JobThread, Plan};
 use super::progress::{Eta, ExpectedEnd, JobGauge, JobState, StatusLine};
+use super::punts::{self, PuntTrace};
 use super::target::{TargetRefusal, check_plan};
 use crate::limits::{DISK_RING_SPARE_ENTRIES, DISK_SLAB_SPARE_BYTES};
 use crate::measure::Stop;
@@ -109,6 +110,7 @@ pub fn run(request: RunRequest) -> Result<RunOutcome, RunError> {
     let held = prepare(&plan, &gauges, &stop, &mut host)?;
     let paths = paths_of(&plan);
     let disks = DiskWatch::begin(Kernel::default(), &paths);
+    let punts = PuntTrace::begin();
     let mut outcome = RunOutcome {
         global_options,
         notes,
@@ -128,6 +130,7 @@ pub fn run(request: RunRequest) -> Result<RunOutcome, RunError> {
     drop(line);
     drop(held);
     outcome.disk_util = disks.end(elapsed);
+    outcome.punts = punts::result(punts);
     outcome.interrupted = stop.is_requested();
     let stated = Stated {
         driver: host.drivers.into_iter().collect::<Vec<_>>().join(", "),
