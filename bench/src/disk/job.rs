@@ -319,6 +319,16 @@ pub struct Job {
     pub stonewall: bool,
 }
 
+impl Job {
+    /// Files of each of its threads: those that it names, or `nrfiles`.
+    pub fn file_count(&self) -> u64 {
+        match self.filenames.len() {
+            0 => u64::from(self.nrfiles),
+            named => named as u64,
+        }
+    }
+}
+
 /// The CPUs that a job's thread may use.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CpuChoice {

@@ -121,8 +121,7 @@ fn check_counts(job: &Job, threads: u32, files: &mut u64) -> Result<(), PlanErro
         let job = job.name.clone();
         return Err(PlanError::Threads { job, max: DISK_JOB_THREADS_MAX, found });
     }
-    let each = job.filenames.len().max(job.nrfiles as usize) as u64;
-    *files = files.saturating_add(each.saturating_mul(u64::from(job.numjobs)));
+    *files = files.saturating_add(job.file_count().saturating_mul(u64::from(job.numjobs)));
     if *files > DISK_JOB_FILES_MAX {
         let job = job.name.clone();
         return Err(PlanError::Files { job, max: DISK_JOB_FILES_MAX, found: *files });

@@ -49,7 +49,7 @@ impl Conflicts<'_> {
         let job = &self.draft.job;
         let block_min = used_blocks(job).map(BlockSize::min_bytes).max().unwrap_or(1);
         let block_max = used_blocks(job).map(BlockSize::max_bytes).max().unwrap_or(1);
-        let files = file_count(job);
+        let files = job.file_count();
         if let (Some(Extent::Bytes(size)), None) = (job.size, job.filesize)
             && size / files < block_min
         {
@@ -275,7 +275,7 @@ pub(super) fn whole_file(jobs: &[Job], source: &str, errors: &mut Vec<JobFileErr
         let problem = Problem::TooMany { what: "threads (numjobs) over all jobs", max };
         errors.push(JobFileError { place: place.clone(), problem });
     }
-    let files = jobs.iter().map(|job| file_count(job).saturating_mul(job.numjobs.into()));
+    let files = jobs.iter().map(|job| job.file_count().saturating_mul(job.numjobs.into()));
     if files.fold(0, u64::saturating_add) > DISK_JOB_FILES_MAX {
         let what = "files (nrfiles) over all threads";
         let problem = Problem::TooMany { what, max: DISK_JOB_FILES_MAX };
@@ -297,13 +297,6 @@ fn oddities(draft: &mut Draft) {
     let writes = job.pattern.mix.has(Direction::Write);
     if !writes && (job.fsync_every > 0 || job.fdatasync_every > 0) {
         draft.note("options 'fsync' and 'fdatasync' have no effect: the job writes nothing");
-    }
-}
-
-fn file_count(job: &Job) -> u64 {
-    match job.filenames.len() {
-        0 => u64::from(job.nrfiles),
-        named => named as u64,
     }
 }
 

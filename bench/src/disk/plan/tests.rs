@@ -233,3 +233,10 @@ then, once all of these have ended:
 ";
     assert_eq!(plan(text).to_string(), expected);
 }
+
+/// Found by made-up files: the plan counted files that a job with a name of its own does not have.
+#[test]
+fn names_of_files_count_and_nrfiles_beside_them_does_not() {
+    let text = "[global]\nsize=64m\n[a]\nfilename=x\nnrfiles=65536\n[b]\n";
+    assert_eq!(plan(text).threads().map(|thread| thread.files.len()).sum::<usize>(), 2);
+}
