@@ -174,4 +174,6 @@ impl OpDone {
 }
 
 // Both are moved several times on their way; what is rare and large is boxed.
+// Under a model checker the locks inside are larger.
+#[cfg(not(sombra_loom))]
 const _: () = assert!(size_of::<Op>() <= 88 && size_of::<OpDone>() <= 80);
