@@ -27,15 +27,7 @@ const DEPTH: u32 = 32;
 const OPERATIONS: u64 = 10_000;
 
 fn jobs(text: &str) -> Vec<Job> {
-    let surroundings = Surroundings {
-        variable: &|_| None,
-        load: &|_| Err("nothing is included".to_owned()),
-        cpus: None,
-        page_bytes: 4096,
-        memory_bytes: 0,
-        lenient: false,
-    };
-    JobFile::parse(text, "bench", &CommandLine::default(), &surroundings).unwrap().jobs
+    JobFile::parse(text, "bench", &CommandLine::default(), &Surroundings::NONE).unwrap().jobs
 }
 
 fn job_file(criterion: &mut Criterion) {

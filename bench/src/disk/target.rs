@@ -10,7 +10,7 @@ mod signature;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -58,31 +58,43 @@ pub enum TargetRefusal {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// Refuses a plan that would write where it must not, laying files out included: to a device in
-/// use, or one that holds something which `destroy` does not give up by name, to a store, to
-/// anything that is neither a file nor a block device.
-///
-/// # Errors
-/// The first such target; nothing was written.
-pub fn check_plan(plan: &Plan, destroy: &[PathBuf]) -> Result<(), TargetRefusal> {
+/// A plan that writes nowhere it must not, laying files out included. Only such a one is run.
+#[derive(Clone, Debug)]
+pub struct AllowedPlan(Plan);
+
+impl AllowedPlan {
+    /// Refuses to write to a device in use, or one that holds something which `destroy` does not
+    /// give up by name, to a store, to anything that is neither a file nor a block device.
+    ///
+    /// # Errors
+    /// The first such target; nothing was written.
+    pub fn check(plan: Plan, destroy: &[PathBuf]) -> Result<AllowedPlan, TargetRefusal> {
+        check_plan(&plan, destroy)?;
+        Ok(AllowedPlan(plan))
+    }
+
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.0
+    }
+}
+
+fn check_plan(plan: &Plan, destroy: &[PathBuf]) -> Result<(), TargetRefusal> {
     let root = Path::new("/");
     for (path, reach) in reached(plan) {
         let failed = |source| TargetRefusal::Io { path: path.to_owned(), source };
-        match reach {
-            Reach::Changes => {
-                let head = head_of(path).map_err(failed)?;
-                check_target(path, root, destroy, &head)?;
-            }
-            // A file that is too short is made longer, a device is only read.
-            Reach::ReadsTo(end) => {
-                let metadata = path.metadata();
-                let is_device = metadata.as_ref().is_ok_and(is_block_device);
-                let is_short = metadata.as_ref().map_or(true, |found| found.len() < end);
-                let is_file = metadata.as_ref().map_or(true, Metadata::is_file);
-                if !is_device && (is_short || !is_file) {
-                    check_target(path, root, &[], &[])?;
-                }
-            }
+        if reach.changes {
+            let head = head_of(path).map_err(failed)?;
+            check_target(path, root, destroy, &head)?;
+            continue;
+        }
+        // A file that is too short is made longer, a device is only read.
+        let metadata = path.metadata();
+        let is_device = metadata.as_ref().is_ok_and(is_block_device);
+        let is_short = metadata.as_ref().map_or(true, |found| found.len() < reach.end);
+        let is_file = metadata.as_ref().map_or(true, Metadata::is_file);
+        if !is_device && (is_short || !is_file) {
+            check_target(path, root, &[], &[])?;
         }
     }
     Ok(())
@@ -92,26 +104,29 @@ pub fn check_plan(plan: &Plan, destroy: &[PathBuf]) -> Result<(), TargetRefusal>
 #[must_use]
 pub fn written_by(plan: &Plan) -> BTreeSet<&Path> {
     let reached = reached(plan).into_iter();
-    reached.filter(|(_, reach)| matches!(reach, Reach::Changes)).map(|(path, _)| path).collect()
+    reached.filter(|(_, reach)| reach.changes).map(|(path, _)| path).collect()
 }
 
-/// What jobs do to a file.
-enum Reach {
-    Changes,
-    /// As far as to this offset.
-    ReadsTo(u64),
+/// What all jobs together do to a file.
+#[derive(Default)]
+struct Reach {
+    /// Some job writes to it or trims it.
+    changes: bool,
+    /// The furthest offset that a job asks for.
+    end: u64,
 }
 
-fn reached(plan: &Plan) -> Vec<(&Path, Reach)> {
-    let mut reached = Vec::new();
+fn reached(plan: &Plan) -> BTreeMap<&Path, Reach> {
+    let mut reached = BTreeMap::new();
     for thread in plan.threads().filter(|thread| thread.job.engine != Engine::Null) {
         let mix = thread.job.pattern.mix;
         let changes = mix.has(Direction::Write) || mix.has(Direction::Trim);
         for file in &thread.files {
             let bytes = |extent| if let Extent::Bytes(bytes) = extent { bytes } else { 0 };
             let end = bytes(file.offset).saturating_add(file.size.map_or(0, bytes));
-            let reach = if changes { Reach::Changes } else { Reach::ReadsTo(end) };
-            reached.push((file.path.as_path(), reach));
+            let reach: &mut Reach = reached.entry(file.path.as_path()).or_default();
+            reach.changes |= changes;
+            reach.end = reach.end.max(end);
         }
     }
     reached

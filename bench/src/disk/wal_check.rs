@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::progress::Eta;
 use super::run::{RunError, RunRequest, run};
 use super::tally::Latency;
+use super::target::{AllowedPlan, TargetRefusal};
 use crate::limits::{WAL_P99_NS_MAX, WAL_P99_NS_WARN, WAL_P999_NS_WARN};
 use crate::measure::Stop;
 
@@ -104,6 +105,8 @@ pub struct WalCheck {
 pub enum WalCheckError {
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Target(#[from] TargetRefusal),
     #[error("{text}")]
     Job { text: String },
     #[error("stopped before there was enough to judge")]
@@ -145,30 +148,15 @@ pub fn wal_check(dir: &Path, eta: Eta, stop: Stop) -> Result<WalCheck, WalCheckE
 }
 
 fn run_jobs(dir: &Path, eta: Eta, stop: Stop) -> Result<RunOutcome, WalCheckError> {
-    let plan = plan_of(dir)?;
+    let plan = AllowedPlan::check(plan_of(dir)?, &[])?;
     let notes = Vec::new();
-    let request = RunRequest {
-        plan,
-        global_options: Vec::new(),
-        notes,
-        preconditioned: None,
-        eta,
-        stop,
-        destroy: Vec::new(),
-    };
+    let request =
+        RunRequest { plan, global_options: Vec::new(), notes, preconditioned: None, eta, stop };
     Ok(run(request)?)
 }
 
 fn plan_of(dir: &Path) -> Result<Plan, WalCheckError> {
-    let surroundings = Surroundings {
-        variable: &|_| None,
-        load: &|_: &Path| Err("nothing is included here".to_owned()),
-        cpus: None,
-        page_bytes: 4096,
-        memory_bytes: 0,
-        lenient: false,
-    };
-    let file = JobFile::parse(JOBS, "wal-check", &CommandLine::default(), &surroundings);
+    let file = JobFile::parse(JOBS, "wal-check", &CommandLine::default(), &Surroundings::NONE);
     let file = file.map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         WalCheckError::Job { text: lines.join("; ") }

@@ -79,12 +79,12 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
     if args.dry_run {
         return Ok(write!(stdout(), "{plan}")?);
     }
-    targets::check(&plan, &args.destroy_data)?;
+    let plan = targets::check(plan, &args.destroy_data)?;
     let stop = Stop::new();
     interrupt::watch(&stop)?;
     let has_text = formats.contains(&Format::Normal);
     if has_text {
-        put(args, &table::render_head(&heads_of(&plan)), false)?;
+        put(args, &table::render_head(&heads_of(plan.plan())), false)?;
     }
     let request = RunRequest {
         plan,
@@ -93,7 +93,6 @@ pub(super) fn run(args: &RunArgs) -> Outcome {
         preconditioned: args.preconditioned.clone(),
         eta: args.eta.into(),
         stop,
-        destroy: args.destroy_data.clone(),
     };
     let mut outcome = run_plan(request).map_err(|error| Failure::work(error.to_line()))?;
     outcome.notes.extend(logs::notes(&outcome));

@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use sombra_bench::disk::plan::Plan;
-use sombra_bench::disk::target::{check_plan, written_by};
+use sombra_bench::disk::target::{AllowedPlan, written_by};
 
 use crate::Outcome;
 use crate::failure::Failure;
 
-/// Refuses what a run would refuse, and a name given up that no writing job gives: whoever mistypes
-/// a device would lose another.
-pub(super) fn check(plan: &Plan, destroy: &[PathBuf]) -> Outcome {
-    let written = written_by(plan);
+/// Refuses what must not be written to, and a name given up that no writing job gives: whoever
+/// mistypes a device would lose another.
+pub(super) fn check(plan: Plan, destroy: &[PathBuf]) -> Outcome<AllowedPlan> {
+    let written = written_by(&plan);
     match destroy.iter().find(|named| !written.contains(named.as_path())) {
-        None => check_plan(plan, destroy).map_err(Failure::work),
+        None => AllowedPlan::check(plan, destroy).map_err(Failure::work),
         Some(other) => Err(Failure::usage(format!(
             "--destroy-data: expected the name of a device as a writing job gives it, found {}",
             other.display()

@@ -42,6 +42,7 @@ pub(super) fn run(args: &WalCheckArgs) -> Outcome {
     let check = wal_check(&own.0, Eta::Auto, stop).map_err(|error| match error {
         WalCheckError::Stopped => Failure::Interrupted,
         WalCheckError::Run(error) => Failure::work(error.to_line()),
+        WalCheckError::Target(refusal) => Failure::work(refusal),
         WalCheckError::Job { text } => Failure::work(text),
     })?;
     drop(own);

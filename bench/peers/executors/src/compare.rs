@@ -2,6 +2,7 @@
 //! bytes.
 
 use sombra_bench::disk::run::lay_out;
+use sombra_bench::disk::target::AllowedPlan;
 
 use crate::arguments::{Arguments, Side};
 use crate::figures::JobFigures;
@@ -16,6 +17,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), AnyError> {
     for executor in Executor::ALL {
         refusal::check(executor, &plan)?;
     }
+    let plan = AllowedPlan::check(plan, &[])?;
     lay_out(&plan).map_err(|error| error.to_line())?;
     let mut sides: Vec<_> = Executor::ALL.map(Side::Executor).into();
     if fio::is_there() {

@@ -79,18 +79,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("executors: {}", in_one_line(&*error));
+            eprintln!("executors: {}", sombra_bench::disk::run::one_line(&*error));
             ExitCode::FAILURE
         }
     }
-}
-
-fn in_one_line(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }

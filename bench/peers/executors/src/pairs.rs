@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use sombra_bench::disk::plan::Plan;
 use sombra_bench::disk::run::lay_out;
+use sombra_bench::disk::target::AllowedPlan;
 use sombra_bench::measure::{Ratio, median, ratio_of_pairs};
 
 use crate::arguments::{Arguments, Pairs, Side};
@@ -76,10 +77,12 @@ pub(crate) fn run(pairs: &Pairs, arguments: &Arguments) -> Result<(), AnyError> 
     let [job] = &names[..] else {
         return Err(format!("expected one job, found {}: --section", names.join(", ")).into());
     };
-    lay_out(&plan).map_err(|error| error.to_line())?;
-    files::settle(&plan)?;
+    let allowed = AllowedPlan::check(plan, &[])?;
+    lay_out(&allowed).map_err(|error| error.to_line())?;
+    let plan = allowed.plan();
+    files::settle(plan)?;
     let text = fs::read_to_string(&arguments.job_file)?;
-    let one_request = format!("io_size={}", request_bytes(&plan));
+    let one_request = format!("io_size={}", request_bytes(plan));
     let briefly = ["time_based=0", "loops=1", &one_request];
     let briefly = Recipe::new(&text, job, &briefly, arguments)?;
     let (subject, against) = (briefly.start_up(subject)?, briefly.start_up(pairs.against)?);

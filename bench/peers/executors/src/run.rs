@@ -11,6 +11,7 @@ use sombra_bench::disk::devices::{DiskUtil, DiskWatch, Kernel};
 use sombra_bench::disk::plan::{Group, JobThread, Plan};
 use sombra_bench::disk::progress::Eta;
 use sombra_bench::disk::run::{RunRequest, lay_out, run as run_plan};
+use sombra_bench::disk::target::AllowedPlan;
 use sombra_bench::{Stop, disk::tally::JobTally};
 
 use crate::arguments::Arguments;
@@ -23,7 +24,9 @@ use crate::{AnyError, Executor, jobs, peers, refusal};
 pub(crate) fn run(executor: Executor, arguments: &Arguments) -> Result<(), AnyError> {
     let plan = jobs::read(arguments)?;
     refusal::check(executor, &plan)?;
-    lay_out(&plan).map_err(|error| error.to_line())?;
+    let allowed = AllowedPlan::check(plan, &[])?;
+    lay_out(&allowed).map_err(|error| error.to_line())?;
+    let plan = allowed.plan();
     let mut rows = Vec::new();
     for group in &plan.groups {
         for row in run_group(executor, group)? {
@@ -108,14 +111,14 @@ fn on_product(group: &Group) -> Result<Vec<ThreadEnd>, AnyError> {
     let numbered = group.jobs.iter().zip(1..).map(|(thread, thread_number)| {
         Arc::new(JobThread { thread_number, ..JobThread::clone(thread) })
     });
+    let plan = Plan { groups: vec![Group { jobs: numbered.collect() }] };
     let request = RunRequest {
-        plan: Plan { groups: vec![Group { jobs: numbered.collect() }] },
+        plan: AllowedPlan::check(plan, &[])?,
         global_options: Vec::new(),
         notes: Vec::new(),
         preconditioned: None,
         eta: Eta::Never,
         stop: Stop::new(),
-        destroy: Vec::new(),
     };
     let outcome = run_plan(request).map_err(|error| error.to_line())?;
     for note in &outcome.environment.driver_notes {

@@ -48,6 +48,18 @@ pub struct Surroundings<'a> {
     pub lenient: bool,
 }
 
+impl Surroundings<'static> {
+    /// Nothing of the world: for a text that is the program's own.
+    pub const NONE: Surroundings<'static> = Surroundings {
+        variable: &|_| None,
+        load: &|_| Err("nothing is included here".to_owned()),
+        cpus: None,
+        page_bytes: 4096,
+        memory_bytes: 0,
+        lenient: false,
+    };
+}
+
 /// The jobs of a file, in its order, and what the run should tell about them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct JobFile {

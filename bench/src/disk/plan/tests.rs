@@ -7,14 +7,7 @@ use crate::disk::job::CpuChoice;
 use crate::disk::job_file::{CommandLine, JobFile, Surroundings};
 
 fn plan_with(text: &str, entropy: u64) -> Result<Plan, PlanError> {
-    let surroundings = Surroundings {
-        variable: &|_| None,
-        load: &|_| Err("nothing".into()),
-        cpus: None,
-        page_bytes: 4096,
-        memory_bytes: 1 << 30,
-        lenient: false,
-    };
+    let surroundings = Surroundings { memory_bytes: 1 << 30, ..Surroundings::NONE };
     let file = JobFile::parse(text, "t.fio", &CommandLine::default(), &surroundings).unwrap();
     let jobs: Vec<Arc<Job>> = file.jobs.into_iter().map(Arc::new).collect();
     Plan::new(&jobs, entropy)

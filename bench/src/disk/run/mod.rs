@@ -30,7 +30,7 @@ use super::outcome::{JobError, JobOutcome, RunOutcome};
 use super::plan::{Group, JobThread, Plan};
 use super::progress::{Eta, ExpectedEnd, JobGauge, JobState, StatusLine};
 use super::punts::{self, PuntTrace};
-use super::target::{TargetRefusal, check_plan};
+use super::target::AllowedPlan;
 use crate::limits::{DISK_RING_SPARE_ENTRIES, DISK_SLAB_SPARE_BYTES};
 use crate::measure::Stop;
 use thread::{ThreadEnd, Watch};
@@ -41,7 +41,7 @@ pub use thread::bytes_per_pass;
 
 /// A plan, and what its user says about it.
 pub struct RunRequest {
-    pub plan: Plan,
+    pub plan: AllowedPlan,
     pub global_options: Vec<(String, String)>,
     /// What the reader of the figures must know from the job file.
     pub notes: Vec<String>,
@@ -49,16 +49,11 @@ pub struct RunRequest {
     pub preconditioned: Option<String>,
     pub eta: Eta,
     pub stop: Stop,
-    /// Devices on which the user gives up what is there, by name.
-    pub destroy: Vec<PathBuf>,
 }
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Caller: as the refusal says; nothing was written.
-    #[error(transparent)]
-    Target(#[from] TargetRefusal),
     /// Caller: the file's path, size or permissions.
     #[error("job '{job}'")]
     Files {
@@ -86,7 +81,8 @@ impl RunError {
     }
 }
 
-fn one_line(error: &dyn Error) -> String {
+/// An error and what it came from, in one line.
+pub fn one_line(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
@@ -101,14 +97,14 @@ fn one_line(error: &dyn Error) -> String {
 /// # Errors
 /// Nothing could be measured; a job that fails while it runs is part of the outcome.
 pub fn run(request: RunRequest) -> Result<RunOutcome, RunError> {
-    let RunRequest { plan, global_options, notes, preconditioned, eta, stop, destroy } = request;
-    check_plan(&plan, &destroy)?;
+    let RunRequest { plan, global_options, notes, preconditioned, eta, stop } = request;
+    let plan = plan.plan();
     let gauges: Vec<Arc<JobGauge>> =
         plan.threads().map(|thread| Arc::new(gauge_of(&thread.job))).collect();
     let line = StatusLine::start(gauges.clone(), eta);
     let mut host = Host::default();
-    let held = prepare(&plan, &gauges, &stop, &mut host)?;
-    let paths = paths_of(&plan);
+    let held = prepare(plan, &gauges, &stop, &mut host)?;
+    let paths = paths_of(plan);
     let disks = DiskWatch::begin(Kernel::default(), &paths);
     let punts = PuntTrace::begin();
     let mut outcome = RunOutcome {
@@ -141,13 +137,12 @@ pub fn run(request: RunRequest) -> Result<RunOutcome, RunError> {
     Ok(outcome)
 }
 
-/// Makes the files of a plan as its run would, and runs nothing. A plan that would write to what
-/// may not be written to is refused.
+/// Makes the files of a plan as its run would, and runs nothing.
 ///
 /// # Errors
 /// A file cannot be made or has no size.
-pub fn lay_out(plan: &Plan) -> Result<(), RunError> {
-    check_plan(plan, &[])?;
+pub fn lay_out(plan: &AllowedPlan) -> Result<(), RunError> {
+    let plan = plan.plan();
     let gauges: Vec<_> = plan.threads().map(|thread| Arc::new(gauge_of(&thread.job))).collect();
     prepare(plan, &gauges, &Stop::new(), &mut Host::default()).map(drop)
 }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use sombra_runtime::{
-    DmaBuf, FlushScope, IoBuf, IoCompletion, IoQueue, Moment, NotQueued, Shard, Span, WriteMode,
+    FlushScope, FlushVia, IoBuf, IoCompletion, IoQueue, Moment, NotQueued, Shard, Span, WriteMode,
 };
 
 use crate::disk::job::{Direction, Job, Mix, WriteSync};
@@ -18,7 +18,6 @@ use crate::disk::tally::{IoDone, JobTally};
 use super::content::{self, Filler};
 use super::files::JobFile;
 use super::slots::{InFlight, Purpose, Slots};
-use super::thread::{FLUSH_AT_END, FLUSH_VIA};
 use super::verify::Written;
 
 pub(super) struct Operations {
@@ -144,7 +143,7 @@ impl Operations {
     }
 
     fn flush(&mut self, tag: u32, file: usize, scope: FlushScope) {
-        let queued = self.queue.flush(tag, &self.files[file].file, FLUSH_VIA, scope);
+        let queued = self.queue.flush(tag, &self.files[file].file, FlushVia::Ring, scope);
         self.accept(tag, queued);
     }
 
@@ -332,7 +331,7 @@ impl Operations {
             let purpose = Purpose::Flush;
             let operation = InFlight { file, purpose, done: 0, queued_ns: u64::MAX };
             let tag = self.slots.begin(operation).expect("nothing is in flight at the end");
-            self.flush(tag, file, FLUSH_AT_END);
+            self.flush(tag, file, FlushScope::All);
             self.wait(usize::MAX).await;
             while let Some(IoCompletion { tag, result, .. }) = self.queue.take() {
                 let operation = self.slots.end(tag);
@@ -351,5 +350,3 @@ impl Operations {
         (self.tally, self.error)
     }
 }
-
-const _: fn(DmaBuf) -> IoBuf = IoBuf::Owned;

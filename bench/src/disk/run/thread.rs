@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sombra_runtime::{FlushScope, FlushVia, IoClass, IoQueue, Moment, Shard};
+use sombra_runtime::{IoClass, IoQueue, Moment, Shard};
 
 use crate::disk::job::{ByDirection, Direction, Engine, Extent, Job, Mix};
 use crate::disk::outcome::{CpuUse, JobError};
@@ -433,9 +433,3 @@ pub fn bytes_per_pass(job: &Job, regions: &[Region]) -> u64 {
         Some(Extent::Percent(percent)) => (u128::from(whole) * u128::from(percent) / 100) as u64,
     }
 }
-
-/// How the ring's flushes go: as the engine's own do.
-pub(super) const FLUSH_VIA: FlushVia = FlushVia::Ring;
-
-/// fsync at the end covers everything.
-pub(super) const FLUSH_AT_END: FlushScope = FlushScope::All;

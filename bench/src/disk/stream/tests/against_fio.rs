@@ -59,15 +59,8 @@ fn fios(dir: &Path, text: &str) -> Option<Ios> {
 }
 
 fn ours(text: &str) -> Ios {
-    let surroundings = Surroundings {
-        variable: &|_| None,
-        load: &|_| Err("nothing is included".to_owned()),
-        cpus: None,
-        page_bytes: 4096,
-        memory_bytes: 0,
-        lenient: false,
-    };
-    let file = JobFile::parse(text, "job.fio", &CommandLine::default(), &surroundings).unwrap();
+    let file =
+        JobFile::parse(text, "job.fio", &CommandLine::default(), &Surroundings::NONE).unwrap();
     let job = &file.jobs[0];
     let bytes = match job.io_size {
         Some(crate::disk::job::Extent::Bytes(bytes)) => bytes,
