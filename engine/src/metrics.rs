@@ -94,6 +94,8 @@ impl Metrics {
             count(&counters.flush_errors),
             "Failed log writes; the first stops the store.",
         );
+        let help = "Log writes that ended before an earlier one.";
+        self.counter("sombra_wal_flushes_out_of_order_total", count(&counters.out_of_order), help);
         self.counter("sombra_wal_commits_total", count(&counters.commits), "Records logged.");
         self.counter("sombra_wal_stamps_total", count(&counters.stamps), "Stamps of an idle log.");
         let unflushed = log.ring().tail().saturating_sub(log.ring().durable());
@@ -175,6 +177,12 @@ impl Metrics {
         self.counter("sombra_cache_evictions_total", evictions, "Pages dropped to make room.");
         self.gauge("sombra_cache_bytes", sum(|c| &c.cache_bytes) as f64, "Resident pages.");
         self.gauge("sombra_data_file_bytes", core.volume.len_bytes() as f64, "Data file's length.");
+        let growing = f64::from(u8::from(core.volume.is_growing()));
+        let help = "1 while the data file's length is being changed.";
+        self.gauge("sombra_data_file_growing", growing, help);
+        let reserve = core.volume.reserve_extents_taken_total();
+        let help = "Extents taken out of the reserve of a full data file.";
+        self.counter("sombra_data_reserve_extents_total", reserve, help);
         let free = u64::from(core.volume.free_extents()) * crate::limits::EXTENT_BYTES;
         self.gauge("sombra_data_free_bytes", free as f64, "Extents that no tablet has.");
         let live = sum(|c| &c.live_pages) * page_bytes;

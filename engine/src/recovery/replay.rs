@@ -39,6 +39,11 @@ pub(crate) struct LogEnd {
     pub(crate) stopped_by: String,
     pub(crate) records: u64,
     pub(crate) read_bytes: u64,
+    /// Openings whose part of the log was read.
+    pub(crate) incarnations: u64,
+    /// Whole blocks of the newest opening behind the first invalid one: they were written while
+    /// an earlier write was still in flight, so nothing in them was acknowledged.
+    pub(crate) dropped_blocks: u64,
     last_start: Option<Lsn>,
     segment_bytes: u64,
 }
@@ -113,6 +118,8 @@ pub(crate) async fn replay(
             stopped_by: "the store has no log yet".to_owned(),
             records: 0,
             read_bytes: 0,
+            incarnations: 0,
+            dropped_blocks: 0,
             last_start: superblock.links.last().map(|link| link.new_start),
             segment_bytes: superblock.segment_bytes,
         },
@@ -160,6 +167,7 @@ impl LogReader<'_> {
             // into the gap behind it.
             return Ok(());
         }
+        self.log.incarnations += 1;
         let mut assembler = Assembler::new(start, limit);
         let mut next = start;
         let stop = loop {
@@ -307,7 +315,8 @@ impl LogReader<'_> {
             while let Some(chunk) = scan.next().await.map_err(io_error(&segment.path, "read"))? {
                 for (_, block) in chunk.blocks() {
                     self.log.read_bytes += BLOCK_SIZE_BYTES as u64;
-                    self.refuse_evidence(block, link, stop)?;
+                    let is_own = self.refuse_evidence(block, link, stop)?;
+                    self.log.dropped_blocks += u64::from(is_own);
                 }
             }
         }
@@ -368,14 +377,15 @@ impl LogReader<'_> {
         }
     }
 
+    /// Whether the block is one of this opening's that nothing was acknowledged by.
     fn refuse_evidence(
         &self,
         block: &[u8],
         link: &IncarnationLink,
         stop: &Stop,
-    ) -> Result<(), OpenError> {
+    ) -> Result<bool, OpenError> {
         let Ok(valid) = verify_block_of_store(block, self.superblock.store_id) else {
-            return Ok(());
+            return Ok(false);
         };
         let header = valid.header;
         let was_durable = header.incarnation == link.incarnation && header.durable > stop.at;
@@ -388,7 +398,7 @@ impl LogReader<'_> {
             let expected = format!("no block newer than incarnation {}", link.incarnation);
             return Err(self.damaged(stop, "blocks of an opening that no link names", expected));
         }
-        Ok(())
+        Ok(header.incarnation == link.incarnation)
     }
 
     fn damaged(&self, stop: &Stop, reason: &'static str, expected: String) -> OpenError {

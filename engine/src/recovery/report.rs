@@ -34,6 +34,11 @@ pub struct OpenReport {
     /// Newest durable position that a block of the log vouches for. Damage above it cannot be
     /// told from a write that the crash tore.
     pub newest_stamp: Lsn,
+    /// Openings whose part of the log was replayed.
+    pub replayed_incarnations: u64,
+    /// Whole blocks behind the end of the log that were passed over: an earlier write, in flight
+    /// beside theirs, was lost, so nothing in them had been acknowledged.
+    pub dropped_blocks: u64,
     /// Log bytes read, the search behind the end included.
     pub read_bytes: u64,
     /// Why replay ended where it did.
@@ -63,6 +68,8 @@ impl OpenReport {
             replayed_records: log.records,
             replayed_to: log.end,
             newest_stamp: log.newest_stamp,
+            replayed_incarnations: log.incarnations,
+            dropped_blocks: log.dropped_blocks,
             read_bytes: log.read_bytes,
             stopped_by: log.stopped_by.clone(),
             superblock_repaired: None,
@@ -100,6 +107,10 @@ impl fmt::Display for OpenReport {
             "replayed {} records from LSN {} up to {} ({} log bytes read, {:?})",
             self.replayed_records, self.replayed_from, self.replayed_to, self.read_bytes, self.took
         )?;
+        if self.dropped_blocks > 0 {
+            let blocks = self.dropped_blocks;
+            writeln!(f, "dropped {blocks} blocks behind a write that the crash took")?;
+        }
         write!(
             f,
             "end of log: {}; vouched for up to LSN {}, damage above it is undetectable",

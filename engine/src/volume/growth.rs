@@ -7,7 +7,7 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sombra_runtime::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use sombra_runtime::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use sombra_runtime::sync::{EpochCell, Signal};
 use sombra_runtime::{FlushVia, OpenHow, Shard};
 
@@ -48,6 +48,8 @@ pub(super) struct Space {
     end: AtomicU32,
     state: EpochCell<VolumeState>,
     is_fine: AtomicBool,
+    /// Extents given while the file could not grow and only the reserve was left.
+    reserve_taken: AtomicU64,
     wanted: Signal,
     /// Held by whoever changes the file's length.
     is_growing: AtomicBool,
@@ -90,6 +92,7 @@ impl Space {
             pool: Mutex::new(Pool { free, end, missing: 0, aside: Vec::new() }),
             state: EpochCell::new(std::sync::Arc::new(VolumeState::Fine)),
             is_fine: AtomicBool::new(true),
+            reserve_taken: AtomicU64::new(0),
             wanted: Signal::new(),
             is_growing: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
@@ -201,6 +204,9 @@ impl Volume {
             }
             taken
         });
+        if taken.is_some() && !self.has_room_for_commits() {
+            self.space.reserve_taken.fetch_add(u64::from(count), Ordering::Relaxed);
+        }
         match taken {
             None => self.want_extents(count),
             Some(_) if self.free_extents() < self.space.ahead_extents() => self.want(),
@@ -244,6 +250,11 @@ impl Volume {
     /// What commits leave for deletes and merges, in bytes.
     pub(crate) fn reserve_bytes(&self) -> u64 {
         u64::from(self.space.reserve_extents()) * limits::EXTENT_BYTES
+    }
+
+    /// Extents taken out of the reserve since the store was opened.
+    pub(crate) fn reserve_extents_taken_total(&self) -> u64 {
+        self.space.reserve_taken.load(Ordering::Relaxed)
     }
 
     pub(crate) fn len_bytes(&self) -> u64 {

@@ -44,6 +44,8 @@ pub(crate) struct LogCounters {
     pub(crate) flushes: AtomicU64,
     pub(crate) written_bytes: AtomicU64,
     pub(crate) flush_errors: AtomicU64,
+    /// Log writes that ended before an earlier one: nothing of them counts until that has.
+    pub(crate) out_of_order: AtomicU64,
     pub(crate) commits: AtomicU64,
     pub(crate) stamps: AtomicU64,
 }
@@ -240,7 +242,11 @@ impl GroupCommit {
         };
         match outcome.await {
             Ok(IoBuf::Log(sealed)) => {
+                let end = Lsn::new(sealed.end_position());
                 let durable = Lsn::new(self.ring.complete(sealed));
+                if durable < end {
+                    self.counters.out_of_order.fetch_add(1, Ordering::Relaxed);
+                }
                 self.note_stamp(first, stamp, durable);
                 Ok(durable)
             }
