@@ -29,6 +29,16 @@ pub const ROTTEN_PAGES_MAX: u64 = 40;
 pub const ROTTEN_ROOTS_MAX: usize = 3;
 /// Keys that are written after data pages rotted.
 pub const WRITES_AFTER_ROT: u32 = 40;
+/// Keys that are written while a device lies: enough for several merges of a small log.
+pub const WRITES_BESIDE_LIES: u32 = 500;
+/// Longest that an operation is stuck, and farthest that the wall clock jumps.
+pub const STUCK_NS_MAX: u64 = 20_000_000_000;
+pub const CLOCK_JUMP_MS_MAX: u64 = 100_000_000_000;
+/// Blocks of noise behind the end of a log.
+pub const GARBAGE_BLOCKS_MAX: u64 = 24;
+/// What clients must get done once faults have stopped, and what they may try for it.
+pub const LIVENESS_ACKNOWLEDGED_MIN: u64 = 60;
+pub const LIVENESS_OPERATIONS_MAX: u64 = 2_000;
 /// Bounds that a store is opened with: so tight that runs reach them, and so ample that none does.
 pub const MEMORY_BYTES_TIGHT: u64 = 16 << 20;
 pub const MEMORY_BYTES_AMPLE: u64 = 256 << 20;
@@ -41,7 +51,11 @@ pub const EPISODES_MAX: u32 = 64;
 pub const STEPS_OPEN_MAX: u64 = 3_000_000;
 /// Steps of the world that one episode's clients may take before they count as hung.
 pub const STEPS_EPISODE_MAX: u64 = 6_000_000;
-/// Failing seeds that a range report lists; the rest are counted.
+/// Seeds among which every mark must have been reached.
+pub const SEEDS_FOR_ALL_MARKS: u64 = 10_000;
+/// Fewest operations that the search for a shorter run of a failing seed tries first.
+pub const SHRUNK_OPERATIONS_MIN: u64 = 25;
+/// Failing seeds that a range report report lists; the rest are counted.
 pub const FAILURES_LISTED_MAX: usize = 50;
 /// Steps between two looks at the progress of an episode's clients.
 pub const STEPS_PER_LOOK: u64 = 20_000;

@@ -183,6 +183,7 @@ fn kill_tpcc(workspace: &Workspace) -> Result<Done, Failure> {
 }
 
 fn sim(workspace: &Workspace) -> Result<Done, Failure> {
+    released(workspace, &["sim", "--known"])?;
     released(workspace, &["sim", "--seeds", CHECK_SIM_SEEDS])
 }
 

@@ -77,7 +77,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Tidy => tidy::run(workspace),
         Command::Kill(arguments) => kill::run(workspace, &arguments),
         Command::KillWriter(arguments) => kill::run_writer(&arguments),
-        Command::Sim(arguments) => sim::run(&arguments),
+        Command::Sim(arguments) => sim::run(workspace, &arguments),
         Command::Fuzz(arguments) => fuzz::run(workspace, &arguments),
         Command::History(arguments) => histories::check_file(&arguments),
         Command::Peers => peers::run(workspace),

@@ -1,10 +1,12 @@
 //! `cargo xtask sim`: seeds of the whole-system simulation. A seed that fails is printed and
 //! replays alone with `--seed`.
 
-use crate::{Failure, histories};
+mod known;
+
+use crate::{Failure, histories, workspace::Workspace};
 use nix::sys::resource::{UsageWho, getrusage};
 use sombra_sim::histories::HistoryOptions;
-use sombra_sim::seeds::{Load, RangeReport, SeedOptions, SeedReport, run_seed};
+use sombra_sim::seeds::{Load, RangeReport, SeedOptions, SeedReport, run_seed, shrink};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,15 +15,20 @@ use std::time::{Duration, Instant};
 
 /// One seed in so many runs twice; both runs must take the same course.
 pub(crate) const REPLAY_ONE_IN: u64 = 50;
+/// Failing seeds for which a shorter run is sought.
+const SHRUNK_MAX: usize = 3;
 
 #[derive(clap::Args)]
 pub(crate) struct SimArguments {
     /// Seeds to run, `FIRST..END` without the end
-    #[arg(long, value_parser = parse_seeds, required_unless_present_any = ["seed", "histories"])]
+    #[arg(long, value_parser = parse_seeds, required_unless_present_any = ["seed", "histories", "known"])]
     seeds: Option<Range<u64>>,
     /// Replay this seed only
     #[arg(long, conflicts_with = "seeds")]
     seed: Option<u64>,
+    /// Run the seeds that once found a bug, `sim/seeds.txt`
+    #[arg(long, conflicts_with_all = ["seeds", "seed", "histories"])]
+    known: bool,
     /// Seeds of recorded histories instead, `FIRST..END`: what clients saw, checked for isolation
     #[arg(long, value_parser = parse_seeds, conflicts_with_all = ["seeds", "seed"])]
     histories: Option<Range<u64>>,
@@ -35,6 +42,9 @@ pub(crate) struct SimArguments {
     /// Negative control: flushes do nothing; passes only if commits are found lost
     #[arg(long)]
     flush_suppressed: bool,
+    /// Operations that a seed's clients do at least, instead of a counted seed's
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    ops: Option<u64>,
     /// What every seed strains instead of what it draws: ample, log, memory, data, churn
     #[arg(long)]
     load: Option<Load>,
@@ -53,7 +63,10 @@ impl SimArguments {
     }
 }
 
-pub(crate) fn run(arguments: &SimArguments) -> Result<(), Failure> {
+pub(crate) fn run(workspace: &Workspace, arguments: &SimArguments) -> Result<(), Failure> {
+    if arguments.known {
+        return known::run(workspace);
+    }
     let control = HistoryOptions { is_mislabelled: arguments.histories_control };
     if let Some(seeds) = &arguments.histories {
         return histories::run(seeds, control, arguments.jobs);
@@ -70,6 +83,8 @@ fn run_seeds(arguments: &SimArguments) -> Result<(), Failure> {
         load: arguments.load,
         ..SeedOptions::default()
     };
+    let options =
+        SeedOptions { operations_min: arguments.ops.unwrap_or(options.operations_min), ..options };
     let seeds = arguments.range();
     let begun = Instant::now();
     let mut report = run_all(&seeds, &options, arguments.jobs, arguments.seed.is_some());
@@ -80,12 +95,28 @@ fn run_seeds(arguments: &SimArguments) -> Result<(), Failure> {
     if arguments.flush_suppressed {
         return judge_control(&report);
     }
+    let missing = report.marks_missing();
     if report.verdicts.is_clean() {
-        return Ok(());
+        return match missing.as_slice() {
+            [] => Ok(()),
+            missing => Err(format!("no seed reached: {}", missing.join(", "))),
+        };
+    }
+    for seed in report.verdicts.failing_seeds().take(SHRUNK_MAX) {
+        tell_shorter(seed, &options, arguments.load);
     }
     let failing: Vec<String> =
         report.verdicts.failing_seeds().map(|seed| seed.to_string()).collect();
     Err(format!("{} seeds failed: {}", report.verdicts.failed, failing.join(" ")))
+}
+
+/// Says how to run a failing seed with as little work as it fails with.
+fn tell_shorter(seed: u64, options: &SeedOptions, load: Option<Load>) {
+    let load = load.map_or_else(String::new, |load| format!(" --load {load:?}").to_lowercase());
+    match shrink(seed, options) {
+        Some(ops) => println!("shorter: cargo xtask sim --seed {seed} --ops {ops}{load}"),
+        None => println!("seed {seed} does not fail again: it took another course"),
+    }
 }
 
 /// A disk that forgets flushed data must be found out, or the simulation proves nothing.

@@ -2,9 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sombra::Db;
+use sombra::{CommitError, Db, ReadError};
 use sombra_runtime::sim::SimWorld;
 
+use super::faults;
 use super::opening::Opened;
 use super::run::{Failed, Run};
 use super::swarm::Ending;
@@ -22,7 +23,8 @@ impl Run {
     ) -> Result<(), Failed> {
         self.healthy(&opened.db, ending)?;
         self.count_trees(&opened.db);
-        let segments = segments_on_disk(&opened.db);
+        self.mark_store(&opened.db);
+        let segments = segments_on_disk(&opened.db, self.options.segment_bytes);
         self.report.segments += segments.saturating_sub(self.segments);
         self.segments = segments;
         self.report.crashes += 1;
@@ -37,6 +39,7 @@ impl Run {
             Ending::Fault => {
                 self.report.faults += 1;
                 world.run(extra * 20, || tally.report().ended == clients);
+                self.poison_is_respected(&mut world, &opened)?;
             }
             Ending::Close | Ending::DropHandles => {
                 tally.stop();
@@ -45,10 +48,13 @@ impl Run {
                 self.close(&mut world, opened, ending == Ending::Close)?;
                 self.fold_world(&world);
                 world.power_cut();
+                self.disk.clear_faults();
                 return Ok(());
             }
         }
         self.count_crash(&opened.db);
+        self.mark_store(&opened.db);
+        self.mark_crash(&opened.db);
         self.fold_world(&world);
         let crash = match ending {
             Ending::PowerCut => Crash::PowerCut,
@@ -57,6 +63,9 @@ impl Run {
             Ending::KillThenPowerCut | Ending::Fault => Crash::KillThenPowerCut,
             _ => Crash::Kill,
         };
+        if crash == Crash::KillThenPowerCut {
+            self.report.injected.add(faults::KILL_THEN_CUT, 1);
+        }
         crash.end(world, &self.disk);
         self.disk.clear_faults();
         self.disk.set_options(|disk| disk.flush_suppressed = false);
@@ -64,13 +73,35 @@ impl Run {
         Ok(())
     }
 
+    /// A store that has stopped takes nothing more, and serves nothing.
+    fn poison_is_respected(&self, world: &mut SimWorld, opened: &Opened) -> Result<(), Failed> {
+        if opened.db.poison_reason().is_none() {
+            return Ok(());
+        }
+        let (db, keyspace) = (opened.db.clone(), opened.spaces[0].keyspace.clone());
+        let answer = Arc::new(Mutex::new(None));
+        let slot = Arc::clone(&answer);
+        world.spawn_client("after poison", async move {
+            let (put, get) = (db.put(&keyspace, "k", "v").await, db.get(&keyspace, "k").await);
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((put, get));
+        });
+        let outcome = || answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        world.run(limits::STEPS_OPEN_MAX, || outcome().is_some());
+        match outcome() {
+            Some((Err(CommitError::Poisoned { .. }), Err(ReadError::Poisoned { .. }))) => Ok(()),
+            other => Err(format!("the store had stopped, and answered {other:?}")),
+        }
+    }
+
     fn count_trees(&mut self, db: &Db) {
         let metrics = db.metrics();
         let trees = &mut self.report.trees;
         trees.merges += metrics.value("sombra_merges_total") as u64;
         trees.root_writes += metrics.value("sombra_root_writes_total") as u64;
-        trees.recycled += metrics.value("sombra_wal_recycled_segments_total") as u64;
-        trees.snapshots_ended += metrics.value("sombra_snapshots_ended_total") as u64;
+        let recycled = metrics.value("sombra_wal_recycled_segments_total") as u64;
+        trees.recycled += recycled;
+        self.report.injected.add(faults::OLD_SEGMENT, recycled);
+        self.report.trees.snapshots_ended += metrics.value("sombra_snapshots_ended_total") as u64;
     }
 
     /// Notes what the store was at when it was cut off.
@@ -134,10 +165,10 @@ impl Run {
     }
 }
 
-fn segments_on_disk(db: &Db) -> u64 {
+fn segments_on_disk(db: &Db, segment_bytes: u64) -> u64 {
     let metrics = db.metrics();
     let lines = metrics.lines();
     let line = lines.iter().find(|line| line.name == "sombra_wal_disk_bytes");
     let bytes = line.expect("the engine counts what its log takes").value;
-    bytes as u64 / limits::SEGMENT_BYTES
+    bytes as u64 / segment_bytes
 }

@@ -1,7 +1,13 @@
 //! Whole runs in a simulated world: one seed, several crashes, one verdict.
 
 mod checking;
+mod counts;
 mod ending;
+mod faults;
+mod liveness;
+mod look;
+mod lying;
+mod marks;
 mod opening;
 mod range;
 mod rot;
@@ -18,6 +24,8 @@ use crate::machine;
 use crate::workload::TallyReport;
 use run::Run;
 
+pub use counts::Counts;
+pub use marks::MARKS;
 pub(crate) use opening::STORE_DIR;
 pub use range::RangeReport;
 pub use swarm::Load;
@@ -102,6 +110,9 @@ pub struct SeedReport {
     pub trees: TreesReport,
     pub lost: u64,
     pub half_applied: u64,
+    /// Places of the engine that were reached, and faults that were met.
+    pub marks: Counts,
+    pub injected: Counts,
     /// What happened, an episode a line.
     pub course: Vec<String>,
     /// Everything that was wrong, `None` if nothing was.
@@ -126,4 +137,18 @@ pub fn run_seed(seed: u64, options: &SeedOptions) -> SeedReport {
         let failure = Some(machine::panic_text(&*panic));
         SeedReport { seed, failure, ..SeedReport::default() }
     })
+}
+
+/// The fewest operations with which `seed` still fails, if it does: short runs are easier to read.
+#[must_use]
+pub fn shrink(seed: u64, options: &SeedOptions) -> Option<u64> {
+    let mut operations_min = limits::SHRUNK_OPERATIONS_MIN;
+    while operations_min < options.operations_min {
+        let shorter = SeedOptions { operations_min, ..options.clone() };
+        if run_seed(seed, &shorter).failure.is_some() {
+            return Some(operations_min);
+        }
+        operations_min *= 2;
+    }
+    run_seed(seed, options).failure.is_some().then_some(options.operations_min)
 }

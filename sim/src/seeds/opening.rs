@@ -24,6 +24,8 @@ pub(super) struct Progress {
     /// cut off.
     pub(super) settled: Option<Observation>,
     pub(super) outcome: Option<Result<Opened, Refusal>>,
+    /// An opening that only reads came before and showed the same.
+    pub(super) was_read_before: bool,
 }
 
 /// Why there is no open store.
@@ -48,6 +50,7 @@ pub(super) struct Opening {
     pub(super) options: Options,
     pub(super) history: Shared,
     pub(super) keys: u32,
+    pub(super) tablets: u32,
     /// The store was closed before, so nothing at all may be missing.
     pub(super) clean: bool,
     /// Somebody opens it to read before it is opened for writing, and must see the same.
@@ -67,13 +70,14 @@ impl Opening {
         let opened = Db::open(&self.runtime, STORE_DIR, self.options.clone()).await;
         let db = opened.map_err(|error| refuse(&error))?;
         let observation = observe(&db, self.keys).await.map_err(Refusal::Wrong)?;
+        lock(&self.progress).was_read_before = read.is_some();
         if read.is_some_and(|read| read != observation) {
             return Err(Refusal::Wrong("a reader saw something else before".to_owned()));
         }
         self.history.with(|history| history.settle(&observation, self.clean));
         lock(&self.progress).settled = Some(observation);
         let recorder: Arc<dyn Recorder> = Arc::new(self.history.clone());
-        match prepare_spaces(&db, &recorder).await {
+        match prepare_spaces(&db, &recorder, self.tablets).await {
             Ok(spaces) => Ok(Opened { db, spaces }),
             Err(error) => Err(refuse_keyspace(&error)),
         }

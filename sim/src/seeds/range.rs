@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::{SeedReport, TreesReport};
+use super::faults::OF_THE_HARNESS;
+use super::{Counts, MARKS, SeedReport, TreesReport};
+use crate::limits;
 use crate::verdicts::Verdicts;
 use crate::workload::TallyReport;
 
@@ -24,6 +26,9 @@ pub struct RangeReport {
     /// Seeds with a merge, and seeds in which a segment was taken again.
     pub with_merge: u64,
     pub with_recycle: u64,
+    /// Places of the engine that were reached, and faults that were met.
+    pub marks: Counts,
+    pub injected: Counts,
     pub lost: u64,
     pub half_applied: u64,
     /// Seeds in which a bound was reached.
@@ -46,6 +51,8 @@ impl RangeReport {
         self.reads_judged += report.reads_judged;
         self.segments += report.segments;
         self.trees += report.trees;
+        self.marks += &report.marks;
+        self.injected += &report.injected;
         self.with_merge += u64::from(report.trees.merges > 0);
         self.with_recycle += u64::from(report.trees.recycled > 0);
         self.lost += report.lost;
@@ -57,6 +64,19 @@ impl RangeReport {
 }
 
 impl RangeReport {
+    /// Marks that so many seeds must have reached, and did not.
+    #[must_use]
+    pub fn marks_missing(&self) -> Vec<&'static str> {
+        if self.seeds < limits::SEEDS_FOR_ALL_MARKS { Vec::new() } else { self.marks.below(&MARKS, 1) }
+    }
+
+    /// Faults that were met less often than once in a hundred seeds.
+    #[must_use]
+    pub fn faults_rare(&self) -> Vec<&'static str> {
+        let names: Vec<_> = OF_THE_HARNESS.into_iter().chain(disk_faults()).collect();
+        self.injected.below(&names, self.seeds / 100)
+    }
+
     fn write_trees(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let trees = self.trees;
         let percent = |count: u64| 100.0 * count as f64 / self.seeds.max(1) as f64;
@@ -107,6 +127,10 @@ impl fmt::Display for RangeReport {
         writeln!(f, "reopens judged {:>12}  reads judged {}", self.reopens, self.reads_judged)?;
         writeln!(f, "segments begun {:>12}  scans {}", self.segments, work.scans)?;
         self.write_trees(f)?;
+        write!(f, "marks reached\n{}", self.marks)?;
+        writeln!(f, "marks missing  {:?}", self.marks.below(&MARKS, 1))?;
+        write!(f, "faults met\n{}", self.injected)?;
+        writeln!(f, "faults rare    {:?}", self.faults_rare())?;
         let full = (work.memory_full, work.log_full, work.disk_full);
         writeln!(f, "at a bound     {:>12}  memory, log, disk: {full:?}", self.bounded)?;
         writeln!(f, "replayed       {replayed:>12}  diverged {}", diverged.len())?;

@@ -6,6 +6,8 @@ use sombra::{Db, Options};
 use sombra_runtime::ShardId;
 use sombra_runtime::sim::{DiskOp, RunEnd, SimDisk, SimDiskOptions, SimOptions, SimWorld};
 
+use super::look::Expected;
+use super::marks;
 use super::opening::{Opened, Opening, Refusal, SharedProgress, lock};
 use super::swarm::{Ending, Swarm};
 use super::{SeedOptions, SeedReport};
@@ -15,7 +17,7 @@ use crate::model::{Observation, Recorder, Shared};
 use crate::random::{Random, mix};
 use crate::workload::{Client, ClientOptions, Session, Tally};
 
-const EIO: i32 = 5;
+pub(super) const EIO: i32 = 5;
 
 pub(super) struct Run {
     pub(super) random: Random,
@@ -35,6 +37,12 @@ pub(super) struct Run {
     pub(super) segments: u64,
     /// An operation failed during the last opening, which may have succeeded all the same.
     pub(super) opened_with_fault: bool,
+    /// What looks at the end of the seed expect, once one has begun.
+    pub(super) expected: Option<Expected>,
+    /// Something in the closed store is damaged for good.
+    pub(super) is_damaged: bool,
+    /// A root copy was damaged since the last opening.
+    pub(super) roots_rotted: bool,
     /// What the last opening that was compared showed.
     pub(super) shown: Observation,
     /// Steps that the last opening took, to aim crashes at the next.
@@ -63,6 +71,9 @@ impl Run {
             segments: 0,
             shown: Observation::default(),
             opened_with_fault: false,
+            expected: None,
+            is_damaged: false,
+            roots_rotted: false,
             open_steps: 2_000,
         }
     }
@@ -80,6 +91,7 @@ impl Run {
         self.report.lost = count(crate::model::Violation::lost);
         self.report.half_applied = count(crate::model::Violation::half_applied);
         self.report.failure = outcome.err();
+        self.mark_bounds();
         for number in [totals.intents, totals.acknowledged, totals.refused, totals.reads] {
             self.fold(number);
         }
@@ -100,12 +112,15 @@ impl Run {
             self.episode().map_err(seen)?;
             self.sound().map_err(seen)?;
             self.check().map_err(seen)?;
+            self.damage_between().map_err(seen)?;
             self.rot_roots().map_err(seen)?;
         }
         let seen = |error: Failed| format!("last opening: {error}");
         self.last_look().map_err(seen)?;
         self.sound().map_err(seen)?;
         self.check().map_err(seen)?;
+        self.account_for_space()?;
+        self.lying_device()?;
         self.rot_pages()
     }
 
@@ -140,6 +155,7 @@ impl Run {
             self.tell(format!("{shards} shards, not opened"));
             self.report.crashes += 1;
             self.report.crashes_in_open += 1;
+            self.report.marks.add(marks::CRASH_IN_OPENING, 1);
             self.crash(world);
             return Ok(());
         };
@@ -148,7 +164,10 @@ impl Run {
             // Its background work may have met the fault and stop the store any time.
             ending = Ending::Fault;
         }
+        self.second_opener(&mut world)?;
         let tally = Arc::new(Tally::default());
+        let reads_fail = self.plan_episode();
+        self.opened_with_fault |= reads_fail;
         let clients = self.spawn_clients(&mut world, &opened, shards, &tally);
         let target = self.operations_min / u64::from(self.swarm.episodes);
         let target = self.random.between(target / 3 + 1, target * 2);
@@ -169,7 +188,7 @@ impl Run {
 
     /// Opens and compares the store. `Ok(None)`: cut off, refused for a bound, or a planned
     /// fault hit; nothing is open then.
-    fn open(&mut self, world: &mut SimWorld, steps: Option<u64>) -> Result<Option<Opened>, Failed> {
+    pub(super) fn open(&mut self, world: &mut SimWorld, steps: Option<u64>) -> Result<Option<Opened>, Failed> {
         let progress = SharedProgress::default();
         let faulty = steps.is_none() && self.random.percent(4);
         self.opened_with_fault = faulty;
@@ -182,6 +201,7 @@ impl Run {
             options: self.options.clone(),
             history: self.history.clone(),
             keys: self.swarm.mix.keys,
+            tablets: self.swarm.mix.tablets,
             clean: self.clean,
             is_read_first: self.random.percent(20),
             progress: Arc::clone(&progress),
@@ -190,6 +210,8 @@ impl Run {
         let begun = world.steps();
         let steps_max = steps.unwrap_or(limits::STEPS_OPEN_MAX);
         let end = world.run(steps_max, || lock(&progress).outcome.is_some());
+        let read_before = lock(&progress).was_read_before;
+        self.report.marks.add(marks::READ_ONLY_OPENING, u64::from(read_before));
         if let Some(shown) = lock(&progress).settled.take() {
             self.shown = shown;
             self.report.reopens += 1;
@@ -202,6 +224,7 @@ impl Run {
         match lock(&progress).outcome.take() {
             Some(Ok(opened)) => {
                 self.open_steps = world.steps() - begun;
+                self.mark_opening(&opened.db.open_report());
                 Ok(Some(opened))
             }
             Some(Err(_)) if faulty => Ok(None),
@@ -224,7 +247,7 @@ impl Run {
         bounded || tight
     }
 
-    fn spawn_clients(
+    pub(super) fn spawn_clients(
         &mut self,
         world: &mut SimWorld,
         opened: &Opened,
@@ -275,7 +298,7 @@ impl Run {
     }
 
     /// Adds to what a reader of a failing seed wants to know.
-    fn tell(&mut self, what: String) {
+    pub(super) fn tell(&mut self, what: String) {
         self.report.course.push(what);
     }
 
@@ -284,24 +307,36 @@ impl Run {
         self.fold(world.trace_hash());
     }
 
-    /// Opens once more with all the room there is, and compares.
+    /// Opens twice more with all the room there is: first to be worked in without faults, then to
+    /// be compared with what that left.
     fn last_look(&mut self) -> Result<(), Failed> {
         self.raise_bounds();
+        for is_worked_in in [true, false] {
+            self.last_opening(is_worked_in)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn last_opening(&mut self, is_worked_in: bool) -> Result<(), Failed> {
         for _ in 0..limits::LAST_LOOKS_MAX {
-            let (mut world, _) = self.world();
-            let opened = self.open(&mut world, None)?;
-            if let Some(opened) = opened {
-                if self.opened_with_fault {
-                    self.crash(world);
-                    continue;
-                }
-                self.healthy(&opened.db, Ending::Close)?;
-                self.close(&mut world, opened, true)?;
-                self.fold_world(&world);
-                world.kill();
-                return Ok(());
+            let (mut world, shards) = self.world();
+            let Some(opened) = self.open(&mut world, None)? else {
+                self.crash(world);
+                continue;
+            };
+            if self.opened_with_fault {
+                self.crash(world);
+                continue;
             }
-            self.crash(world);
+            self.healthy(&opened.db, Ending::Close)?;
+            if is_worked_in {
+                self.make_progress(&mut world, &opened, shards)?;
+                self.healthy(&opened.db, Ending::Close)?;
+            }
+            self.close(&mut world, opened, true)?;
+            self.fold_world(&world);
+            world.kill();
+            return Ok(());
         }
         Err("the store stays shut".to_owned())
     }

@@ -3,6 +3,7 @@
 
 use sombra::{OpenMode, Options};
 
+use super::faults::FaultMix;
 use crate::limits;
 use crate::machine;
 use crate::random::Random;
@@ -43,6 +44,7 @@ pub(super) struct Swarm {
     /// Crashes and closes after which newest root copies rot, and seeds that end with rotten
     /// data pages.
     pub(super) rot_percent: u64,
+    pub(super) faults: FaultMix,
 }
 
 /// What a seed strains.
@@ -122,6 +124,7 @@ impl Swarm {
             options,
             disk_bytes: random.percent(5).then(|| random.between(8, 24) << 20),
             rot_percent: *random.pick(&[0, 0, 30, 60]),
+            faults: FaultMix::draw(random),
         }
     }
 
@@ -160,9 +163,11 @@ fn draw_options(random: &mut Random, load: Load) -> Options {
     // A budget above the smallest is felt by no seed: the log's bound then makes it merge.
     let is_log_tight = match load {
         Load::Ample => false,
-        Load::Log | Load::Data => true,
+        Load::Log => true,
+        Load::Data => random.percent(50),
         Load::Memory | Load::Churn => memory_bytes > tight || random.percent(70),
     };
+    let segment_bytes = limits::SEGMENT_BYTES * *random.pick(&[1, 1, 1, 2]);
     let page_kib = *random.pick(&[4, 4, 8, 16, 32]);
     Options {
         memory_bytes,
@@ -171,9 +176,9 @@ fn draw_options(random: &mut Random, load: Load) -> Options {
             Load::Data => random.between(16, 24) << 20,
             Load::Ample | Load::Log | Load::Memory | Load::Churn => u64::MAX,
         },
-        segment_bytes: limits::SEGMENT_BYTES,
+        segment_bytes,
         log_bytes_max: match is_log_tight {
-            true => random.between(2, 4) * limits::SEGMENT_BYTES,
+            true => random.between(2, 4) * segment_bytes,
             false => limits::LOG_BYTES_AMPLE,
         },
         open_mode: OpenMode::CreateIfMissing,

@@ -1,6 +1,8 @@
 //! The simulation on itself: it replays, it counts, and it finds what is planted.
 
+use super::look::Looking;
 use super::*;
+use crate::model::{Stamp, TxnId};
 
 fn short() -> SeedOptions {
     SeedOptions { operations_min: 400, ..SeedOptions::default() }
@@ -27,7 +29,51 @@ fn seed_takes_the_same_course_when_it_runs_again() {
 #[test]
 fn seeds_lose_commits_when_flushes_do_nothing() {
     let options = SeedOptions { flush_suppressed: true, ..short() };
-    let reports: Vec<SeedReport> = (0..20).map(|seed| run_seed(seed, &options)).collect();
+    let reports: Vec<SeedReport> = (0..40).map(|seed| run_seed(seed, &options)).collect();
     let lost = reports.iter().filter(|report| report.lost > 0).count();
-    assert!(lost >= 5, "{lost} of 20 seeds lost commits: {reports:#?}");
+    assert!(lost >= 5, "{lost} of 40 seeds lost commits: {reports:#?}");
+}
+
+/// A run whose store has been worked in and closed.
+fn closed() -> Run {
+    let mut run = Run::new(7, &short());
+    run.last_opening(true).expect("a store without faults");
+    run.last_opening(false).expect("a store without faults");
+    run
+}
+
+#[test]
+fn look_finds_a_key_that_shows_something_else() {
+    let mut run = closed();
+    let expected = run.expected();
+    let seen = run.look(&expected, Looking::sober(5)).expect("all is as it was");
+    assert!(seen.refused.is_none() && seen.damaged_reads == 0 && !seen.stopped);
+    let stamp = Stamp { txn: TxnId::new(1, 1, 1), index: 0, count: 1, len: 24 };
+    expected.expect("split", 3, stamp);
+    let error = run.look(&expected, Looking::sober(0)).expect_err("nobody wrote that");
+    assert!(error.contains("\"split\" key 3"), "{error}");
+}
+
+#[test]
+fn store_that_holds_a_snapshot_for_nobody_is_found() {
+    let mut run = Run::new(8, &short());
+    let (mut world, shards) = run.world();
+    let opened = run.open(&mut world, None).expect("a new store").expect("nothing cuts it off");
+    let held = opened.db.snapshot().expect("an open store");
+    let error = run.make_progress(&mut world, &opened, shards).expect_err("one is held");
+    assert!(error.contains("slots of snapshots"), "{error}");
+    drop(held);
+    run.let_go(&mut world, &opened.db).expect("nothing is held any more");
+    drop(opened);
+    world.kill();
+}
+
+#[test]
+fn space_that_is_nobodys_is_found() {
+    let mut run = closed();
+    let mut report = run.space().expect("a closed store");
+    assert_eq!(liveness::unaccounted(&report), Ok(()));
+    let data = report.data.as_mut().expect("it was worked in");
+    data.free_extents_bytes -= report.extent_bytes;
+    assert!(liveness::unaccounted(&report).is_err());
 }

@@ -26,7 +26,7 @@ pub struct ClientOptions {
     pub life: u32,
     pub client: u16,
     pub actions: u64,
-    /// A read failed while the store opened, so what it needed then may count as damaged.
+    /// Reads fail, or did while the store opened: what they needed may count as damaged.
     pub may_be_damaged: bool,
     /// Whether this client makes and drops keyspaces.
     pub keyspaces: bool,
@@ -44,6 +44,8 @@ pub enum End {
     Broken,
     /// A snapshot held up too much and was ended; the client goes on with another.
     TooOld,
+    /// The device failed a read; the client goes on with another.
+    ReadFailed,
 }
 
 /// One client at work.
@@ -82,6 +84,7 @@ impl Client {
             }
             match self.action().await {
                 Ok(()) => {}
+                Err(End::ReadFailed) => {}
                 Err(End::TooOld) => Tally::add(&self.options.tally.too_old),
                 Err(End::StoreStopped | End::Broken) => break,
             }
@@ -140,6 +143,11 @@ impl Client {
         match error {
             ReadError::Poisoned { .. } | ReadError::Closed => End::StoreStopped,
             ReadError::SnapshotTooOld { .. } => End::TooOld,
+            ReadError::Device { .. } | ReadError::Damaged { .. }
+                if self.options.may_be_damaged =>
+            {
+                End::ReadFailed
+            }
             other => self.broken(format!("read: {other}")),
         }
     }

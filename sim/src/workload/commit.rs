@@ -21,7 +21,11 @@ impl Client {
     /// One transaction over `spaces`: a few reads, the writes, and usually a commit.
     pub(super) async fn transaction(&mut self, spaces: &[Space]) -> Result<(), End> {
         let floor = self.options.tally.floor();
-        let tx = match self.session.begin(Isolation::Snapshot) {
+        let isolation = match self.random.percent(self.options.mix.serializable_percent) {
+            true => Isolation::Serializable,
+            false => Isolation::Snapshot,
+        };
+        let tx = match self.session.begin(isolation) {
             Ok(tx) => tx,
             Err(error) => return self.begin_end(&error),
         };

@@ -23,10 +23,13 @@ pub type Leftover = Space;
 const STAYING: [(SpaceId, &str); 3] =
     [(SpaceId(0), "split"), (SpaceId(1), "hashed"), (SpaceId(2), "whole")];
 
-fn routing(space: SpaceId) -> Routing {
+fn routing(space: SpaceId, tablets: u32) -> Routing {
     match space {
-        SpaceId(0) => Routing::range_split(["3000", "6000", "9000", "c000"]),
-        SpaceId(1) => Routing::hash_tablets(4, 8),
+        SpaceId(0) => {
+            let boundary = |number| format!("{:04x}", 0x1_0000 / tablets * number);
+            Routing::range_split((1..tablets).map(boundary))
+        }
+        SpaceId(1) => Routing::hash_tablets(4, tablets),
         _ => Routing::range(),
     }
 }
@@ -38,12 +41,13 @@ fn routing(space: SpaceId) -> Routing {
 pub async fn prepare_spaces(
     db: &Db,
     recorder: &Arc<dyn Recorder>,
+    tablets: u32,
 ) -> Result<Vec<Space>, KeyspaceError> {
     let mut spaces = Vec::new();
     for (id, name) in STAYING {
         let keyspace = match db.keyspace(name) {
             Some(keyspace) => keyspace,
-            None => create(db, recorder, id, name).await?,
+            None => create(db, recorder, (id, name), tablets).await?,
         };
         spaces.push(Space { id, keyspace, ordered: id != SpaceId(1) });
     }
@@ -53,11 +57,11 @@ pub async fn prepare_spaces(
 async fn create(
     db: &Db,
     recorder: &Arc<dyn Recorder>,
-    space: SpaceId,
-    name: &str,
+    (space, name): (SpaceId, &str),
+    tablets: u32,
 ) -> Result<Keyspace, KeyspaceError> {
     recorder.record(Event::SpaceCreating { space, name: name.to_owned() });
-    let answer = db.create_keyspace(name, routing(space)).await;
+    let answer = db.create_keyspace(name, routing(space, tablets)).await;
     match &answer {
         Ok(_) => recorder.record(Event::SpaceCreated { space }),
         Err(error) if is_open(error) => {}
@@ -71,7 +75,7 @@ fn is_open(error: &KeyspaceError) -> bool {
     matches!(error, KeyspaceError::Commit(CommitError::Unknown { .. } | CommitError::Closed))
 }
 
-/// Whether the store has no room, so that going on makes sense.
+/// Whether the store has no room.
 fn is_full(error: &KeyspaceError) -> bool {
     let full = |error: &CommitError| {
         use CommitError::{Conflict, DiskFull, LogFull, MemoryFull};
@@ -112,12 +116,12 @@ impl Client {
             true => format!("temporary-{client}"),
             false => format!("temporary-{life}-{client}-{}", self.keyspaces_made),
         };
-        match create(&self.options.db, &self.options.recorder, id, &name).await {
+        match create(&self.options.db, &self.options.recorder, (id, &name), 1).await {
             Ok(keyspace) => {
                 self.temporary = Some(Space { id, keyspace, ordered: true });
                 Ok(())
             }
-            Err(error) if is_full(&error) => Ok(()),
+            Err(error) if self.may_go_on(&error) => Ok(()),
             Err(error) => Err(self.keyspace_end(&error)),
         }
     }
@@ -129,7 +133,7 @@ impl Client {
                 self.record(Event::SpaceDropped { space: space.id });
                 Ok(())
             }
-            Err(error) if is_full(&error) => {
+            Err(error) if self.may_go_on(&error) => {
                 self.record(Event::SpaceDropRefused { space: space.id });
                 self.temporary = Some(space);
                 Ok(())
@@ -141,6 +145,12 @@ impl Client {
                 Err(self.keyspace_end(&error))
             }
         }
+    }
+
+    /// Whether the store has no room, or a read failed it, so that going on makes sense.
+    fn may_go_on(&self, error: &KeyspaceError) -> bool {
+        let damaged = matches!(error, KeyspaceError::Commit(CommitError::Damaged { .. }));
+        is_full(error) || damaged && self.options.may_be_damaged
     }
 
     fn keyspace_end(&self, error: &KeyspaceError) -> End {

@@ -10,6 +10,10 @@ use crate::{limits::VALUE_BYTES_MIN, model::KeyId};
 pub struct Mix {
     /// Keys of each keyspace.
     pub keys: u32,
+    /// Tablets of the keyspaces that are split.
+    pub tablets: u32,
+    /// Transactions at the level Serializable instead of Snapshot.
+    pub serializable_percent: u64,
     /// Draws that go to the first few keys, where writers meet.
     pub hot_percent: u64,
     /// Transactions that write more than one key.
@@ -44,6 +48,8 @@ impl Mix {
     pub fn steady() -> Mix {
         Mix {
             keys: 500,
+            tablets: 8,
+            serializable_percent: 0,
             hot_percent: 5,
             spread_percent: 70,
             writes_max: 6,
@@ -77,6 +83,8 @@ impl Mix {
         let (hot_percent, keyspace_percent) = (some(60, 40), some(70, 30));
         Mix {
             keys: random.scale(12, 250) as u32,
+            tablets: *random.pick(&[2, 4, 8, 8, 16]),
+            serializable_percent: *random.pick(&[0, 0, 30, 100]),
             hot_percent,
             spread_percent: random.between(35, 95),
             writes_max: random.between(2, limits::TRANSACTION_WRITES_MAX as u64),

@@ -87,7 +87,7 @@ pub(super) fn show(opened: &Opened) -> Result<(), Failure> {
 pub(super) fn start(opened: &Opened, arguments: &WriterArguments) -> Result<Writers, Failure> {
     let Opened { runtime, db, pipe } = opened;
     let recorder: Arc<dyn Recorder> = pipe.clone();
-    let spaces = runtime.block_on(prepare_spaces(db, &recorder));
+    let spaces = runtime.block_on(prepare_spaces(db, &recorder, Mix::steady().tablets));
     let spaces = spaces.map_err(|error| format!("keyspaces: {error}"))?;
     pipe.phase(WORKING, "");
     let tally = Arc::new(Tally::default());

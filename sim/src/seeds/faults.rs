@@ -1,0 +1,182 @@
+//! Faults that come beside the crashes: what a seed draws, when each is planned, and what it
+//! counts as. The disk counts what it did itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sombra::format::log_block::verify_block_of_store;
+use sombra::format::segment::{locate, segment_file_name};
+use sombra::format::superblock::{Superblock, SuperblockCopy};
+use sombra::{Db, OpenError, OpenMode, Options};
+use sombra_runtime::sim::{Corruption, DiskOp, Fault, SimWorld};
+
+use super::marks;
+use super::opening::STORE_DIR;
+use super::run::{EIO, Failed, Run};
+use crate::limits;
+use crate::random::Random;
+
+pub(super) const SECOND_OPENER: &str = "second opener";
+pub(super) const SUPERBLOCK_DAMAGE: &str = "superblock copy damaged";
+pub(super) const ROOT_DAMAGE: &str = "root copy damaged";
+pub(super) const PAGE_DAMAGE: &str = "data page damaged";
+pub(super) const TAIL_GARBAGE: &str = "garbage behind the log's end";
+pub(super) const KILL_THEN_CUT: &str = "kill, then power cut";
+pub(super) const OLD_SEGMENT: &str = "recycled segment with old contents";
+
+/// What the harness does itself; the disk counts the rest.
+pub(super) const OF_THE_HARNESS: [&str; 7] = [
+    SECOND_OPENER,
+    SUPERBLOCK_DAMAGE,
+    ROOT_DAMAGE,
+    PAGE_DAMAGE,
+    TAIL_GARBAGE,
+    KILL_THEN_CUT,
+    OLD_SEGMENT,
+];
+
+/// How often each fault comes, in percent of the occasions that it has.
+#[derive(Clone, Debug)]
+pub(super) struct FaultMix {
+    /// Episodes in which reads fail, now and then or for a while.
+    read_errors: u64,
+    /// Episodes in which operations take far longer than any other.
+    stuck: u64,
+    clock_jump: u64,
+    second_opener: u64,
+    /// Crashes after which a copy of the superblock rots, or noise lies behind the log's end.
+    superblock: u64,
+    tail_garbage: u64,
+    /// Seeds at whose end a device lies: it loses, misplaces or mixes up what it says it did.
+    pub(super) lying_device: u64,
+}
+
+impl FaultMix {
+    pub(super) fn draw(random: &mut Random) -> FaultMix {
+        let mut some = |often: u64, high: u64| match random.percent(often) {
+            true => random.between(1, high),
+            false => 0,
+        };
+        FaultMix {
+            read_errors: some(30, 40),
+            stuck: some(40, 50),
+            clock_jump: some(50, 60),
+            second_opener: some(50, 50),
+            superblock: some(40, 50),
+            tail_garbage: some(40, 60),
+            lying_device: some(50, 100),
+        }
+    }
+}
+
+impl Run {
+    /// Plans what goes wrong while clients work. True: reads may fail.
+    pub(super) fn plan_episode(&mut self) -> bool {
+        let mix = self.swarm.faults.clone();
+        if self.random.percent(mix.stuck) {
+            for _ in 0..self.random.between(1, 6) {
+                let on = *self.random.pick(&[DiskOp::Read, DiskOp::Write, DiskOp::Flush]);
+                let for_ns = self.random.scale(1_000_000, limits::STUCK_NS_MAX);
+                let nth = self.random.scale(1, 400);
+                self.disk.plan(on, None, nth, Fault::Stuck { for_ns });
+            }
+        }
+        if self.random.percent(mix.clock_jump) {
+            let by_ms = self.random.scale(1, limits::CLOCK_JUMP_MS_MAX) as i64;
+            self.disk.jump_wall_clock(if self.random.percent(50) { by_ms } else { -by_ms });
+        }
+        let fails = self.random.percent(mix.read_errors);
+        if fails {
+            let nth = self.random.scale(1, 100);
+            match self.random.percent(30) {
+                true => self.disk.fail_from(DiskOp::Read, nth, EIO),
+                false => {
+                    for _ in 0..self.random.between(1, 5) {
+                        self.disk.fail_next(DiskOp::Read, self.random.scale(1, 100), EIO);
+                    }
+                }
+            }
+        }
+        fails
+    }
+
+    /// Somebody else tries to open the store that is open.
+    pub(super) fn second_opener(&mut self, world: &mut SimWorld) -> Result<(), Failed> {
+        if !self.random.percent(self.swarm.faults.second_opener) {
+            return Ok(());
+        }
+        let open_mode = *self.random.pick(&[OpenMode::CreateIfMissing, OpenMode::ReadOnly]);
+        let options = Options { open_mode, ..self.options.clone() };
+        let (runtime, answer) = (world.runtime(), Arc::new(Mutex::new(None)));
+        let slot = Arc::clone(&answer);
+        world.spawn_client("second opener", async move {
+            let opened = Db::open(&runtime, STORE_DIR, options).await;
+            let outcome = match opened {
+                Err(OpenError::Locked { .. }) => Ok(()),
+                Err(error) => Err(format!("a second opener was told: {error}")),
+                Ok(_) => Err("a second opener got in".to_owned()),
+            };
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        });
+        let is_there = || answer.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let end = world.run(limits::STEPS_OPEN_MAX, is_there);
+        let outcome = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.report.injected.add(SECOND_OPENER, 1);
+        self.report.marks.add(marks::SECOND_OPENER, 1);
+        outcome.unwrap_or_else(|| Err(format!("a second opener hangs ({end:?})")))
+    }
+
+    /// What happens to a disk between two openings, beside what the crash did.
+    pub(super) fn damage_between(&mut self) -> Result<(), Failed> {
+        if self.report.reopens == 0 || self.flush_suppressed {
+            return Ok(());
+        }
+        if self.random.percent(self.swarm.faults.tail_garbage) {
+            self.write_behind_log()?;
+        }
+        if self.random.percent(self.swarm.faults.superblock) {
+            self.rot_superblock();
+        }
+        Ok(())
+    }
+
+    /// Damages one of two whole copies of the superblock.
+    fn rot_superblock(&mut self) {
+        let path = format!("{STORE_DIR}/superblock");
+        let Some(bytes) = self.disk.read_file(&path) else { return };
+        let copy_of = |copy: SuperblockCopy| {
+            let at = copy.offset() as usize;
+            bytes.get(at..).is_some_and(|bytes| Superblock::decode(bytes).is_ok())
+        };
+        let copies = [SuperblockCopy::A, SuperblockCopy::B];
+        if !copies.into_iter().all(copy_of) {
+            return;
+        }
+        let offset = self.random.pick(&copies).offset() + self.random.below(64);
+        let bit = self.random.below(8) as u8;
+        self.disk.corrupt(&path, offset, Corruption::FlipBit { bit });
+        self.report.injected.add(SUPERBLOCK_DAMAGE, 1);
+    }
+
+    /// Puts noise, or a block from elsewhere in the log, where the log has ended.
+    fn write_behind_log(&mut self) -> Result<(), Failed> {
+        let report = self.inspect()?;
+        let end = locate(report.log_end, self.options.segment_bytes);
+        let path = format!("{STORE_DIR}/wal/{}", segment_file_name(end.segment_number));
+        let Some(bytes) = self.disk.read_file(&path) else { return Ok(()) };
+        let block_bytes = sombra::format::BLOCK_SIZE_BYTES;
+        let first = end.block_offset_bytes() as usize / block_bytes + 1;
+        let blocks: Vec<&[u8]> = bytes.chunks_exact(block_bytes).collect();
+        let is_valid = |at: &usize| verify_block_of_store(blocks[*at], report.store_id).is_ok();
+        let wanted = self.random.between(1, limits::GARBAGE_BLOCKS_MAX) as usize;
+        let until = blocks.len().min(first + wanted);
+        for at in (first..until).filter(|at| !is_valid(at)) {
+            let damage = match self.random.percent(50) {
+                true => Corruption::Garbage { len_bytes: block_bytes as u64 },
+                false => Corruption::Bytes(self.random.pick(&blocks[1..]).to_vec()),
+            };
+            self.disk.corrupt(&path, (at * block_bytes) as u64, damage);
+            self.report.injected.add(TAIL_GARBAGE, 1);
+        }
+        self.check()
+    }
+}
