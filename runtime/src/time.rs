@@ -39,7 +39,8 @@ pub(crate) enum Clock {
     #[cfg_attr(not(feature = "sim"), allow(dead_code))]
     Virtual {
         nanos: Arc<AtomicU64>,
-        wall_start_ms: u64,
+        /// Where the wall clock stood at the start; changes when it jumps.
+        wall_start_ms: Arc<AtomicU64>,
     },
 }
 
@@ -63,7 +64,8 @@ impl Clock {
                 .duration_since(SystemTime::UNIX_EPOCH)
                 .map_or(0, |since| since.as_millis() as u64),
             Clock::Virtual { nanos, wall_start_ms } => {
-                wall_start_ms + nanos.load(Ordering::Relaxed) / 1_000_000
+                let since_start_ms = nanos.load(Ordering::Relaxed) / 1_000_000;
+                wall_start_ms.load(Ordering::Relaxed).saturating_add(since_start_ms)
             }
         }
     }

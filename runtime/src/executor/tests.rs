@@ -21,7 +21,7 @@ const SHARD: ShardId = ShardId::new(0);
 /// A shard that the test itself turns, with virtual time.
 pub(super) fn core_with_time() -> (ShardCore, Arc<AtomicU64>) {
     let nanos = Arc::new(AtomicU64::new(0));
-    let clock = Clock::Virtual { nanos: Arc::clone(&nanos), wall_start_ms: 1_000 };
+    let clock = Clock::Virtual { nanos: Arc::clone(&nanos), wall_start_ms: Arc::new(1_000.into()) };
     let runtime = Runtime::assemble_simulated(clock, 1);
     let driver = Driver::Threads(ThreadsDriver::new(&runtime, SHARD));
     let parts = ShardParts { id: SHARD, runtime, driver, random_seed: [7; 32], buffers: None };

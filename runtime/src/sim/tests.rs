@@ -303,6 +303,63 @@ fn wall_clock_goes_on_in_the_next_world() {
 }
 
 #[test]
+fn wall_clock_jumps_and_time_does_not() {
+    let disk = SimDisk::new(SimDiskOptions::new(1));
+    let world = SimWorld::new(SimOptions::new(1, 1, disk.clone()));
+    let runtime = world.runtime();
+    let (wall, now) = (runtime.wall_clock_ms(), runtime.now());
+    world.jump_wall_clock(-5_000);
+    assert_eq!(runtime.wall_clock_ms(), wall - 5_000);
+    world.jump_wall_clock(3_600_000);
+    assert_eq!((runtime.wall_clock_ms(), runtime.now()), (wall + 3_595_000, now));
+    world.kill();
+    disk.jump_wall_clock(i64::MIN);
+    let counters = disk.counters();
+    assert_eq!((counters.clock_jumps_forwards, counters.clock_jumps_backwards), (1, 2));
+    let next = SimWorld::new(SimOptions::new(2, 1, disk));
+    assert_eq!(next.runtime().wall_clock_ms(), 0, "a jump outlasts its world and stops at 1970");
+}
+
+/// A program with many operations in flight on two shards; gives the files it leaves.
+fn run_in_parts(stops: &[u64]) -> (u64, SimDiskCounters) {
+    let mut world = world(5, 2);
+    let disk = world.disk();
+    for shard in 0..2 {
+        world.runtime().run_on(ShardId::new(shard), move |shard| {
+            for task in 0..8 {
+                let inner = shard.clone();
+                let path = format!("/{}-{task}", shard.id().index());
+                shard.spawn(TaskSpec::new("writer", TaskClass::Foreground), async move {
+                    let how = OpenHow::create_new_direct();
+                    let file = inner.open(Path::new(&path), how).await.expect("new file");
+                    for block in 0..8 {
+                        let buf = inner.alloc_buffer(4096).into();
+                        let (class, mode) = (IoClass::Log, WriteMode::Plain);
+                        let offset = block * 4096;
+                        let written = inner.write_all_at(&file, class, offset, buf, mode).await;
+                        written.expect("no fault is planned");
+                    }
+                });
+            }
+        });
+    }
+    for stop in stops {
+        assert_eq!(world.run_to_completion(100_000, *stop, || false), RunEnd::Done);
+        assert_eq!(disk.counters().completions, *stop);
+    }
+    assert_eq!(world.run(100_000, || false), RunEnd::Stuck);
+    (world.trace_hash(), disk.counters())
+}
+
+#[test]
+fn run_stops_after_exactly_the_nth_completion_and_goes_on_as_if_it_had_not() {
+    let whole = run_in_parts(&[]);
+    assert_eq!(whole.1.completions, 2 * 8 * 9);
+    assert_eq!(run_in_parts(&(1..=100).collect::<Vec<_>>()), whole);
+    assert_eq!(run_in_parts(&[37, 144]), whole);
+}
+
+#[test]
 fn file_operations_work_through_the_shard() {
     let mut world = world(3, 1);
     on_one_shard(&mut world, |shard| async move {

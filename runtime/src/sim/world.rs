@@ -212,10 +212,33 @@ impl SimWorld {
         if until() { RunEnd::Done } else { RunEnd::StepsExhausted }
     }
 
+    /// As `run`, and `Done` too as soon as the disk's counter of completions is `completions`:
+    /// nobody has heard of the last one, and nothing has happened after it. A run that goes on
+    /// from there takes the course that it would have taken without the stop. Between the steps
+    /// of `run` several operations may complete.
+    pub fn run_to_completion(
+        &mut self,
+        max_steps: u64,
+        completions: u64,
+        mut until: impl FnMut() -> bool,
+    ) -> RunEnd {
+        self.disk.pause_at(Some(completions));
+        let disk = self.disk.clone();
+        let end = self.run(max_steps, || disk.is_paused() || until());
+        self.disk.pause_at(None);
+        end
+    }
+
     /// One turn of one shard or one poll of one client, chosen by the seed. If none can run, the
     /// clock first jumps to the next event. False: there is none.
     pub fn step(&mut self) -> bool {
         let candidate = loop {
+            self.finished.fill(false);
+            let finished = &mut self.finished;
+            self.disk.advance(self.now_ns.load(Ordering::Relaxed), |shard| finished[shard] = true);
+            if self.disk.is_paused() {
+                return true;
+            }
             match self.choose() {
                 Some(candidate) => break candidate,
                 None => match self.next_event() {
@@ -250,12 +273,9 @@ impl SimWorld {
         }
     }
 
-    /// Lets due events happen and picks one of those who can run.
+    /// What is due has happened: picks one of those who can run.
     fn choose(&mut self) -> Option<Candidate> {
         let now = self.now();
-        self.finished.fill(false);
-        let finished = &mut self.finished;
-        self.disk.advance(now.as_nanos(), |shard| finished[shard] = true);
         let mut candidates = smallvec::SmallVec::<[Candidate; 16]>::new();
         for (index, core) in self.cores.iter().enumerate() {
             let due = core.next_deadline().is_some_and(|deadline| deadline <= now);
@@ -294,6 +314,11 @@ impl SimWorld {
         let next = timers.chain(disk).chain(self.clients.next_deadline()).min();
         assert!(next.is_none_or(|next| next > self.now()), "an event that is due was left out");
         next
+    }
+
+    /// Moves the wall clock of the world and of those after it by so much, as `SimDisk` does.
+    pub fn jump_wall_clock(&self, by_ms: i64) {
+        self.disk.jump_wall_clock(by_ms);
     }
 
     /// The power fails. What was in flight or not flushed is decided sector by sector.

@@ -32,9 +32,12 @@ pub(super) enum Fate {
 /// How the sectors that a cut had to decide came out.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct CutTally {
+    /// One sector in so many, of those decided one by one, becomes noise from end to end.
+    pub(crate) garbage_one_in: u32,
     pub(crate) kept: u64,
     pub(crate) lost: u64,
     pub(crate) torn: u64,
+    pub(crate) garbage: u64,
 }
 
 /// A chunk's bytes, shared between everybody who sees the same ones.
@@ -89,13 +92,15 @@ pub(super) struct Version {
 #[derive(Clone)]
 pub(super) struct Chunk {
     durable: Image,
+    /// The last durable image that differed from the present one; `None`: nobody remembers.
+    older: Option<Image>,
     pub(super) volatile: Image,
     pub(super) versions: Vec<Version>,
 }
 
 impl Chunk {
     pub(super) fn new() -> Chunk {
-        Chunk { durable: Image::Zeroes, volatile: Image::Zeroes, versions: Vec::new() }
+        Chunk { durable: Image::Zeroes, older: None, volatile: Image::Zeroes, versions: Vec::new() }
     }
 
     pub(super) fn put(&mut self, op: OpId, kind: Kind, sectors: u8, image: Image) {
@@ -103,10 +108,30 @@ impl Chunk {
         self.versions.push(Version { op, kind, sectors, image });
     }
 
-    pub(super) fn cover(&mut self, covered: &dyn Fn(OpId) -> bool) {
+    /// The durable bytes are others now; the ones before are kept for stale reads if asked for.
+    fn set_durable(&mut self, image: Image, remember: bool) {
+        let before = std::mem::replace(&mut self.durable, image);
+        if remember && before.bytes() != self.durable.bytes() {
+            self.older = Some(before);
+        }
+    }
+
+    pub(super) fn forget_older(&mut self) {
+        self.older = None;
+    }
+
+    /// What the chunk held before its last change, as far as anything of that is left.
+    pub(super) fn stale(&self) -> &Image {
+        if self.durable.bytes() != self.volatile.bytes() {
+            return &self.durable;
+        }
+        self.older.as_ref().unwrap_or(&self.volatile)
+    }
+
+    pub(super) fn cover(&mut self, covered: &dyn Fn(OpId) -> bool, remember: bool) {
         let claims = |v: &Version| v.kind != Kind::Abandoned && covered(v.op);
         if self.versions.iter().all(claims) {
-            self.durable = self.volatile.clone();
+            self.set_durable(self.volatile.clone(), remember);
             self.versions.clear();
             return;
         }
@@ -131,7 +156,7 @@ impl Chunk {
                 version.sectors &= !(1 << sector);
             }
         }
-        self.durable = Image::Bytes(Arc::from(bytes));
+        self.set_durable(Image::Bytes(Arc::from(bytes)), remember);
         self.versions.retain(|version| version.sectors != 0);
     }
 
@@ -140,6 +165,7 @@ impl Chunk {
         dice: &mut Dice,
         fate: &dyn Fn(OpId) -> Fate,
         tally: &mut CutTally,
+        remember: bool,
     ) {
         if self.versions.iter().all(|v| fate(v.op) == Fate::Lose) {
             tally.lost +=
@@ -155,7 +181,7 @@ impl Chunk {
                 };
                 version.settle(fate, &mut bytes, dice, tally);
             }
-            self.durable = Image::Bytes(Arc::from(bytes));
+            self.set_durable(Image::Bytes(Arc::from(bytes)), remember);
         }
         self.volatile = self.durable.clone();
         self.versions.clear();
@@ -180,6 +206,11 @@ impl Version {
         for sector in (0..SECTORS_PER_CHUNK).filter(|s| self.sectors & (1 << s) != 0) {
             let old = &mut bytes[sector * SECTOR_SIZE_BYTES..(sector + 1) * SECTOR_SIZE_BYTES];
             let new = self.image.sector(sector);
+            if fate == Fate::Mixed && dice.chance(tally.garbage_one_in) {
+                dice.fill(old);
+                tally.garbage += 1;
+                continue;
+            }
             let throw = match fate {
                 Fate::Keep => 0,
                 Fate::Lose => 2,
@@ -196,8 +227,10 @@ impl Version {
                     old[..split].copy_from_slice(&new[..split]);
                     if dice.chance(4) {
                         dice.fill(&mut old[split..]);
+                        tally.garbage += 1;
+                    } else {
+                        tally.torn += 1;
                     }
-                    tally.torn += 1;
                 }
             }
         }

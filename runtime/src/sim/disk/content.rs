@@ -49,6 +49,15 @@ impl ReadView {
         self.len_bytes = self.len_bytes.min(len_bytes);
     }
 
+    pub(crate) fn is_same(&self, other: &ReadView) -> bool {
+        let bytes = |view: &ReadView| {
+            let mut bytes = vec![0; view.len_bytes];
+            view.copy_to(&mut bytes);
+            bytes
+        };
+        bytes(self) == bytes(other)
+    }
+
     pub(crate) fn copy_to(&self, target: &mut [u8]) {
         let mut at = 0;
         let mut start = self.start;
@@ -73,8 +82,9 @@ impl Coverage {
     }
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Body {
+    remember_older: bool,
     chunks: BTreeMap<u64, Chunk>,
     dirty: BTreeSet<u64>,
     len_bytes: u64,
@@ -91,6 +101,26 @@ fn chunk_range(offset: u64, len_bytes: u64) -> RangeInclusive<u64> {
 }
 
 impl Body {
+    pub(super) fn new(remember_older: bool) -> Body {
+        Body {
+            remember_older,
+            chunks: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            len_bytes: 0,
+            durable_len_bytes: 0,
+            lengths: Vec::new(),
+            unfinished: Vec::new(),
+        }
+    }
+
+    /// From here on each chunk keeps its durable bytes before the present ones, or forgets them.
+    pub(super) fn remember_older(&mut self, yes: bool) {
+        self.remember_older = yes;
+        if !yes {
+            self.chunks.values_mut().for_each(Chunk::forget_older);
+        }
+    }
+
     pub(super) fn len_bytes(&self) -> u64 {
         self.len_bytes
     }
@@ -170,7 +200,7 @@ impl Body {
         let touched: Vec<u64> = self.dirty.range(within).copied().collect();
         for index in touched {
             let chunk = self.chunks.get_mut(&index).expect("a dirty chunk exists");
-            chunk.cover(covered);
+            chunk.cover(covered, self.remember_older);
             if chunk.versions.is_empty() {
                 self.dirty.remove(&index);
             }
@@ -208,7 +238,7 @@ impl Body {
     ) {
         for index in std::mem::take(&mut self.dirty) {
             let chunk = self.chunks.get_mut(&index).expect("a dirty chunk exists");
-            chunk.cut(dice, fate, tally);
+            chunk.cut(dice, fate, tally, self.remember_older);
         }
         for change in std::mem::take(&mut self.lengths) {
             let kept = match fate(change.op) {
@@ -239,14 +269,28 @@ impl Body {
 
     pub(super) fn read(&self, offset: u64, len_bytes: usize) -> ReadView {
         let available = self.len_bytes.saturating_sub(offset).min(len_bytes as u64);
-        if available == 0 {
+        self.read_at(offset, available as usize)
+    }
+
+    /// As `read`, over the file's end as well: zeroes are there.
+    pub(super) fn read_at(&self, offset: u64, len_bytes: usize) -> ReadView {
+        self.view(offset, len_bytes, |chunk| &chunk.volatile)
+    }
+
+    /// What the range held before its last change, each chunk for itself.
+    pub(super) fn read_older(&self, offset: u64, len_bytes: usize) -> ReadView {
+        self.view(offset, len_bytes, Chunk::stale)
+    }
+
+    fn view(&self, offset: u64, len_bytes: usize, which: fn(&Chunk) -> &Image) -> ReadView {
+        if len_bytes == 0 {
             return ReadView { images: Vec::new(), start: 0, len_bytes: 0 };
         }
-        let image = |index| self.chunks.get(&index).map_or(Image::Zeroes, |c| c.volatile.clone());
+        let image = |index| self.chunks.get(&index).map_or(Image::Zeroes, |c| which(c).clone());
         ReadView {
-            images: chunk_range(offset, available).map(image).collect(),
+            images: chunk_range(offset, len_bytes as u64).map(image).collect(),
             start: (offset % CHUNK_SIZE_BYTES as u64) as usize,
-            len_bytes: available as usize,
+            len_bytes,
         }
     }
 

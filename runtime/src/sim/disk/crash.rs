@@ -1,6 +1,8 @@
 //! How a world ends as its disk sees it: power cut, death of the process, orderly end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Fault;
 use super::chunk::{CutTally, Fate, OpId};
@@ -13,15 +15,30 @@ use crate::sim::dice::{Dice, Trace, mix};
 /// Machines stay off for up to this long, so that wall clocks of two runs differ.
 const OUTAGE_NS_MAX: u64 = 10_000_000_000;
 
+const NS_PER_MS: u64 = 1_000_000;
+
 impl Device {
-    /// A new world takes the disk over; returns its epoch and the wall clock at its start.
-    pub(super) fn attach(&mut self, shards: usize) -> (u32, u64) {
+    /// A new world takes the disk over; returns its epoch and where it reads the wall clock at its start.
+    pub(super) fn attach(&mut self, shards: usize) -> (u32, Arc<AtomicU64>) {
         assert!(!self.attached, "one world at a time uses a disk");
         self.attached = true;
         self.epoch += 1;
         self.trace = Trace::new();
         self.finished = (0..shards).map(|_| Default::default()).collect();
-        (self.epoch, self.wall_clock_ns / 1_000_000)
+        self.wall_start_ms = Arc::new(AtomicU64::new(self.wall_clock_ns / NS_PER_MS));
+        (self.epoch, Arc::clone(&self.wall_start_ms))
+    }
+
+    pub(super) fn jump_wall_clock(&mut self, by_ms: i64) {
+        let by_ns = by_ms.unsigned_abs().saturating_mul(NS_PER_MS);
+        if by_ms < 0 {
+            self.wall_clock_ns = self.wall_clock_ns.saturating_sub(by_ns);
+            self.counters.clock_jumps_backwards += 1;
+        } else {
+            self.wall_clock_ns = self.wall_clock_ns.saturating_add(by_ns);
+            self.counters.clock_jumps_forwards += 1;
+        }
+        self.wall_start_ms.store(self.wall_clock_ns / NS_PER_MS, Ordering::Relaxed);
     }
 
     /// The world is gone: its handles, locks and results with it.
@@ -33,7 +50,9 @@ impl Device {
         self.finished.clear();
         self.handles.clear();
         self.locks.clear();
-        self.wall_clock_ns += elapsed_ns + self.dice.within(1_000_000, OUTAGE_NS_MAX);
+        let outage_ns = self.dice.within(NS_PER_MS, OUTAGE_NS_MAX);
+        self.wall_clock_ns = self.wall_clock_ns.saturating_add(elapsed_ns + outage_ns);
+        self.pause_at = None;
         self.forget_nameless();
     }
 
@@ -52,6 +71,7 @@ impl Device {
     /// The process dies. What took effect stays in the device's cache, where a later power cut
     /// finds it; the rest of what was in flight happens, or does not, or in part.
     pub(super) fn kill(&mut self, elapsed_ns: u64) {
+        self.counters.kills += 1;
         for (op, mut pending) in self.take_in_flight() {
             if pending.answer.is_none() {
                 self.decide_after_kill(op, &mut pending.request, pending.fault);
@@ -70,7 +90,7 @@ impl Device {
         match (self.dice.below(3), request) {
             (0, _) => {}
             (1, Request::Write { handle, offset, payload, how: WriteHow::Mode(_) })
-                if fault.is_none() =>
+                if matches!(fault, None | Some(Fault::Stuck { .. })) =>
             {
                 let Ok(handle) = self.handle(*handle) else { return };
                 let (offset, payload): (u64, Payload) = (*offset, payload.clone());
@@ -85,6 +105,7 @@ impl Device {
 
     /// The power fails while a world runs: what is in flight joins what no flush covered.
     pub(super) fn cut_running(&mut self, elapsed_ns: u64) {
+        self.counters.cuts_in_flight += u64::from(!self.ops.is_empty());
         for (op, mut pending) in self.take_in_flight() {
             let reaches_disk = !matches!(pending.request, Request::Read { .. });
             if pending.answer.is_none() && reaches_disk {
@@ -100,7 +121,8 @@ impl Device {
         let salt = self.dice.next();
         let mood = self.dice.below(8);
         let fate = move |op: OpId| fate_of(op, salt, mood);
-        let mut tally = CutTally::default();
+        let garbage_one_in = self.options.garbage_sector_one_in;
+        let mut tally = CutTally { garbage_one_in, ..CutTally::default() };
         let Device { bodies, names, dice, .. } = self;
         names.cut(dice);
         cut_bodies(bodies, dice, &fate, &mut tally);
@@ -108,6 +130,7 @@ impl Device {
         self.counters.sectors_kept += tally.kept;
         self.counters.sectors_lost += tally.lost;
         self.counters.sectors_torn += tally.torn;
+        self.counters.sectors_garbage += tally.garbage;
         self.forget_nameless();
     }
 }

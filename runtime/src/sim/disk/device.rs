@@ -3,13 +3,16 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use super::chunk::{CHUNK_SIZE_BYTES, OpId};
+use super::chunk::OpId;
 use super::content::{Body, Coverage, Payload};
+use super::fault::PlannedFault;
 use super::namespace::{Errno, FileId, Namespace};
 use super::record::SubmittedIo;
-use super::request::{Answer, Appointment, Finished, Pending, Phase, Request, WriteHow};
-use super::{DiskOp, Fault, PlannedFault, SimDiskCounters, SimDiskOptions, SimLatency};
+use super::request::{Appointment, Finished, Pending, Phase, Request};
+use super::{DiskOp, Fault, SimDiskCounters, SimDiskOptions, SimLatency};
 use crate::file::{LockKind, OpenHow, WriteCache};
 use crate::sim::dice::{Dice, Trace};
 
@@ -42,7 +45,12 @@ pub(super) struct Device {
     /// Grows with every world; what an earlier world left behind names an older epoch.
     pub(super) epoch: u32,
     pub(super) attached: bool,
+    /// At the start of the present world, or between two; jumps are in it already.
     pub(super) wall_clock_ns: u64,
+    /// The same as the present world reads it.
+    pub(super) wall_start_ms: Arc<AtomicU64>,
+    /// Nothing more happens once so many operations have completed.
+    pub(super) pause_at: Option<u64>,
     pub(super) next_number: u64,
 }
 
@@ -65,6 +73,8 @@ impl Device {
             trace: Trace::new(),
             epoch: 0,
             attached: false,
+            wall_start_ms: Arc::default(),
+            pause_at: None,
             next_number: 0,
         }
     }
@@ -91,8 +101,18 @@ impl Device {
         self.record(shard, now_ns, &request);
         let coverage = self.note_submission(op, &request);
         let fault = self.due_fault(&request);
-        for (phase, after) in [(Phase::Effect, effect), (Phase::Complete, latency)] {
-            self.agenda.push(Reverse(Appointment { at_ns: now_ns + after, phase, op }));
+        let stuck_ns = match fault {
+            Some(Fault::Stuck { for_ns }) => for_ns,
+            _ => 0,
+        };
+        self.counters.stuck_ops += u64::from(stuck_ns > 0);
+        let complete = latency.saturating_add(stuck_ns);
+        for (phase, after) in [(Phase::Effect, effect), (Phase::Complete, complete)] {
+            self.agenda.push(Reverse(Appointment {
+                at_ns: now_ns.saturating_add(after),
+                phase,
+                op,
+            }));
         }
         self.ops.insert(op, Pending { shard, token, request, fault, answer: None, coverage });
     }
@@ -122,50 +142,27 @@ impl Device {
         };
         let usual = self.dice.within(u64::from(min_us) * 1_000, u64::from(max_us) * 1_000);
         let slow = self.dice.chance(self.options.slow_one_in);
+        self.counters.slow_ops += u64::from(slow);
         if slow { usual * u64::from(self.options.slow_factor) } else { usual }
-    }
-
-    /// Counts the planned faults that match the request and takes the one whose turn it is.
-    fn due_fault(&mut self, request: &Request) -> Option<Fault> {
-        if self.faults.is_empty() {
-            return None;
-        }
-        let kind = request.kind();
-        let file_path = match request.handle() {
-            Some(handle) => self.handle(handle).ok().and_then(|h| self.names.path_of(h.file)),
-            None => request.path().map(str::to_owned),
-        };
-        let mut due = None;
-        self.faults.retain_mut(|plan| {
-            let here = plan.path_part.as_deref();
-            let matches = plan.on == kind
-                && here.is_none_or(|part| file_path.as_deref().is_some_and(|p| p.contains(part)));
-            if !matches || due.is_some() {
-                return true;
-            }
-            if plan.skip > 0 {
-                plan.skip -= 1;
-                return true;
-            }
-            due = Some(plan.fault);
-            plan.forever
-        });
-        self.counters.faults += u64::from(due.is_some());
-        due
     }
 
     pub(super) fn next_event_ns(&self) -> Option<u64> {
         self.agenda.peek().map(|Reverse(next)| next.at_ns)
     }
 
+    pub(super) fn is_paused(&self) -> bool {
+        self.pause_at.is_some_and(|completions| self.counters.completions >= completions)
+    }
+
     /// Lets everything happen that is due at `now_ns`.
     pub(super) fn advance(&mut self, now_ns: u64) {
-        while self.next_event_ns().is_some_and(|at| at <= now_ns) {
+        while !self.is_paused() && self.next_event_ns().is_some_and(|at| at <= now_ns) {
             let Some(Reverse(Appointment { phase, op, .. })) = self.agenda.pop() else { return };
             let mut pending = self.ops.remove(&op).expect("an appointment names an operation");
             match phase {
                 Phase::Effect => {
                     let answer = self.take_effect(op, &mut pending.request, pending.fault);
+                    self.count_outcome(pending.request.kind(), pending.fault, &answer);
                     pending.answer = Some(answer);
                     self.ops.insert(op, pending);
                 }
@@ -181,159 +178,19 @@ impl Device {
         self.handles.get(handle as u32 as usize).copied().ok_or(libc::EBADF)
     }
 
-    fn writable(&self, handle: u64) -> Result<Handle, Errno> {
-        self.handle(handle).and_then(|h| if h.how.write { Ok(h) } else { Err(libc::EBADF) })
-    }
-
     pub(super) fn body(&mut self, file: FileId) -> &mut Body {
         self.bodies.get_mut(&file).expect("a handle keeps its file")
     }
 
-    fn check_alignment(&self, how: OpenHow, offset: u64, len_bytes: u64) -> Result<(), Errno> {
-        let unit = u64::from(self.options.dio_alignment_bytes);
-        let aligned = offset.is_multiple_of(unit) && len_bytes.is_multiple_of(unit);
-        if how.direct && !aligned { Err(libc::EINVAL) } else { Ok(()) }
+    pub(super) fn new_body(&mut self, file: FileId) -> &mut Body {
+        let remember_older = self.options.remember_older_versions;
+        self.bodies.entry(file).or_insert_with(|| Body::new(remember_older))
     }
 
-    /// The operation happens: others can see it, a cut can still take it back.
-    pub(super) fn take_effect(
-        &mut self,
-        op: OpId,
-        request: &mut Request,
-        fault: Option<Fault>,
-    ) -> Result<Answer, Errno> {
-        match request {
-            Request::Read { handle, offset, len_bytes } => {
-                let at = (*handle, *offset);
-                self.read(at, *len_bytes, fault)
-            }
-            Request::Write { handle, offset, payload, how: WriteHow::Trim } => {
-                let Handle { file, how } = self.writable(*handle)?;
-                let there = self.body(file).len_bytes().saturating_sub(*offset);
-                *payload = Payload::Zeroes(payload.len_bytes().min(there));
-                self.counters.trims += 1;
-                self.write(op, (file, how), (offset, payload), fault)
-            }
-            Request::Write { handle, offset, payload, .. } => {
-                let Handle { file, how } = self.writable(*handle)?;
-                self.check_alignment(how, *offset, payload.len_bytes())?;
-                self.write(op, (file, how), (offset, payload), fault)
-            }
-            Request::SetLen { handle, len_bytes } => {
-                let file = self.writable(*handle)?.file;
-                refuse(fault)?;
-                self.check_space(file, *len_bytes)?;
-                self.body(file).set_len(op, *len_bytes);
-                Ok(Answer::Unit)
-            }
-            Request::Extend { handle, len_bytes } => {
-                let file = self.writable(*handle)?.file;
-                refuse(fault)?;
-                self.check_space(file, *len_bytes)?;
-                if *len_bytes > self.body(file).len_bytes() {
-                    self.body(file).set_len(op, *len_bytes);
-                }
-                Ok(Answer::Unit)
-            }
-            Request::Flush { handle, .. } => {
-                self.handle(*handle)?;
-                refuse(fault)?;
-                Ok(Answer::Unit)
-            }
-            Request::FileLen { handle } => {
-                let file = self.handle(*handle)?.file;
-                refuse(fault)?;
-                Ok(Answer::Len(self.body(file).len_bytes()))
-            }
-            Request::Info { handle } => {
-                self.handle(*handle)?;
-                refuse(fault)?;
-                Ok(Answer::Info(self.info()))
-            }
-            path_request => self.take_path_effect(op, path_request, fault),
-        }
-    }
-
-    fn read(
-        &mut self,
-        (handle, offset): (u64, u64),
-        len_bytes: usize,
-        fault: Option<Fault>,
-    ) -> Result<Answer, Errno> {
-        let Handle { file, how } = self.handle(handle)?;
-        if !how.read {
-            return Err(libc::EBADF);
-        }
-        self.check_alignment(how, offset, len_bytes as u64)?;
-        refuse(fault)?;
-        let short = self.shortened(how, len_bytes);
-        let mut view = self.body(file).read(offset, len_bytes);
-        view.shorten(short);
-        self.counters.reads += 1;
-        self.counters.bytes_read += view.len_bytes() as u64;
-        Ok(Answer::Read(view))
-    }
-
-    /// Sometimes a device does less than it was asked for; direct I/O stops at whole units.
-    fn shortened(&mut self, how: OpenHow, len_bytes: usize) -> usize {
-        let unit = if how.direct { self.options.dio_alignment_bytes as usize } else { 1 };
-        if len_bytes <= unit || !self.dice.chance(self.options.short_io_one_in) {
-            return len_bytes;
-        }
-        self.dice.within(1, (len_bytes / unit) as u64) as usize * unit
-    }
-
-    fn write(
-        &mut self,
-        op: OpId,
-        (file, how): (FileId, OpenHow),
-        (offset, payload): (&mut u64, &mut Payload),
-        fault: Option<Fault>,
-    ) -> Result<Answer, Errno> {
-        let asked = payload.len_bytes();
-        self.check_space(file, offset.saturating_add(asked))?;
-        match fault {
-            Some(Fault::Errno(errno)) => {
-                self.write_partly(op, file, *offset, payload);
-                self.body(file).abandon(&|by| by == op);
-                return Err(errno);
-            }
-            Some(Fault::LostWrite) => return Ok(Answer::Bytes(asked as usize)),
-            Some(Fault::MisdirectedWrite { by_bytes }) => {
-                *offset = offset.saturating_add_signed(by_bytes);
-            }
-            None => {}
-        }
-        if let Payload::Bytes(bytes) = payload {
-            let short = self.shortened(how, bytes.len());
-            if short < bytes.len() {
-                *payload = Payload::Bytes(bytes[..short].into());
-            }
-        }
-        self.body(file).write(op, *offset, payload);
-        self.counters.writes += 1;
-        self.counters.bytes_written += payload.len_bytes();
-        Ok(Answer::Bytes(payload.len_bytes() as usize))
-    }
-
-    /// What remains of a write that failed or whose process died: any of its chunks.
-    pub(super) fn write_partly(&mut self, op: OpId, file: FileId, offset: u64, payload: &Payload) {
-        let chunk = CHUNK_SIZE_BYTES as u64;
-        let end = offset + payload.len_bytes();
-        let mut at = offset;
-        while at < end {
-            let next = (at / chunk + 1).saturating_mul(chunk).min(end);
-            if self.dice.chance(2) {
-                let piece = match payload {
-                    Payload::Bytes(bytes) => {
-                        let (from, to) = ((at - offset) as usize, (next - offset) as usize);
-                        Payload::Bytes(bytes[from..to].into())
-                    }
-                    Payload::Zeroes(_) => Payload::Zeroes(next - at),
-                };
-                self.body(file).write(op, at, &piece);
-            }
-            at = next;
+    /// Files learn that the options have changed.
+    pub(super) fn tell_bodies(&mut self) {
+        for body in self.bodies.values_mut() {
+            body.remember_older(self.options.remember_older_versions);
         }
     }
 
@@ -365,6 +222,7 @@ impl Device {
             _ => {}
         }
         self.trace.add(token ^ (shard as u64) << 48 ^ u64::from(result.is_err()) << 63);
+        self.counters.completions += 1;
         self.finished[shard].push_back(Finished { token, result });
     }
 
@@ -397,13 +255,5 @@ impl Device {
             body.cover(None, &|op| coverage.holds(op));
             body.cover_length(&|op| coverage.holds(op));
         }
-    }
-}
-
-/// The error that a planned fault gives to an operation other than a write.
-pub(super) fn refuse(fault: Option<Fault>) -> Result<(), Errno> {
-    match fault {
-        Some(Fault::Errno(errno)) => Err(errno),
-        _ => Ok(()),
     }
 }

@@ -4,17 +4,28 @@
 //! covers what completed before it was submitted, a durable write covers itself. At a power cut
 //! each 512-byte sector written since the last flush that covered it is kept, lost or torn; a
 //! change of names is atomic, and durable when its operation completes.
+//!
+//! Each fault has a switch, off by itself but for slow operations, and a counter in
+//! `SimDiskCounters`. Planned for the n-th operation, or from it on, by `plan` and `plan_from`:
+//! errors (ENOSPC among them), lost, misdirected and stuck writes, misdirected, stale and stuck
+//! reads. By `SimDiskOptions`: slow and short operations, a full disk, sectors that a cut leaves
+//! as garbage, flushes that do nothing. By a call: damage at rest, cuts, kills, clock jumps.
 
 mod chunk;
 mod content;
+mod counters;
 mod crash;
+mod damage;
 mod device;
+mod effect;
+mod fault;
 mod namespace;
 mod paths;
 mod record;
 mod request;
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::file::WriteCache;
@@ -23,6 +34,9 @@ use device::Device;
 use namespace::Node;
 
 pub(crate) use content::Payload;
+pub use counters::SimDiskCounters;
+pub use damage::Corruption;
+pub use fault::{DiskOp, Fault};
 pub use record::{SubmittedIo, SubmittedKind};
 pub(crate) use request::{Answer, Finished, Request, WriteHow, path_key};
 
@@ -60,6 +74,11 @@ pub struct SimDiskOptions {
     pub slow_factor: u32,
     /// One read or write in so many does only a part of what it was asked for; 0: none.
     pub short_io_one_in: u32,
+    /// At a power cut one sector in so many of a write that falls apart is garbage from end to
+    /// end, as of a drive that was just writing it; 0: none.
+    pub garbage_sector_one_in: u32,
+    /// Keep the durable bytes before the present ones too, for `Fault::StaleRead`.
+    pub remember_older_versions: bool,
     pub wall_clock_start_ms: u64,
 }
 
@@ -79,66 +98,11 @@ impl SimDiskOptions {
             slow_one_in: 50,
             slow_factor: 20,
             short_io_one_in: 0,
+            garbage_sector_one_in: 0,
+            remember_older_versions: false,
             wall_clock_start_ms: 1_700_000_000_000,
         }
     }
-}
-
-/// Groups of operations that faults and latencies tell apart. Zeroing and setting a length count
-/// as writes; everything about names, and looking at a file, counts as path operations.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DiskOp {
-    Read,
-    Write,
-    Flush,
-    Path,
-}
-
-/// What goes wrong with an operation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
-    /// The operation fails. A write leaves any part of itself behind; after a failed flush no
-    /// later flush makes that data durable.
-    Errno(i32),
-    /// The write reports success and does nothing. Other operations are not affected.
-    LostWrite,
-    /// The write reports success and lands elsewhere in its file.
-    MisdirectedWrite { by_bytes: i64 },
-}
-
-#[derive(Clone)]
-struct PlannedFault {
-    on: DiskOp,
-    path_part: Option<String>,
-    skip: u64,
-    fault: Fault,
-    forever: bool,
-}
-
-/// Damage to bytes at rest.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Corruption {
-    FlipBit { bit: u8 },
-    Zeroes { len_bytes: u64 },
-    Garbage { len_bytes: u64 },
-    Bytes(Vec<u8>),
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct SimDiskCounters {
-    pub reads: u64,
-    pub writes: u64,
-    pub dsync_writes: u64,
-    pub trims: u64,
-    pub flushes: u64,
-    pub path_ops: u64,
-    pub bytes_read: u64,
-    pub bytes_written: u64,
-    pub faults: u64,
-    pub cuts: u64,
-    pub sectors_kept: u64,
-    pub sectors_lost: u64,
-    pub sectors_torn: u64,
 }
 
 /// Files and directories that outlive the worlds that use them, one world at a time.
@@ -198,7 +162,7 @@ impl SimDisk {
             let file = namespace::FileId(device.number());
             let bound = device.names.bind(op, key, Node::File(file));
             bound.unwrap_or_else(|errno| panic!("{key}: errno {errno}"));
-            let body = device.bodies.entry(file).or_default();
+            let body = device.new_body(file);
             body.write(op, 0, &Payload::Bytes(content.into()));
             body.cover(None, &|by| by == op);
             body.cover_length(&|by| by == op);
@@ -228,67 +192,15 @@ impl SimDisk {
         self.device().names.paths()
     }
 
-    /// Damages a file's bytes from `offset` on, wherever they are kept. Panics when the file
-    /// does not exist or is shorter than that.
-    pub fn corrupt(&self, path: impl AsRef<Path>, offset: u64, damage: Corruption) {
-        let path = path.as_ref();
-        let mut device = self.device();
-        let key = path_key(path).unwrap_or_else(|errno| panic!("{path:?}: errno {errno}"));
-        let file = device.names.file(&key);
-        let file = file.unwrap_or_else(|errno| panic!("{path:?}: errno {errno}"));
-        match damage {
-            Corruption::FlipBit { bit } => {
-                device.body(file).damage(offset, 1, &mut |_, byte| *byte ^= 1 << (bit % 8));
-            }
-            Corruption::Zeroes { len_bytes } => {
-                device.body(file).damage(offset, len_bytes, &mut |_, byte| *byte = 0);
-            }
-            Corruption::Garbage { len_bytes } => {
-                let mut garbage = vec![0; len_bytes as usize];
-                device.dice.fill(&mut garbage);
-                overwrite(&mut device, file, offset, &garbage);
-            }
-            Corruption::Bytes(bytes) => overwrite(&mut device, file, offset, &bytes),
-        }
-    }
-
-    /// Lets the `nth` matching operation from now fail with `errno`; 1 is the next one.
-    pub fn fail_next(&self, on: DiskOp, nth: u64, errno: i32) {
-        self.plan(on, None, nth, Fault::Errno(errno));
-    }
-
-    /// As `fail_next`, for files whose path contains `path_part`.
-    pub fn fail_next_at(&self, path_part: &str, on: DiskOp, nth: u64, errno: i32) {
-        self.plan(on, Some(path_part), nth, Fault::Errno(errno));
-    }
-
-    /// Plans any fault for the `nth` matching operation from now.
-    pub fn plan(&self, on: DiskOp, path_part: Option<&str>, nth: u64, fault: Fault) {
-        assert!(nth > 0, "operations are counted from 1");
-        let path_part = path_part.map(str::to_owned);
-        let plan = PlannedFault { on, path_part, skip: nth - 1, fault, forever: false };
-        self.device().faults.push(plan);
-    }
-
-    /// From the `nth` matching operation on all of them fail, until `clear_faults`.
-    pub fn fail_from(&self, on: DiskOp, nth: u64, errno: i32) {
-        assert!(nth > 0, "operations are counted from 1");
-        let fault = Fault::Errno(errno);
-        let plan = PlannedFault { on, path_part: None, skip: nth - 1, fault, forever: true };
-        self.device().faults.push(plan);
-    }
-
-    pub fn clear_faults(&self) {
-        self.device().faults.clear();
-    }
-
     pub fn counters(&self) -> SimDiskCounters {
         self.device().counters
     }
 
     /// Changes what the device says and does from now on.
     pub fn set_options(&self, change: impl FnOnce(&mut SimDiskOptions)) {
-        change(&mut self.device().options);
+        let mut device = self.device();
+        change(&mut device.options);
+        device.tell_bodies();
     }
 
     #[cfg(test)]
@@ -296,7 +208,13 @@ impl SimDisk {
         Arc::strong_count(&self.0)
     }
 
-    pub(crate) fn attach(&self, shards: usize) -> (u32, u64) {
+    /// Moves the wall clock by so much, at once; it stops at 1970. The monotonic clock of a world
+    /// that runs goes on as before, and so do its timers.
+    pub fn jump_wall_clock(&self, by_ms: i64) {
+        self.device().jump_wall_clock(by_ms);
+    }
+
+    pub(crate) fn attach(&self, shards: usize) -> (u32, Arc<AtomicU64>) {
         self.device().attach(shards)
     }
 
@@ -332,6 +250,15 @@ impl SimDisk {
         device.finished[shard].drain(..).collect()
     }
 
+    /// Lets `advance` stop right after the disk's n-th completion; `None`: nowhere.
+    pub(crate) fn pause_at(&self, completions: Option<u64>) {
+        self.device().pause_at = completions;
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.device().is_paused()
+    }
+
     pub(crate) fn trace(&self) -> u64 {
         self.device().trace.value()
     }
@@ -339,11 +266,6 @@ impl SimDisk {
     pub(crate) fn unlock(&self, path: &str, number: u64) {
         self.device().unlock(path, number);
     }
-}
-
-fn overwrite(device: &mut Device, file: namespace::FileId, offset: u64, bytes: &[u8]) {
-    let len_bytes = bytes.len() as u64;
-    device.body(file).damage(offset, len_bytes, &mut |at, byte| *byte = bytes[at as usize]);
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use super::Fault;
 use super::chunk::{CHUNK_SIZE_BYTES, OpId};
 use super::content::Payload;
-use super::device::{Device, Handle, refuse};
+use super::device::{Device, Handle};
+use super::fault::refuse;
 use super::namespace::{Errno, FileId, Node};
 use super::request::{Answer, Request};
 use crate::file::{Create, DirEntry, DiskInfo, LockKind, OpenHow};
@@ -51,7 +52,7 @@ impl Device {
     fn create(&mut self, op: OpId, path: &str) -> Result<FileId, Errno> {
         let file = FileId(self.number());
         self.names.bind(op, path, Node::File(file))?;
-        self.bodies.entry(file).or_default();
+        self.new_body(file);
         Ok(file)
     }
 

@@ -1,6 +1,8 @@
 use super::*;
 use crate::file::{Create, FlushScope, LockKind, OpenHow, WriteMode};
 
+mod faults;
+
 const BLOCK: usize = 4096;
 const SEEDS: u64 = 200;
 
