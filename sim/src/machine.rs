@@ -30,6 +30,7 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
 pub(crate) fn draw_disk(random: &mut Random) -> SimDiskOptions {
     let mut disk = SimDiskOptions::new(random.next_u64());
     disk.short_io_one_in = *random.pick(&[0, 0, 20, 200]);
+    disk.garbage_sector_one_in = *random.pick(&[0, 0, 8, 40]);
     disk.dio_alignment_bytes = *random.pick(&[512, 4096, 4096]);
     let mut latency = |high: u64| SimLatency::us(1, random.scale(2, high) as u32);
     disk.read_latency = latency(400);

@@ -33,7 +33,12 @@ impl Run {
             Ending::PowerCut | Ending::Kill | Ending::KillThenPowerCut => {
                 let suppressed = self.flush_suppressed;
                 self.disk.set_options(|disk| disk.flush_suppressed = suppressed);
-                world.run(extra, || false);
+                if self.random.percent(50) {
+                    let last = self.disk.counters().completions + extra / 8 + 1;
+                    world.run_to_completion(extra * 20, last, || false);
+                } else {
+                    world.run(extra, || false);
+                }
                 self.healthy(&opened.db, ending)?;
             }
             Ending::Fault => {

@@ -34,6 +34,32 @@ pub(super) const OF_THE_HARNESS: [&str; 7] = [
     OLD_SEGMENT,
 ];
 
+/// What the disk counts, by the names of its counters.
+pub(super) const OF_THE_DISK: [&str; 22] = [
+    "read_errors",
+    "write_errors",
+    "flush_errors",
+    "path_errors",
+    "no_space",
+    "short_reads",
+    "short_writes",
+    "lost_writes",
+    "misdirected_writes",
+    "misdirected_reads",
+    "stale_reads",
+    "slow_ops",
+    "stuck_ops",
+    "kills",
+    "cuts",
+    "cuts_in_flight",
+    "sectors_kept",
+    "sectors_lost",
+    "sectors_torn",
+    "sectors_garbage",
+    "clock_jumps_forwards",
+    "clock_jumps_backwards",
+];
+
 /// How often each fault comes, in percent of the occasions that it has.
 #[derive(Clone, Debug)]
 pub(super) struct FaultMix {
@@ -69,6 +95,25 @@ impl FaultMix {
 }
 
 impl Run {
+    /// Takes in what the disk counted.
+    pub(super) fn count_disk_faults(&mut self) {
+        for (name, count) in self.disk.counters().named() {
+            if OF_THE_DISK.contains(&name) {
+                self.report.injected.add(name, count);
+            }
+        }
+    }
+
+    /// A write or a flush fails, once or from now on.
+    pub(super) fn plan_failure(&mut self) {
+        let on = *self.random.pick(&[DiskOp::Write, DiskOp::Flush, DiskOp::Write]);
+        let nth = self.random.scale(1, 200);
+        match self.random.percent(30) {
+            true => self.disk.fail_from(on, nth, EIO),
+            false => self.disk.fail_next(on, nth, EIO),
+        }
+    }
+
     /// Plans what goes wrong while clients work. True: reads may fail.
     pub(super) fn plan_episode(&mut self) -> bool {
         let mix = self.swarm.faults.clone();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::faults::OF_THE_HARNESS;
+use super::faults::{OF_THE_DISK, OF_THE_HARNESS};
 use super::{Counts, MARKS, SeedReport, TreesReport};
 use crate::limits;
 use crate::verdicts::Verdicts;
@@ -67,13 +67,17 @@ impl RangeReport {
     /// Marks that so many seeds must have reached, and did not.
     #[must_use]
     pub fn marks_missing(&self) -> Vec<&'static str> {
-        if self.seeds < limits::SEEDS_FOR_ALL_MARKS { Vec::new() } else { self.marks.below(&MARKS, 1) }
+        if self.seeds < limits::SEEDS_FOR_ALL_MARKS {
+            Vec::new()
+        } else {
+            self.marks.below(&MARKS, 1)
+        }
     }
 
     /// Faults that were met less often than once in a hundred seeds.
     #[must_use]
     pub fn faults_rare(&self) -> Vec<&'static str> {
-        let names: Vec<_> = OF_THE_HARNESS.into_iter().chain(disk_faults()).collect();
+        let names: Vec<_> = OF_THE_HARNESS.into_iter().chain(OF_THE_DISK).collect();
         self.injected.below(&names, self.seeds / 100)
     }
 

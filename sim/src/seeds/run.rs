@@ -92,6 +92,7 @@ impl Run {
         self.report.half_applied = count(crate::model::Violation::half_applied);
         self.report.failure = outcome.err();
         self.mark_bounds();
+        self.count_disk_faults();
         for number in [totals.intents, totals.acknowledged, totals.refused, totals.reads] {
             self.fold(number);
         }
@@ -172,8 +173,7 @@ impl Run {
         let target = self.operations_min / u64::from(self.swarm.episodes);
         let target = self.random.between(target / 3 + 1, target * 2);
         if ending == Ending::Fault {
-            let on = *self.random.pick(&[DiskOp::Write, DiskOp::Flush, DiskOp::Write]);
-            self.disk.fail_next(on, self.random.scale(1, 200), EIO);
+            self.plan_failure();
         }
         let worked =
             self.work(&mut world, &tally, |now| now.ended == clients || now.operations >= target);
@@ -188,7 +188,11 @@ impl Run {
 
     /// Opens and compares the store. `Ok(None)`: cut off, refused for a bound, or a planned
     /// fault hit; nothing is open then.
-    pub(super) fn open(&mut self, world: &mut SimWorld, steps: Option<u64>) -> Result<Option<Opened>, Failed> {
+    pub(super) fn open(
+        &mut self,
+        world: &mut SimWorld,
+        steps: Option<u64>,
+    ) -> Result<Option<Opened>, Failed> {
         let progress = SharedProgress::default();
         let faulty = steps.is_none() && self.random.percent(4);
         self.opened_with_fault = faulty;

@@ -143,9 +143,7 @@ impl Client {
         match error {
             ReadError::Poisoned { .. } | ReadError::Closed => End::StoreStopped,
             ReadError::SnapshotTooOld { .. } => End::TooOld,
-            ReadError::Device { .. } | ReadError::Damaged { .. }
-                if self.options.may_be_damaged =>
-            {
+            ReadError::Device { .. } | ReadError::Damaged { .. } if self.options.may_be_damaged => {
                 End::ReadFailed
             }
             other => self.broken(format!("read: {other}")),

@@ -15,8 +15,7 @@ struct Known {
 /// Runs all of them.
 pub(super) fn run(workspace: &Workspace) -> Result<(), Failure> {
     let path = workspace.root().join("sim/seeds.txt");
-    let text =
-        fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let known = parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut failed = Vec::new();
     for Known { seed, ops, load } in &known {
