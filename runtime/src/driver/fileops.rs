@@ -253,6 +253,10 @@ fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     hidden.push(name);
     hidden.push(".tmp");
     let temporary = path.with_file_name(hidden);
-    fs::write(&temporary, content)?;
-    fs::rename(&temporary, path)
+    let replaced = fs::write(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    if replaced.is_err() {
+        // The error that matters is the first one.
+        let _ = fs::remove_file(&temporary);
+    }
+    replaced
 }

@@ -7,7 +7,7 @@ use std::task::Waker;
 use super::disk::{Answer, Finished, Payload, Request, SimDisk, WriteHow, path_key};
 use crate::buffer::IoBuf;
 use crate::driver::{Op, OpDone, OpKey, OpSlab, OpValue};
-use crate::file::{DirectAlignment, DmaFile, FileLock, WriteMode};
+use crate::file::{Create, DirectAlignment, DmaFile, FileLock, WriteMode};
 use crate::ids::ShardId;
 use crate::runtime::Runtime;
 use crate::time::Moment;
@@ -68,8 +68,8 @@ impl SimDriver {
                 let file = DmaFile::simulated(handle, path, alignment, &self.runtime);
                 plain(OpValue::File(file))
             }
-            (Op::Lock { .. }, Answer::Lock { path, number }) => {
-                let guard = LockGuard { disk: self.disk.clone(), path, number };
+            (Op::Lock { .. }, Answer::Lock { number }) => {
+                let guard = LockGuard { disk: self.disk.clone(), number };
                 plain(OpValue::Lock(FileLock::simulated(Box::new(guard))))
             }
             (_, Answer::Unit) => plain(OpValue::Unit),
@@ -85,18 +85,18 @@ impl SimDriver {
 /// Releases the lock, unless the world that took it has ended: then its end has released it.
 struct LockGuard {
     disk: SimDisk,
-    path: String,
     number: u64,
 }
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        self.disk.unlock(&self.path, self.number);
+        self.disk.unlock(self.number);
     }
 }
 
 fn request_of(op: &Op) -> Result<Request, i32> {
     let key = |path: &Path| path_key(path);
+    check_arguments(op)?;
     Ok(match op {
         Op::Read { file, offset, len, .. } => {
             Request::Read { handle: file.simulated_handle(), offset: *offset, len_bytes: *len }
@@ -146,4 +146,28 @@ fn request_of(op: &Op) -> Result<Request, i32> {
             Request::Replace { path: key(path)?, content: content.clone() }
         }
     })
+}
+
+/// What is refused before any file system is asked.
+fn check_arguments(op: &Op) -> Result<(), i32> {
+    const END_MAX: u64 = i64::MAX as u64;
+    let (offset, len_bytes, past_the_end) = match op {
+        Op::Read { offset, len, .. } | Op::Write { offset, len, .. } => {
+            (*offset, *len as u64, libc::EINVAL)
+        }
+        Op::SetLen { len, .. } => (0, *len, libc::EINVAL),
+        // Who creates a file may write it, and nobody opens one for nothing.
+        Op::Open { how, .. } if !how.write && (how.create != Create::No || !how.read) => {
+            return Err(libc::EINVAL);
+        }
+        Op::Trim { len: 0, .. } | Op::Allocate { len: 0, .. } => return Err(libc::EINVAL),
+        Op::Trim { offset, len, .. } | Op::Allocate { offset, len, .. } => {
+            (*offset, *len, libc::EFBIG)
+        }
+        _ => return Ok(()),
+    };
+    if offset > END_MAX || len_bytes > END_MAX {
+        return Err(libc::EINVAL);
+    }
+    if offset + len_bytes > END_MAX { Err(past_the_end) } else { Ok(()) }
 }

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod block_device;
+#[cfg(feature = "sim")]
+mod conformance;
 mod fallback;
 mod files;
 mod harness;

@@ -35,8 +35,8 @@ pub(super) struct Device {
     pub(super) ops: BTreeMap<OpId, Pending>,
     pub(super) agenda: BinaryHeap<Reverse<Appointment>>,
     pub(super) finished: Vec<VecDeque<Finished>>,
-    /// Who holds each lock, by number.
-    pub(super) locks: BTreeMap<String, BTreeMap<u64, LockKind>>,
+    /// Who holds each file's lock, by number.
+    pub(super) locks: BTreeMap<FileId, BTreeMap<u64, LockKind>>,
     pub(super) faults: Vec<PlannedFault>,
     pub(super) counters: SimDiskCounters,
     /// What was submitted since somebody asked for it.

@@ -45,7 +45,11 @@ impl Device {
                 self.write(op, (file, how), (offset, payload), fault)
             }
             Request::SetLen { handle, len_bytes } => {
-                let file = self.writable(*handle)?.file;
+                // So says ftruncate of a file that is open for reading only.
+                let Handle { file, how } = self.handle(*handle)?;
+                if !how.write {
+                    return Err(libc::EINVAL);
+                }
                 refuse(fault)?;
                 self.check_space(file, *len_bytes)?;
                 self.body(file).set_len(op, *len_bytes);

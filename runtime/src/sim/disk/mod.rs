@@ -263,8 +263,8 @@ impl SimDisk {
         self.device().trace.value()
     }
 
-    pub(crate) fn unlock(&self, path: &str, number: u64) {
-        self.device().unlock(path, number);
+    pub(crate) fn unlock(&self, number: u64) {
+        self.device().unlock(number);
     }
 }
 

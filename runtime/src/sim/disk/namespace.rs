@@ -105,15 +105,22 @@ impl Namespace {
         match self.get(path) {
             Some(Node::File(file)) => Ok(file),
             Some(Node::Dir) => Err(libc::EISDIR),
-            None => Err(libc::ENOENT),
+            None => Err(self.missing(path)),
         }
+    }
+
+    /// Why there is no such name: nothing is below a file, not even a missing name.
+    pub(super) fn missing(&self, path: &str) -> Errno {
+        let ends = path.match_indices('/').map(|(at, _)| at);
+        let is_file = |end| matches!(self.get(&path[..end]), Some(Node::File(_)));
+        if ends.map(is_file).any(|is| is) { libc::ENOTDIR } else { libc::ENOENT }
     }
 
     fn check_parent(&self, path: &str) -> Result<(), Errno> {
         match self.get(parent(path)) {
             Some(Node::Dir) => Ok(()),
             Some(Node::File(_)) => Err(libc::ENOTDIR),
-            None => Err(libc::ENOENT),
+            None => Err(self.missing(path)),
         }
     }
 
@@ -142,14 +149,17 @@ impl Namespace {
     }
 
     pub(super) fn rename(&mut self, op: OpId, from: &str, to: &str) -> Result<(), Errno> {
-        let node = self.get(from).ok_or(libc::ENOENT)?;
+        // In the kernel's order: both parents, the source, loops, then what it would replace.
+        self.check_parent(from)?;
         self.check_parent(to)?;
+        let node = self.get(from).ok_or(libc::ENOENT)?;
         match (node, self.get(to)) {
             _ if from == to => return Ok(()),
             _ if from.is_empty() || to.is_empty() => return Err(libc::EINVAL),
+            _ if to.starts_with(&format!("{from}/")) => return Err(libc::EINVAL),
+            _ if from.starts_with(&format!("{to}/")) => return Err(libc::ENOTEMPTY),
             (Node::File(_), Some(Node::Dir)) => return Err(libc::EISDIR),
             (Node::Dir, Some(Node::File(_))) => return Err(libc::ENOTDIR),
-            (Node::Dir, _) if to.starts_with(&format!("{from}/")) => return Err(libc::EINVAL),
             (Node::Dir, Some(Node::Dir)) if below(&self.volatile, to).next().is_some() => {
                 return Err(libc::ENOTEMPTY);
             }
@@ -162,7 +172,7 @@ impl Namespace {
     /// Direct entries of a directory, sorted by name.
     pub(super) fn list(&self, path: &str) -> Result<Vec<(String, Node)>, Errno> {
         match self.get(path) {
-            None => return Err(libc::ENOENT),
+            None => return Err(self.missing(path)),
             Some(Node::File(_)) => return Err(libc::ENOTDIR),
             Some(Node::Dir) => {}
         }

@@ -26,7 +26,7 @@ impl Device {
             Request::CreateDir { path } => self.names.create_dir(op, path).map(|()| Answer::Unit),
             Request::Rename { from, to } => self.names.rename(op, from, to).map(|()| Answer::Unit),
             Request::Unlink { path } => self.names.unlink(op, path).map(|()| Answer::Unit),
-            Request::Exists { path } => Ok(Answer::Bool(self.names.get(path).is_some())),
+            Request::Exists { path } => self.exists(path),
             Request::Lock { path, kind } => refuse(fault).and_then(|()| self.lock(op, path, *kind)),
             Request::Replace { path, content } => self.replace(op, path, content),
             Request::Refused { errno } => Err(*errno),
@@ -39,7 +39,7 @@ impl Device {
 
     fn open(&mut self, op: OpId, path: &str, how: OpenHow) -> Result<Answer, Errno> {
         let file = match self.names.file(path) {
-            Ok(_) if how.create == Create::New => return Err(libc::EEXIST),
+            Ok(_) | Err(libc::EISDIR) if how.create == Create::New => return Err(libc::EEXIST),
             Ok(file) => file,
             Err(libc::ENOENT) if how.create != Create::No => self.create(op, path)?,
             Err(errno) => return Err(errno),
@@ -56,6 +56,14 @@ impl Device {
         Ok(file)
     }
 
+    fn exists(&self, path: &str) -> Result<Answer, Errno> {
+        let found = self.names.get(path).is_some();
+        match self.names.missing(path) {
+            errno if !found && errno != libc::ENOENT => Err(errno),
+            _ => Ok(Answer::Bool(found)),
+        }
+    }
+
     fn list(&self, path: &str) -> Result<Answer, Errno> {
         let entry = |(name, node)| match node {
             Node::Dir => DirEntry { name, len_bytes: 0, is_dir: true },
@@ -68,23 +76,25 @@ impl Device {
     }
 
     fn lock(&mut self, op: OpId, path: &str, kind: LockKind) -> Result<Answer, Errno> {
-        match self.names.file(path) {
-            Ok(_) => {}
-            Err(libc::ENOENT) => drop(self.create(op, path)?),
-            Err(errno) => return Err(errno),
-        }
         let number = self.number();
-        let holders = self.locks.entry(path.to_owned()).or_default();
+        let file = match self.names.file(path) {
+            Ok(file) => file,
+            Err(libc::ENOENT) => self.create(op, path)?,
+            // A directory can be opened for reading, so nobody ever holds one exclusively.
+            Err(libc::EISDIR) if kind == LockKind::Shared => return Ok(Answer::Lock { number }),
+            Err(errno) => return Err(errno),
+        };
+        let holders = self.locks.entry(file).or_default();
         let is_shared = |held: &LockKind| *held == LockKind::Shared && kind == LockKind::Shared;
         if !holders.values().all(is_shared) {
             return Err(libc::EWOULDBLOCK);
         }
         holders.insert(number, kind);
-        Ok(Answer::Lock { path: path.to_owned(), number })
+        Ok(Answer::Lock { number })
     }
 
-    pub(super) fn unlock(&mut self, path: &str, number: u64) {
-        if let Some(holders) = self.locks.get_mut(path) {
+    pub(super) fn unlock(&mut self, number: u64) {
+        for holders in self.locks.values_mut() {
             holders.remove(&number);
         }
     }

@@ -137,7 +137,7 @@ pub(crate) enum Answer {
     Bool(bool),
     Handle { handle: u64, alignment_bytes: u32 },
     Dir(Vec<DirEntry>),
-    Lock { path: String, number: u64 },
+    Lock { number: u64 },
     Info(DiskInfo),
 }
 
@@ -173,12 +173,18 @@ pub(super) struct Appointment {
     pub(super) op: OpId,
 }
 
+/// Bytes of one name, as on the usual file systems (`NAME_MAX`).
+const NAME_BYTES_MAX: usize = 255;
+
 /// The disk's own spelling of a path: no leading slash, no dots. The root is the empty string.
 pub(crate) fn path_key(path: &Path) -> Result<String, Errno> {
     let mut key = String::new();
     for component in path.components() {
         match component {
             Component::RootDir | Component::CurDir => {}
+            Component::Normal(name) if name.len() > NAME_BYTES_MAX => {
+                return Err(libc::ENAMETOOLONG);
+            }
             Component::Normal(name) => {
                 if !key.is_empty() {
                     key.push('/');

@@ -510,15 +510,15 @@ fn zeroing_keeps_a_fresh_file_sparse_and_clears_a_used_one() {
 fn locks_exclude_until_dropped_or_the_process_dies() {
     let mut rig = Rig::seeded(1);
     let lock = || Request::Lock { path: "lock".into(), kind: LockKind::Exclusive };
-    let Ok(Answer::Lock { path, number }) = rig.call(lock()) else { panic!("free lock") };
+    let Ok(Answer::Lock { number }) = rig.call(lock()) else { panic!("free lock") };
     assert_eq!(errno(rig.call(lock())), libc::EWOULDBLOCK);
-    rig.disk.unlock(&path, number);
+    rig.disk.unlock(number);
     let Ok(Answer::Lock { number: second, .. }) = rig.call(lock()) else { panic!("freed lock") };
-    rig.disk.unlock(&path, number);
+    rig.disk.unlock(number);
     assert_eq!(errno(rig.call(lock())), libc::EWOULDBLOCK, "an old guard releases nothing");
     let mut rig = Rig::on(rig.kill());
     assert!(rig.call(lock()).is_ok());
-    rig.disk.unlock(&path, second);
+    rig.disk.unlock(second);
     assert_eq!(errno(rig.call(lock())), libc::EWOULDBLOCK);
 }
 
@@ -527,17 +527,17 @@ fn shared_locks_are_held_together_and_keep_an_exclusive_one_away() {
     let mut rig = Rig::seeded(1);
     let lock = |kind| Request::Lock { path: "lock".into(), kind };
     let held = |answer| match answer {
-        Ok(Answer::Lock { path, number }) => (path, number),
+        Ok(Answer::Lock { number }) => number,
         _ => panic!("free lock"),
     };
-    let (path, number) = held(rig.call(lock(LockKind::Exclusive)));
+    let number = held(rig.call(lock(LockKind::Exclusive)));
     assert_eq!(errno(rig.call(lock(LockKind::Shared))), libc::EWOULDBLOCK);
-    rig.disk.unlock(&path, number);
-    let (_, first) = held(rig.call(lock(LockKind::Shared)));
-    let (_, second) = held(rig.call(lock(LockKind::Shared)));
-    rig.disk.unlock(&path, first);
+    rig.disk.unlock(number);
+    let first = held(rig.call(lock(LockKind::Shared)));
+    let second = held(rig.call(lock(LockKind::Shared)));
+    rig.disk.unlock(first);
     assert_eq!(errno(rig.call(lock(LockKind::Exclusive))), libc::EWOULDBLOCK);
-    rig.disk.unlock(&path, second);
+    rig.disk.unlock(second);
     held(rig.call(lock(LockKind::Exclusive)));
 }
 
