@@ -134,12 +134,19 @@ impl Space {
     }
 
     fn is_short(&self) -> bool {
-        let mut pool = self.pool();
+        let pool = self.pool();
         let is_missed = pool.missing > 0 && !pool.free.has_neighbours(pool.missing);
-        if !is_missed {
+        is_missed || pool.free.count() < self.ahead_extents()
+    }
+
+    /// Whether extents that somebody did not find are there now; true once for each wish.
+    fn is_served(&self) -> bool {
+        let mut pool = self.pool();
+        let is_served = pool.missing > 0 && pool.free.has_neighbours(pool.missing);
+        if is_served {
             pool.missing = 0;
         }
-        is_missed || pool.free.count() < self.ahead_extents()
+        is_served
     }
 
     fn set_state(&self, state: VolumeState) {
@@ -280,8 +287,10 @@ impl Volume {
         loop {
             self.space.wanted.wait().await;
             while let Some(tail) = self.tail_if_open() {
+                // Others may have given back what was missed: who waits for it hears of it too.
+                let is_served = self.space.is_served();
                 if !self.space.is_short() {
-                    if !self.space.is_fine.load(Ordering::Relaxed) {
+                    if is_served || !self.space.is_fine.load(Ordering::Relaxed) {
                         self.space.set_state(VolumeState::Fine);
                         changed();
                     }
@@ -293,7 +302,7 @@ impl Volume {
                 let (is_fine, is_broken) =
                     (state == VolumeState::Fine, matches!(state, VolumeState::Broken { .. }));
                 // Who hears of it asks again: a second failure must not make it ask a third time.
-                let is_news = is_fine || state != self.state();
+                let is_news = is_fine || is_served || state != self.state();
                 self.space.set_state(state);
                 if is_news {
                     changed();
