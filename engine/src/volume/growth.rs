@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sombra_runtime::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use sombra_runtime::sync::{EpochCell, Signal};
-use sombra_runtime::{FlushVia, OpenHow, Shard};
+use sombra_runtime::{FaultPoint, FlushVia, OpenHow, Shard};
 
 use super::errors::{ExtentError, WritePagesError};
 use super::file::{Volume, VolumeConfig};
@@ -375,7 +375,7 @@ impl Volume {
         let room = self.space.end_max.saturating_sub(end);
         let count = self.space.step_extents().max(missing).min(room);
         let found = u64::from(end) * limits::EXTENT_BYTES;
-        if count == 0 {
+        if count == 0 || shard.refuses(FaultPoint::FileGrowth) {
             let expected = self.config.fixed_len_bytes.unwrap_or(self.config.data_bytes_max);
             return Err(VolumeState::Full { expected, found });
         }
