@@ -161,7 +161,7 @@ impl SweepRow {
     /// The heading of the table.
     #[must_use]
     pub fn heading() -> String {
-        let replies = Reply::ALL.map(|reply| format!("{:>9}", format!("{reply:?}"))).join("");
+        let replies = Reply::ALL.map(|reply| format!("{:>11}", format!("{reply:?}"))).join("");
         format!(
             "{:<16}{:<11}{:<7}{:>7}{:>9}{replies}{:>9}{:>8}{:>9}{:>7}{:>6}{:>6}{:>6}{:>7}",
             "kind",
@@ -189,7 +189,7 @@ impl fmt::Display for SweepRow {
         write!(f, "{:>7}{:>9}", self.requests, self.injected)?;
         let total = &self.total;
         for reply in Reply::ALL {
-            write!(f, "{:>9}", total.replies.count(reply))?;
+            write!(f, "{:>11}", total.replies.count(reply))?;
         }
         write!(f, "{:>9}{:>8}", total.poisoned, total.refused_to_open)?;
         write!(f, "{:>9}{:>7}", total.reopened, total.reopened_clean)?;
