@@ -140,6 +140,8 @@ pub(crate) struct RuntimeInner {
     shard_threads: OnceLock<Vec<ThreadId>>,
     threads: Mutex<Vec<JoinHandle<ShutdownReport>>>,
     report: Mutex<ShutdownReport>,
+    #[cfg(feature = "sim")]
+    fault_points: OnceLock<crate::sim::FaultPoints>,
 }
 
 /// Everybody's handle to the shards. It runs until `shutdown`; dropping handles stops nothing.
@@ -176,6 +178,8 @@ impl Runtime {
             shard_threads: OnceLock::new(),
             threads: Mutex::new(Vec::new()),
             report: Mutex::new(ShutdownReport::default()),
+            #[cfg(feature = "sim")]
+            fault_points: OnceLock::new(),
         }))
     }
 
@@ -186,6 +190,17 @@ impl Runtime {
         let runtime = Runtime::assemble(clock, ports, None, None);
         runtime.set_kind(DriverKind::Sim);
         runtime
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_fault_points(&self, points: crate::sim::FaultPoints) {
+        let is_first = self.0.fault_points.set(points).is_ok();
+        assert!(is_first, "a world says once what it refuses");
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn fault_points(&self) -> Option<&crate::sim::FaultPoints> {
+        self.0.fault_points.get()
     }
 
     pub(crate) fn set_kind(&self, kind: DriverKind) {

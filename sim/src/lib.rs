@@ -12,5 +12,6 @@ pub mod model;
 pub mod protocol;
 pub mod random;
 pub mod seeds;
+pub mod sweeps;
 pub mod verdicts;
 pub mod workload;

@@ -81,3 +81,13 @@ pub const RECORDED_KEYS_MAX: u64 = 16;
 pub const RECORDED_OPERATIONS_MAX: u64 = 6;
 /// Padded value of a recorded history: so large that a full scan is more than one page.
 pub const RECORDED_VALUE_BYTES_MAX: u64 = 32 << 10;
+/// Seed of the sweeps: their failures are counted, not drawn.
+pub const SWEEP_SEED: u64 = 41;
+/// Refusals in a row of a sticky page allocation or memory charge.
+pub const SWEEP_REFUSALS: u64 = 40;
+/// Requests on one file that fail in a row when a failure is sticky: more than a life has.
+pub const SWEEP_STICKY_FAULTS: u64 = 400;
+/// How long a failure may take to be noticed, in virtual milliseconds, and how often a store that
+/// goes on is asked again.
+pub const SWEEP_SETTLE_MS: u64 = 200;
+pub const SWEEP_ATTEMPTS: u32 = 40;

@@ -12,6 +12,7 @@ mod process;
 mod sanity;
 mod sim;
 mod source;
+mod sweep;
 mod testing;
 mod tidy;
 mod workspace;
@@ -47,6 +48,8 @@ enum Command {
     KillWriter(kill::WriterArguments),
     /// Run seeds of the whole-system simulation
     Sim(sim::SimArguments),
+    /// Fail each I/O, page allocation and memory charge of one workload in turn
+    Sweep(sweep::SweepArguments),
     /// Made-up inputs against what reads text from outside
     Fuzz(fuzz::FuzzArguments),
     /// Check a recorded history for what its isolation levels forbid
@@ -78,6 +81,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Kill(arguments) => kill::run(workspace, &arguments),
         Command::KillWriter(arguments) => kill::run_writer(&arguments),
         Command::Sim(arguments) => sim::run(workspace, &arguments),
+        Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(workspace, &arguments),
         Command::History(arguments) => histories::check_file(&arguments),
         Command::Peers => peers::run(workspace),

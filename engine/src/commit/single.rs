@@ -3,8 +3,8 @@
 
 use std::rc::Rc;
 
-use sombra_runtime::TaskClass;
 use sombra_runtime::sync::{Charge, ChargeError};
+use sombra_runtime::{FaultPoint, TaskClass};
 
 use super::core::{Conflict, Core};
 use super::{CommitRequest, ShardPart};
@@ -153,18 +153,26 @@ impl Core {
         let writes = parts.iter().flat_map(|part| &part.writes);
         let bytes = writes.map(crate::txn::Write::cost_bytes).sum();
         let memory = &self.store.memory;
-        if memory.try_charge(bytes).is_ok() {
+        if self.try_charge(bytes).is_ok() {
             return Ok(bytes);
         }
         // Old versions may hold what is missing.
         self.tidy(limits::GARBAGE_STEP_MAX);
-        let Err(used) = memory.try_charge(bytes) else { return Ok(bytes) };
+        let Err(used) = self.try_charge(bytes) else { return Ok(bytes) };
         if self.store.can_free_memory(bytes) {
             self.store.want_merges();
             return Err(Hold::Wait(WaitFor::Memory(bytes)));
         }
         let (expected, found) = (memory.max_bytes(), used + bytes);
         Err(Hold::Refused(CommitError::MemoryFull { expected, found }))
+    }
+
+    /// Charges the windows' budget, or tells what of it is used.
+    fn try_charge(&self, bytes: u64) -> Result<(), u64> {
+        if self.shard.refuses(FaultPoint::MemoryCharge) {
+            return Err(self.store.memory.used_bytes());
+        }
+        self.store.memory.try_charge(bytes)
     }
 
     /// While the data file has only its reserve left, what adds data is refused; deletes and

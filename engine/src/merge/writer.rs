@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
-use sombra_runtime::{DmaBuf, IoClass, Shard, TaskClass, TaskSpec};
+use sombra_runtime::{DmaBuf, FaultPoint, IoClass, Shard, TaskClass, TaskSpec};
 
 use super::slice::SliceError;
 use crate::btree::PageOut;
@@ -132,8 +132,20 @@ impl SliceWriter {
         limits::MERGE_WRITE_BYTES / self.page_size()
     }
 
+    /// A full data file, and no pages for a simulation's reason, are the same to a merge.
+    fn no_room(&self, extents: u32) -> SliceError {
+        self.store.volume.want_extents(extents);
+        SliceError::NoSpace
+    }
+
+    fn refuse_if_planned(&self) -> Result<(), SliceError> {
+        let is_refused = self.store.shard.refuses(FaultPoint::PageAllocation);
+        if is_refused { Err(self.no_room(1)) } else { Ok(()) }
+    }
+
     /// Takes extents until `pages` single pages can be allocated.
     pub(super) fn ensure_room(&mut self, pages: u64) -> Result<(), SliceError> {
+        self.refuse_if_planned()?;
         let per_extent = limits::EXTENT_BYTES / self.page_size() as u64;
         loop {
             let free = self.allocator.borrow().free_pages();
@@ -151,10 +163,8 @@ impl SliceWriter {
     }
 
     fn take_extents(&mut self, count: u32, contiguous: bool) -> Result<Vec<u32>, SliceError> {
-        self.store.volume.take_extents(count, contiguous).ok_or_else(|| {
-            self.store.volume.want_extents(count);
-            SliceError::NoSpace
-        })
+        let taken = self.store.volume.take_extents(count, contiguous);
+        taken.ok_or_else(|| self.no_room(count))
     }
 
     /// Writes a value that no leaf holds; returns the reference that its leaf will hold.
@@ -178,6 +188,7 @@ impl SliceWriter {
     }
 
     fn take_run(&mut self, pages: u32) -> Result<PageAddr, SliceError> {
+        self.refuse_if_planned()?;
         let per_extent = (limits::EXTENT_BYTES / self.page_size() as u64) as u32;
         if pages >= per_extent {
             let extents = self.take_extents(pages.div_ceil(per_extent), true)?;
@@ -203,6 +214,7 @@ impl SliceWriter {
             self.note_replaced_map(replaced);
             return Ok(None);
         }
+        self.refuse_if_planned()?;
         loop {
             let planned = self.allocator.borrow_mut().encode_map(owner, lsn);
             let Some(map) = planned else {

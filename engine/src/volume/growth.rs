@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sombra_runtime::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use sombra_runtime::sync::{EpochCell, Signal};
-use sombra_runtime::{FlushVia, OpenHow, Shard};
+use sombra_runtime::{FaultPoint, FlushVia, OpenHow, Shard};
 
 use super::errors::{ExtentError, WritePagesError};
 use super::file::{Volume, VolumeConfig};
@@ -137,12 +137,19 @@ impl Space {
     }
 
     fn is_short(&self) -> bool {
-        let mut pool = self.pool();
+        let pool = self.pool();
         let is_missed = pool.missing > 0 && !pool.free.has_neighbours(pool.missing);
-        if !is_missed {
+        is_missed || pool.free.count() < self.ahead_extents()
+    }
+
+    /// Whether extents that somebody did not find are there now; true once for each wish.
+    fn is_served(&self) -> bool {
+        let mut pool = self.pool();
+        let is_served = pool.missing > 0 && pool.free.has_neighbours(pool.missing);
+        if is_served {
             pool.missing = 0;
         }
-        is_missed || pool.free.count() < self.ahead_extents()
+        is_served
     }
 
     fn set_state(&self, state: VolumeState) {
@@ -291,8 +298,10 @@ impl Volume {
         loop {
             self.space.wanted.wait().await;
             while let Some(tail) = self.tail_if_open() {
+                // Others may have given back what was missed: who waits for it hears of it too.
+                let is_served = self.space.is_served();
                 if !self.space.is_short() {
-                    if !self.space.is_fine.load(Ordering::Relaxed) {
+                    if is_served || !self.space.is_fine.load(Ordering::Relaxed) {
                         self.space.set_state(VolumeState::Fine);
                         changed();
                     }
@@ -304,7 +313,7 @@ impl Volume {
                 let (is_fine, is_broken) =
                     (state == VolumeState::Fine, matches!(state, VolumeState::Broken { .. }));
                 // Who hears of it asks again: a second failure must not make it ask a third time.
-                let is_news = is_fine || state != self.state();
+                let is_news = is_fine || is_served || state != self.state();
                 self.space.set_state(state);
                 if is_news {
                     changed();
@@ -377,7 +386,7 @@ impl Volume {
         let room = self.space.end_max.saturating_sub(end);
         let count = self.space.step_extents().max(missing).min(room);
         let found = u64::from(end) * limits::EXTENT_BYTES;
-        if count == 0 {
+        if count == 0 || shard.refuses(FaultPoint::FileGrowth) {
             let expected = self.config.fixed_len_bytes.unwrap_or(self.config.data_bytes_max);
             return Err(VolumeState::Full { expected, found });
         }

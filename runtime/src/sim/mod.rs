@@ -16,6 +16,7 @@ mod clients;
 mod dice;
 mod disk;
 mod driver;
+mod fault_points;
 mod world;
 
 pub use clients::{ClientSleep, SimClients};
@@ -23,6 +24,7 @@ pub use disk::{Corruption, DiskOp, Fault};
 pub use disk::{SimDisk, SimDiskCounters, SimDiskOptions, SimLatency};
 pub use disk::{SubmittedIo, SubmittedKind};
 pub(crate) use driver::SimDriver;
+pub use fault_points::FaultPoints;
 pub use world::{RunEnd, SimOptions, SimWorld};
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::clients::SimClients;
 use super::dice::{Dice, Trace};
 use super::disk::SimDisk;
 use super::driver::SimDriver;
+use super::fault_points::FaultPoints;
 use crate::driver::Driver;
 use crate::executor::{Picker, ShardCore};
 use crate::ids::ShardId;
@@ -33,11 +34,20 @@ pub struct SimOptions {
     pub turn_ns: std::ops::RangeInclusive<u64>,
     /// Panic of the world when a task or a job of a shard panics. Off, only `panics` counts.
     pub panics_are_fatal: bool,
+    /// What is refused beside I/O; nothing unless somebody plans it.
+    pub fault_points: FaultPoints,
 }
 
 impl SimOptions {
     pub fn new(seed: u64, shards: usize, disk: SimDisk) -> SimOptions {
-        SimOptions { seed, shards, disk, turn_ns: 100..=5_000, panics_are_fatal: true }
+        SimOptions {
+            seed,
+            shards,
+            disk,
+            turn_ns: 100..=5_000,
+            panics_are_fatal: true,
+            fault_points: FaultPoints::default(),
+        }
     }
 }
 
@@ -100,6 +110,7 @@ impl SimWorld {
         let now_ns = Arc::new(AtomicU64::new(0));
         let clock = Clock::Virtual { nanos: Arc::clone(&now_ns), wall_start_ms };
         let runtime = Runtime::assemble_simulated(clock, options.shards);
+        runtime.set_fault_points(options.fault_points.clone());
         let mut shard_dice = Dice::new(options.seed, STREAM_SHARDS);
         let core = |index| {
             let id = ShardId::from_index(index);

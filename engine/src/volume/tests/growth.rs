@@ -145,6 +145,49 @@ fn asker_without_disk_space_is_told_once_and_served_when_there_is_some() {
     world.power_cut();
 }
 
+/// Opens a volume whose keeper counts what it tells.
+async fn open_told(shard: &Shard, told: Arc<AtomicU32>) -> Arc<Volume> {
+    let volume = Arc::new(Volume::open(shard, config()).await.unwrap());
+    let (kept, on_shard) = (Arc::clone(&volume), shard.clone());
+    shard.spawn(TaskSpec::new("keeper", TaskClass::Maintenance), async move {
+        let changed = || drop(told.fetch_add(1, Ordering::Relaxed));
+        kept.keep(&on_shard, changed).await;
+    });
+    volume.want();
+    volume
+}
+
+/// What was missed came back from another tablet: whoever missed it waits for the keeper's word.
+#[test]
+fn asker_is_told_when_others_give_back_what_it_missed() {
+    for capacity_bytes in [u64::MAX, 8 * MIB] {
+        let disk = disk_with(SimDiskOptions::new(11));
+        create(11, &disk);
+        disk.set_options(|options| options.capacity_bytes = capacity_bytes);
+        let mut world = world(11, &disk);
+        let told = Arc::new(AtomicU32::new(0));
+        let for_keeper = Arc::clone(&told);
+        let answer =
+            spawn(&world, 0, move |shard| async move { open_told(&shard, for_keeper).await });
+        settle(&mut world);
+        let volume = answer.take();
+        let taken = volume.take_extents(volume.free_extents(), false).unwrap();
+        if capacity_bytes < u64::MAX {
+            settle(&mut world);
+            assert!(matches!(volume.state(), VolumeState::DiskFull { .. }));
+        }
+        assert_eq!(volume.take_extents(1, false), None);
+        let so_far = told.load(Ordering::Relaxed);
+        let few = taken.len() - 2;
+        volume.give_back(if capacity_bytes < u64::MAX { taken[few..].to_vec() } else { taken });
+        settle(&mut world);
+        assert_eq!(told.load(Ordering::Relaxed), so_far + 1, "of {capacity_bytes} bytes");
+        assert!(volume.take_extents(1, false).is_some());
+        drop(volume);
+        world.power_cut();
+    }
+}
+
 #[test]
 fn growth_on_a_failing_device_is_broken_for_good() {
     for on in [DiskOp::Write, DiskOp::Flush] {
