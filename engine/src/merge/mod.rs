@@ -13,7 +13,7 @@ mod writer;
 
 pub(crate) use publisher::{Catalog, PublishRequest, Publisher, missing_rows};
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -50,6 +50,9 @@ pub(crate) struct Merger {
     /// How often each shard had looked what it may release when a snapshot was last ended for
     /// what it held up.
     releases_at_end: RefCell<Vec<u64>>,
+    /// How much the data file had been supplied with when a merge found no room: until there is
+    /// more, or pages of these tablets are released, the next would find none either.
+    short_at: Cell<Option<u64>>,
 }
 
 impl Merger {
@@ -58,7 +61,8 @@ impl Merger {
         pages: Rc<PageStore>,
         publisher: MailboxSender<PublishRequest>,
     ) -> Merger {
-        Merger { core, pages, publisher, releases_at_end: RefCell::default() }
+        let (releases_at_end, short_at) = (RefCell::default(), Cell::default());
+        Merger { core, pages, publisher, releases_at_end, short_at }
     }
 
     /// Runs for the life of the store on this shard.
@@ -73,9 +77,13 @@ impl Merger {
                 if let Err(MergeStop::Stopped) = self.raise_idle().await {
                     return;
                 }
+                let supplies = self.core.store.volume.supplies();
+                if self.short_at.get() == Some(supplies) {
+                    break;
+                }
                 let Some(id) = self.pick() else { break };
                 if let Some(stop) = self.merge(id).await.err()
-                    && self.is_final(id, stop)
+                    && self.is_final(id, stop, supplies)
                 {
                     break;
                 }
@@ -85,12 +93,14 @@ impl Merger {
         }
     }
 
-    /// Takes note of why a merge stopped; tells whether to wait for the next signal.
-    fn is_final(&self, id: TabletId, stop: MergeStop) -> bool {
+    /// Takes note of why a merge stopped; tells whether to wait for the next signal. `supplies` is
+    /// what the data file had been supplied with when it began.
+    fn is_final(&self, id: TabletId, stop: MergeStop, supplies: u64) -> bool {
         // While the data file can grow it does: the keeper calls again.
         let is_stuck = matches!(stop, MergeStop::NoSpace)
             && self.core.store.volume.state() != VolumeState::Fine;
         self.core.store.set_merge_stuck(self.core.shard.id(), is_stuck);
+        self.short_at.set(matches!(stop, MergeStop::NoSpace).then_some(supplies));
         match stop {
             // A dropped tablet leaves its shard a moment after its keyspace's name.
             MergeStop::NoSpace | MergeStop::Gone | MergeStop::Stopped => true,

@@ -97,6 +97,7 @@ impl Merger {
                 allocator.release(run.addr, run.pages);
                 (0..u64::from(run.pages)).for_each(|at| self.pages.cache.forget(run.addr.plus(at)));
             }
+            self.short_at.set(None);
             extents.extend(allocator.take_empty_extents(limits::EXTENTS_KEPT));
         });
         self.give_back(extents);

@@ -48,6 +48,8 @@ pub(super) struct Space {
     end: AtomicU32,
     state: EpochCell<VolumeState>,
     is_fine: AtomicBool,
+    /// Grows whenever extents may have become free: a look that found none is worth another.
+    supplies: AtomicU64,
     /// Extents given while the file could not grow and only the reserve was left.
     reserve_taken: AtomicU64,
     wanted: Signal,
@@ -92,6 +94,7 @@ impl Space {
             pool: Mutex::new(Pool { free, end, missing: 0, aside: Vec::new() }),
             state: EpochCell::new(std::sync::Arc::new(VolumeState::Fine)),
             is_fine: AtomicBool::new(true),
+            supplies: AtomicU64::new(0),
             reserve_taken: AtomicU64::new(0),
             wanted: Signal::new(),
             is_growing: AtomicBool::new(false),
@@ -154,6 +157,7 @@ impl Space {
 
     fn set_state(&self, state: VolumeState) {
         self.is_fine.store(state == VolumeState::Fine, Ordering::Relaxed);
+        self.supplies.fetch_add(1, Ordering::SeqCst);
         self.state.replace(std::sync::Arc::new(state));
     }
 }
@@ -234,9 +238,15 @@ impl Volume {
                 pool.free.insert(extent..extent + 1);
             }
         });
+        self.space.supplies.fetch_add(1, Ordering::SeqCst);
         if !self.space.is_fine.load(Ordering::Relaxed) {
             self.want();
         }
+    }
+
+    /// How often extents may have become free so far.
+    pub(crate) fn supplies(&self) -> u64 {
+        self.space.supplies.load(Ordering::SeqCst)
     }
 
     /// Asks the keeper to look whether the file must grow.
