@@ -111,9 +111,9 @@ impl Namespace {
 
     /// Why there is no such name: nothing is below a file, not even a missing name.
     pub(super) fn missing(&self, path: &str) -> Errno {
-        let ends = path.match_indices('/').map(|(at, _)| at);
+        let mut ends = path.match_indices('/').map(|(at, _)| at);
         let is_file = |end| matches!(self.get(&path[..end]), Some(Node::File(_)));
-        if ends.map(is_file).any(|is| is) { libc::ENOTDIR } else { libc::ENOENT }
+        if ends.any(is_file) { libc::ENOTDIR } else { libc::ENOENT }
     }
 
     fn check_parent(&self, path: &str) -> Result<(), Errno> {
