@@ -7,11 +7,13 @@ mod histories;
 mod kill;
 mod layers;
 mod limits;
+mod nightly;
 mod peers;
 mod process;
 mod sanity;
 mod sim;
 mod source;
+mod steps;
 mod testing;
 mod tidy;
 mod workspace;
@@ -47,8 +49,10 @@ enum Command {
     KillWriter(kill::WriterArguments),
     /// Run seeds of the whole-system simulation
     Sim(sim::SimArguments),
-    /// Made-up inputs against what reads text from outside
+    /// Made-up inputs against what reads bytes from outside
     Fuzz(fuzz::FuzzArguments),
+    /// Everything that the test matrices run each night
+    Nightly(nightly::NightlyArguments),
     /// Check a recorded history for what its isolation levels forbid
     History(histories::HistoryArguments),
     /// Build and run the programs of bench/peers: the engine inside, and beside, other executors
@@ -79,6 +83,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::KillWriter(arguments) => kill::run_writer(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(workspace, &arguments),
+        Command::Nightly(arguments) => nightly::run(workspace, &arguments),
         Command::History(arguments) => histories::check_file(&arguments),
         Command::Peers => peers::run(workspace),
         Command::Sanity(arguments) => sanity::run(workspace, &arguments),
