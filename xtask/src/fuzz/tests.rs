@@ -52,7 +52,7 @@ fn fuzz_of_superblocks_finds_only_what_is_planted() {
 
 #[test]
 fn fuzz_of_segment_headers_finds_only_what_is_planted() {
-    expect(Target::SegmentHeader, 3_000, 12, 20_000);
+    expect(Target::SegmentHeader, 3_000, 8, 20_000);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn fuzz_of_root_pages_finds_only_what_is_planted() {
 
 #[test]
 fn fuzz_of_space_maps_finds_only_what_is_planted() {
-    expect(Target::SpaceMap, 3_000, 20, 20_000);
+    expect(Target::SpaceMap, 3_000, 12, 20_000);
 }
 
 #[test]

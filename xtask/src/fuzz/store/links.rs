@@ -26,6 +26,20 @@ pub(in crate::fuzz) struct Links {
 }
 
 impl Links {
+    /// Whether the root table leads to the page.
+    #[cfg(test)]
+    pub(in crate::fuzz) fn is_reached(&self, offset: usize) -> bool {
+        let mut above = vec![offset];
+        for _ in 0..LEVELS_MAX {
+            if above.iter().any(|&holder| holder < 2 * ROOT_COPY_BYTES as usize) {
+                return true;
+            }
+            let named = above.iter().filter_map(|offset| self.references.get(offset)).flatten();
+            above = named.map(|reference| reference.holder).collect();
+        }
+        false
+    }
+
     fn of(store: &'static Store, pieces: &Pieces) -> Links {
         let file = store.file(DATA_FILE);
         let pages = pieces.pages();

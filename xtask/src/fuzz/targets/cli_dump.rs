@@ -217,3 +217,6 @@ async fn look(runtime: &Runtime, pages: &[u64]) -> Seen {
     }
     Seen { outcome: hasher.finish(), is_sealed_damage }
 }
+
+#[cfg(test)]
+mod tests;
