@@ -102,10 +102,11 @@ impl PageAddr {
         PageAddr(self.0.checked_add(pages).expect("page numbers stay far below 2^64"))
     }
 
-    /// Where the page begins in the data file, in bytes.
+    /// Where the page begins in the data file, in bytes. For a number that no file reaches, which
+    /// messages still have to name, the largest offset.
     #[must_use]
     pub const fn offset_bytes(self, page_size_bytes: usize) -> u64 {
-        self.0 * page_size_bytes as u64
+        self.0.saturating_mul(page_size_bytes as u64)
     }
 }
 

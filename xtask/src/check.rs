@@ -6,24 +6,18 @@ use crate::{
         CHECK_KILL_ROUNDS, CHECK_KILL_TPCC_ROUNDS, CHECK_SECONDS_MAX, CHECK_SIM_HISTORIES,
         CHECK_SIM_SEEDS,
     },
-    peers, process, testing, tidy,
+    peers, process,
+    steps::{self, Done, Steps, passes},
+    testing, tidy,
     workspace::Workspace,
 };
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::{process::Command, time::Duration};
 
 #[derive(clap::Args)]
 pub(crate) struct CheckArguments {
     /// Stop at the first step that fails
     #[arg(long)]
     fail_fast: bool,
-}
-
-pub(crate) enum Done {
-    Passed(Vec<String>),
-    Skipped(String),
 }
 
 type Step = fn(&Workspace) -> Result<Done, Failure>;
@@ -47,55 +41,16 @@ const STEPS: [(&str, Step); 14] = [
 ];
 
 pub(crate) fn run(workspace: &Workspace, arguments: &CheckArguments) -> Result<(), Failure> {
-    let begin = Instant::now();
-    let mut report = Vec::new();
-    let mut closing = Vec::new();
-    let mut failed = Vec::new();
+    let mut steps = Steps::begin();
     for (name, step) in STEPS {
-        println!("\n== {name}");
-        let step_begin = Instant::now();
-        let outcome = step(workspace);
-        let took = step_begin.elapsed();
-        let verdict = match outcome {
-            Ok(Done::Passed(lines)) => {
-                closing.extend(lines.into_iter().map(|line| format!("{name}: {line}")));
-                "ok".to_owned()
-            }
-            Ok(Done::Skipped(why)) => format!("SKIPPED: {why}"),
-            Err(failure) => {
-                failed.push(name);
-                format!("FAILED: {failure}")
-            }
-        };
-        let line = format!("{name:<22} {:>7.1} s  {verdict}", took.as_secs_f64());
-        println!("{line}");
-        report.push(line);
-        if arguments.fail_fast && !failed.is_empty() {
+        if !steps.run(name, || step(workspace)) && arguments.fail_fast {
             break;
         }
     }
-    conclude(&report, &closing, &failed, begin.elapsed())
-}
-
-fn conclude(
-    report: &[String],
-    closing: &[String],
-    failed: &[&str],
-    took: Duration,
-) -> Result<(), Failure> {
-    println!("\n== summary");
-    for line in closing.iter().chain(report) {
-        println!("{line}");
-    }
-    println!("{:<22} {:>7.1} s", "all", took.as_secs_f64());
-    if took > Duration::from_secs(CHECK_SECONDS_MAX) {
+    if steps.took() > Duration::from_secs(CHECK_SECONDS_MAX) {
         println!("note: longer than the {CHECK_SECONDS_MAX} s that a change should wait");
     }
-    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
-}
-
-fn passes(mut command: Command) -> Result<Done, Failure> {
-    process::run(&mut command).map(|()| Done::Passed(Vec::new()))
+    steps.conclude()
 }
 
 fn cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
@@ -165,11 +120,8 @@ fn models(workspace: &Workspace, package: &str) -> Result<Done, Failure> {
     testing::closing_lines_of_models(&transcript.lines).map(Done::Passed)
 }
 
-/// Crash and seed runs are worth having in numbers, so they use the optimised build of this tool.
 fn released(workspace: &Workspace, arguments: &[&str]) -> Result<Done, Failure> {
-    let mut command = cargo(workspace, &["run", "--release", "--quiet", "-p", "xtask", "--"]);
-    command.args(arguments);
-    passes(command)
+    passes(steps::released(workspace, arguments))
 }
 
 fn kill(workspace: &Workspace) -> Result<Done, Failure> {

@@ -1,29 +1,38 @@
-//! `cargo xtask fuzz`: made-up inputs against what reads text from outside. No input may panic it,
-//! keep it busy, or make it take memory without bound.
+//! `cargo xtask fuzz`: made-up inputs against what reads bytes from outside. No input may panic
+//! it, keep it busy, or make it take memory without bound; and what is accepted must mean the
+//! same when it is written again.
 
-mod job_file;
-mod mutate;
+mod bytes;
+mod campaign;
+mod export;
+mod store;
+mod subject;
+mod targets;
+#[cfg(test)]
+mod tests;
+mod text;
+mod watch;
 
-use crate::limits::{
-    FUZZ_CORPUS_MAX, FUZZ_INPUT_SECONDS_MAX, FUZZ_MEMORY_LOOK_INPUTS, FUZZ_MEMORY_MIB_MAX,
-    FUZZ_OUTCOMES_MAX,
-};
+use crate::limits::FUZZ_STORE_INPUTS_SHARE;
 use crate::{Failure, workspace::Workspace};
-use mutate::Mutator;
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeVal;
-use std::collections::HashSet;
+use campaign::{Campaign, Found, memory_mib};
+use clap::ValueEnum;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::panic::{set_hook, take_hook};
+use std::path::{Path, PathBuf};
+use subject::{Binary, Subject};
+use targets::{
+    CliDump, JobFiles, LogBlocks, LogRecords, Pages, RootPages, SegmentHeaders, SpaceMaps,
+    Superblocks,
+};
+use watch::Watch;
 
 #[derive(clap::Args)]
 pub(crate) struct FuzzArguments {
     /// What is to read the inputs
     #[arg(long, value_enum)]
     target: Target,
-    /// Inputs to try
+    /// Inputs to try; of whole stores, which are slow, a hundredth
     #[arg(long, default_value_t = 100_000)]
     inputs: u64,
     /// The same seed tries the same inputs
@@ -37,183 +46,123 @@ pub(crate) struct FuzzArguments {
     replay: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 enum Target {
     /// The job files of the disk tool
     JobFile,
+    /// Leaves, inner nodes and overflow runs of the data file
+    Page,
+    /// Blocks of the log
+    LogBlock,
+    /// Records in the log
+    LogRecord,
+    /// Both copies of a superblock, and which of them counts
+    Superblock,
+    /// First blocks of log segments
+    SegmentHeader,
+    /// Pages of the root table
+    RootTable,
+    /// Space maps, page after page
+    SpaceMap,
+    /// What `sombra export` writes; inputs are made by a test of `sombra-cli`, without replay
+    ExportFile,
+    /// Whole stores with damaged files, as `sombra dump` and `sombra check` read them
+    CliDump,
+    /// All of these
+    All,
+}
+
+impl Target {
+    fn name(self) -> String {
+        let value = self.to_possible_value().expect("no target is hidden");
+        value.get_name().to_owned()
+    }
+
+    /// `None` for what is no single reader in this process.
+    fn subject(self, seed: u64) -> Option<Box<dyn Subject>> {
+        Some(match self {
+            Target::JobFile => Box::new(JobFiles::new(seed)),
+            Target::Page => Box::new(Binary::new(Pages, seed)),
+            Target::LogBlock => Box::new(Binary::new(LogBlocks, seed)),
+            Target::LogRecord => Box::new(Binary::new(LogRecords, seed)),
+            Target::Superblock => Box::new(Binary::new(Superblocks, seed)),
+            Target::SegmentHeader => Box::new(Binary::new(SegmentHeaders, seed)),
+            Target::RootTable => Box::new(Binary::new(RootPages, seed)),
+            Target::SpaceMap => Box::new(Binary::new(SpaceMaps, seed)),
+            Target::CliDump => Box::new(CliDump::new(seed)),
+            Target::ExportFile | Target::All => return None,
+        })
+    }
+
+    fn inputs(self, asked: u64) -> u64 {
+        match self {
+            Target::CliDump => asked.div_ceil(FUZZ_STORE_INPUTS_SHARE),
+            _ => asked,
+        }
+    }
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &FuzzArguments) -> Result<(), Failure> {
-    let Target::JobFile = arguments.target;
     if let Some(path) = &arguments.replay {
-        let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let outcome = job_file::check(&String::from_utf8_lossy(&bytes), arguments.control);
-        println!("{}: outcome {outcome:016x}", path.display());
-        return Ok(());
+        return replay(path, arguments);
     }
-    let mut campaign = Campaign::new(arguments);
+    if arguments.target != Target::All {
+        return fuzz(workspace, arguments.target, arguments);
+    }
+    let targets = Target::value_variants().iter().filter(|target| **target != Target::All);
+    let mut failed = Vec::new();
+    for target in targets {
+        if let Err(failure) = fuzz(workspace, *target, arguments) {
+            println!("{failure}");
+            failed.push(target.name());
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+fn replay(path: &Path, arguments: &FuzzArguments) -> Result<(), Failure> {
+    let subject = arguments.target.subject(arguments.seed);
+    let subject = subject.ok_or("this target cannot replay an input")?;
+    let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let outcome = subject.check(&bytes, arguments.control);
+    println!("{}: outcome {outcome:016x}", path.display());
+    Ok(())
+}
+
+fn fuzz(workspace: &Workspace, target: Target, arguments: &FuzzArguments) -> Result<(), Failure> {
+    let inputs = target.inputs(arguments.inputs);
+    let name = target.name();
+    let Some(subject) = target.subject(arguments.seed) else {
+        return export::run(workspace, inputs, arguments.seed, arguments.control);
+    };
+    let mut campaign = Campaign::new(subject, arguments.seed);
+    let place = place_of(workspace, &name);
+    let watch = Watch::begin(place.clone());
     let loud = take_hook();
-    set_hook(Box::new(|_| {}));
-    let found = campaign.run(arguments);
+    set_hook(Box::new(campaign::keep_place_of_panic));
+    let found = campaign.run(inputs, arguments.control, Some(&watch));
     set_hook(loud);
-    println!("{}", campaign.summary());
+    println!("fuzz {name}: {}, peak memory {} MiB", campaign.summary(), memory_mib());
     match (found, arguments.control) {
         (Some(found), true) => {
-            println!("negative control: found after {} inputs:\n{}", campaign.done, found.input);
-            Ok(())
+            println!("negative control of {name}: {} at input {}", found.why, campaign.done());
+            if found.is_planted() { Ok(()) } else { Err(save(&place, &name, &found)) }
         }
-        (None, true) => Err("negative control: the planted panic was not found".into()),
-        (Some(found), false) => Err(save(workspace, &found)),
+        (None, true) => Err(format!("negative control of {name}: the planted panic was not found")),
+        (Some(found), false) => Err(save(&place, &name, &found)),
         (None, false) => Ok(()),
     }
 }
 
-/// An input that must not be, and why.
-struct Found {
-    input: String,
-    why: String,
-}
-
-struct Campaign {
-    mutator: Mutator,
-    /// Inputs to begin from: the first ones, then those whose outcome was new.
-    corpus: Vec<String>,
-    outcomes: HashSet<u64>,
-    begun: Instant,
-    slowest: Duration,
-    done: u64,
-}
-
-impl Campaign {
-    fn new(arguments: &FuzzArguments) -> Campaign {
-        Campaign {
-            mutator: Mutator::new(arguments.seed, job_file::dictionary()),
-            corpus: job_file::corpus(),
-            outcomes: HashSet::new(),
-            begun: Instant::now(),
-            slowest: Duration::ZERO,
-            done: 0,
-        }
-    }
-
-    fn run(&mut self, arguments: &FuzzArguments) -> Option<Found> {
-        while self.done < arguments.inputs {
-            let input = self.mutator.input(&self.corpus);
-            if let Some(why) = self.input(&input, arguments.control) {
-                return Some(Found { input, why });
-            }
-        }
-        None
-    }
-
-    /// Tries one input; what is wrong with its outcome, if anything.
-    fn input(&mut self, input: &str, has_planted: bool) -> Option<String> {
-        self.done += 1;
-        let begun = cpu_time();
-        let checked = catch_unwind(AssertUnwindSafe(|| job_file::check(input, has_planted)));
-        let took = cpu_time().saturating_sub(begun);
-        self.slowest = self.slowest.max(took);
-        let outcome = match checked {
-            Ok(outcome) => outcome,
-            Err(panic) => return Some(format!("panic: {}", text_of(panic.as_ref()))),
-        };
-        if took > Duration::from_secs(FUZZ_INPUT_SECONDS_MAX) {
-            return Some(format!("took {took:?} of CPU (max {FUZZ_INPUT_SECONDS_MAX} s)"));
-        }
-        if self.outcomes.len() < FUZZ_OUTCOMES_MAX && self.outcomes.insert(outcome) {
-            self.keep(input);
-        }
-        if self.done.is_multiple_of(FUZZ_MEMORY_LOOK_INPUTS) && memory_mib() > FUZZ_MEMORY_MIB_MAX {
-            return Some(format!("{} MiB of memory (max {FUZZ_MEMORY_MIB_MAX})", memory_mib()));
-        }
-        None
-    }
-
-    /// An input with a new outcome is a good one to begin from.
-    fn keep(&mut self, input: &str) {
-        if self.corpus.len() < FUZZ_CORPUS_MAX {
-            self.corpus.push(input.to_owned());
-        } else {
-            let place = self.mutator.below(self.corpus.len());
-            input.clone_into(&mut self.corpus[place]);
-        }
-    }
-
-    fn summary(&self) -> String {
-        let rate = self.done as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
-        format!(
-            "fuzz job-file: {} inputs, {rate:.0} inputs/s, {} distinct outcomes, corpus {}, \
-             slowest {:?}, peak memory {} MiB",
-            self.done,
-            self.outcomes.len(),
-            self.corpus.len(),
-            self.slowest,
-            memory_mib(),
-        )
-    }
-}
-
-/// Peak resident memory of this process.
-/// What this thread has used: a machine that is busy, or a stopped process, makes no input slow.
-fn cpu_time() -> Duration {
-    let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("the kernel counts every thread");
-    let of = |time: TimeVal| {
-        let micros = time.tv_sec() * 1_000_000 + time.tv_usec();
-        Duration::from_micros(micros.unsigned_abs())
-    };
-    of(usage.user_time()) + of(usage.system_time())
-}
-
-fn memory_mib() -> u64 {
-    let kib = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
-    u64::try_from(kib).unwrap_or(0) >> 10
-}
-
-fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text").to_owned()
+fn place_of(workspace: &Workspace, name: &str) -> PathBuf {
+    workspace.target_dir().join(format!("fuzz-{name}.input"))
 }
 
 /// Writes the input down, and says how to try it again.
-fn save(workspace: &Workspace, found: &Found) -> String {
-    let path = workspace.target_dir().join("fuzz-job-file.fio");
-    let written =
-        fs::create_dir_all(workspace.target_dir()).and_then(|()| fs::write(&path, &found.input));
-    let kept = match written {
-        Ok(()) => format!("cargo xtask fuzz --target job-file --replay {}", path.display()),
-        Err(error) => format!("could not be written to {}: {error}", path.display()),
+fn save(place: &Path, name: &str, found: &Found) -> String {
+    let kept = match watch::write_down(place, &found.input) {
+        Ok(()) => format!("cargo xtask fuzz --target {name} --replay {}", place.display()),
+        Err(error) => format!("could not be written to {}: {error}", place.display()),
     };
-    format!("{}\n{}\nreplay: {kept}", found.why, found.input)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn campaign(has_planted: bool) -> (Campaign, Option<Found>) {
-        let arguments = FuzzArguments {
-            target: Target::JobFile,
-            inputs: 20_000,
-            seed: 7,
-            control: has_planted,
-            replay: None,
-        };
-        let mut campaign = Campaign::new(&arguments);
-        let found = campaign.run(&arguments);
-        (campaign, found)
-    }
-
-    #[test]
-    fn fuzz_finds_nothing_and_many_outcomes_and_does_the_same_again() {
-        let (first, found) = campaign(false);
-        assert!(found.is_none_or(|found| panic!("{}\n{}", found.why, found.input)));
-        assert!(first.outcomes.len() > 500, "{} outcomes", first.outcomes.len());
-        assert_eq!(first.outcomes, campaign(false).0.outcomes);
-    }
-
-    #[test]
-    fn fuzz_finds_the_planted_panic() {
-        let (_, found) = campaign(true);
-        assert!(found.expect("the control").why.contains(job_file::PLANTED));
-    }
+    format!("{name}: {}\n{} bytes of input\nreplay: {kept}", found.why, found.input.len())
 }

@@ -17,12 +17,22 @@ pub(crate) const CHECK_SIM_SEEDS: &str = "0..200";
 pub(crate) const CHECK_SIM_HISTORIES: &str = "0..100";
 /// Wall time that `check` may take on two cores.
 pub(crate) const CHECK_SECONDS_MAX: u64 = 15 * 60;
-/// Bytes of one made-up input, and inputs kept to make others of.
-pub(crate) const FUZZ_INPUT_BYTES_MAX: usize = 2 << 10;
+/// Bytes of one made-up text and of one made-up binary input.
+pub(crate) const FUZZ_TEXT_BYTES_MAX: usize = 2 << 10;
+pub(crate) const FUZZ_BINARY_BYTES_MAX: usize = 64 << 10;
+/// Inputs kept to make others of, and their bytes.
 pub(crate) const FUZZ_CORPUS_MAX: usize = 4_096;
+pub(crate) const FUZZ_CORPUS_BYTES_MAX: usize = 64 << 20;
 /// Distinct outcomes that a campaign remembers.
 pub(crate) const FUZZ_OUTCOMES_MAX: usize = 1 << 20;
-/// Longest time for one input, and peak memory of the process, looked at after so many inputs.
+/// Longest CPU time for one input; of one that does not end, until it is told.
 pub(crate) const FUZZ_INPUT_SECONDS_MAX: u64 = 5;
+pub(crate) const FUZZ_STALL_SECONDS_MAX: u64 = 60;
+/// By how much one input may raise the peak of resident memory: a base (of a store, whose files
+/// are copied to be cut, a larger one) and so many times its length; and where the peak ends.
+pub(crate) const FUZZ_INPUT_MEMORY_MIB_MAX: u64 = 32;
+pub(crate) const FUZZ_STORE_MEMORY_MIB_MAX: u64 = 160;
+pub(crate) const FUZZ_INPUT_MEMORY_FACTOR: usize = 16;
 pub(crate) const FUZZ_MEMORY_MIB_MAX: u64 = 1_024;
-pub(crate) const FUZZ_MEMORY_LOOK_INPUTS: u64 = 1_000;
+/// Whole stores take a thousand times as long as pages: one for so many other inputs.
+pub(crate) const FUZZ_STORE_INPUTS_SHARE: u64 = 100;

@@ -7,12 +7,14 @@ mod histories;
 mod kill;
 mod layers;
 mod limits;
+mod nightly;
 mod peers;
 mod process;
 mod sanity;
 mod sim;
 mod source;
 mod sweep;
+mod steps;
 mod testing;
 mod tidy;
 mod workspace;
@@ -50,8 +52,10 @@ enum Command {
     Sim(sim::SimArguments),
     /// Fail each I/O, page allocation and memory charge of one workload in turn
     Sweep(sweep::SweepArguments),
-    /// Made-up inputs against what reads text from outside
+    /// Made-up inputs against what reads bytes from outside
     Fuzz(fuzz::FuzzArguments),
+    /// Everything that the test matrices run each night
+    Nightly(nightly::NightlyArguments),
     /// Check a recorded history for what its isolation levels forbid
     History(histories::HistoryArguments),
     /// Build and run the programs of bench/peers: the engine inside, and beside, other executors
@@ -83,6 +87,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Sim(arguments) => sim::run(workspace, &arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(workspace, &arguments),
+        Command::Nightly(arguments) => nightly::run(workspace, &arguments),
         Command::History(arguments) => histories::check_file(&arguments),
         Command::Peers => peers::run(workspace),
         Command::Sanity(arguments) => sanity::run(workspace, &arguments),

@@ -3,8 +3,8 @@
 
 use crate::{
     Failure,
-    check::Done,
     process::{self, Transcript},
+    steps::Done,
     workspace::Workspace,
 };
 use std::{fs, process::Command};

@@ -134,7 +134,10 @@ impl<'s> TreeWalk<'s> {
 
     async fn visit_overflow(&mut self, overflow: &OverflowRef) {
         self.overflow_pages += u64::from(overflow.pages);
-        for at in 0..u64::from(overflow.pages) {
+        // A run that ends beyond the last page number has no pages to count: its read says so.
+        let has_pages = overflow.addr.as_u64().checked_add(overflow.pages.into()).is_some();
+        let pages = if has_pages { u64::from(overflow.pages) } else { 0 };
+        for at in 0..pages {
             if !self.pages.insert(overflow.addr.plus(at)) {
                 let place = self.place(overflow.addr);
                 let found = "a second reference to it";

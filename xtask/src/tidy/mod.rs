@@ -2,6 +2,7 @@
 
 mod commands;
 mod markdown;
+mod nightly;
 mod rust;
 mod test_names;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     for path in pages.iter().cloned().chain(scripts(workspace)) {
         commands::check(&path, &workspace.read(&path)?, &mut findings);
     }
+    nightly::check(&workspace.read(Path::new(nightly::PAGE))?, &mut findings);
     findings.conclude("tidy", &format!("{files} source files and {} pages", pages.len()))
 }
 

@@ -1,4 +1,4 @@
-use super::{commands, markdown, rust, test_names};
+use super::{commands, markdown, nightly, rust, test_names};
 use crate::{
     findings::Findings,
     source::{Role, SourceFile},
@@ -63,6 +63,21 @@ fn tidy_refuses_a_command_or_flag_that_does_not_exist() {
     assert_eq!(command_findings("`cargo xtask <command>`"), 0);
     assert_eq!(command_findings("run `cargo xtask chek`"), 1);
     assert_eq!(command_findings("cargo xtask kill --round 3"), 1);
+}
+
+#[test]
+fn tidy_refuses_a_night_that_the_page_does_not_name_and_one_that_is_not_run() {
+    let found = |row: &str| {
+        let mut findings = Findings::default();
+        nightly::check(row, &mut findings);
+        findings.texts().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let known = crate::nightly::STEPS.iter().filter(|step| crate::nightly::is_known(step));
+    let all: String = known.map(|step| format!(" `cargo xtask {}`", step.command)).collect();
+    let row = format!("| nightly | by hand | `cargo xtask nightly`:{all} |");
+    assert_eq!(found(&row), [""; 0]);
+    assert_eq!(found(&row.replace("--rounds 1000", "--rounds 999")).len(), 4);
+    assert_eq!(found("| check | x |"), ["no row begins with `| nightly |`"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Inputs out of inputs: lines dropped, doubled, mixed with others, options and values swapped for
 //! those of a dictionary, bytes flipped.
 
-use crate::limits::FUZZ_INPUT_BYTES_MAX;
+use crate::limits::FUZZ_TEXT_BYTES_MAX;
 use sombra_bench::random::Random;
 
 /// Words that a reader of options treats in a way of their own.
@@ -11,7 +11,7 @@ pub(super) struct Dictionary {
     pub(super) lines: &'static [&'static str],
 }
 
-pub(super) struct Mutator {
+pub(super) struct TextMutator {
     random: Random,
     dictionary: Dictionary,
 }
@@ -19,12 +19,12 @@ pub(super) struct Mutator {
 /// Most changes of one input.
 const CHANGES_MAX: usize = 6;
 
-impl Mutator {
-    pub(super) fn new(seed: u64, dictionary: Dictionary) -> Mutator {
-        Mutator { random: Random::new(seed), dictionary }
+impl TextMutator {
+    pub(super) fn new(seed: u64, dictionary: Dictionary) -> TextMutator {
+        TextMutator { random: Random::new(seed), dictionary }
     }
 
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.random.below(bound as u64)).expect("below a usize")
     }
 
@@ -33,25 +33,21 @@ impl Mutator {
     }
 
     /// The next input, out of one or two of `corpus`.
-    pub(super) fn input(&mut self, corpus: &[String]) -> String {
-        let parent = &corpus[self.below(corpus.len())];
+    pub(super) fn input(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
+        let parent = String::from_utf8_lossy(&corpus[self.below(corpus.len())]);
         let mut lines: Vec<String> = parent.lines().map(str::to_owned).collect();
         for _ in 0..=self.below(CHANGES_MAX) {
             self.change(&mut lines, corpus);
         }
-        let mut text = lines.join("\n");
+        let mut bytes = lines.join("\n").into_bytes();
         if self.below(8) == 0 {
-            text = self.flip_bytes(text);
+            self.flip_bytes(&mut bytes);
         }
-        let mut end = text.len().min(FUZZ_INPUT_BYTES_MAX);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        text
+        bytes.truncate(FUZZ_TEXT_BYTES_MAX);
+        bytes
     }
 
-    fn change(&mut self, lines: &mut Vec<String>, corpus: &[String]) {
+    fn change(&mut self, lines: &mut Vec<String>, corpus: &[Vec<u8>]) {
         if lines.is_empty() {
             lines.push("[a]".into());
         }
@@ -68,7 +64,7 @@ impl Mutator {
                 lines.insert(at + 1, line.to_owned());
             }
             4 => {
-                let other = &corpus[self.below(corpus.len())];
+                let other = String::from_utf8_lossy(&corpus[self.below(corpus.len())]);
                 let from = self.below(other.lines().count().max(1));
                 let taken = other.lines().skip(from).take(8).map(str::to_owned);
                 lines.splice(at..at, taken);
@@ -117,8 +113,7 @@ impl Mutator {
         }
     }
 
-    fn flip_bytes(&mut self, text: String) -> String {
-        let mut bytes = text.into_bytes();
+    fn flip_bytes(&mut self, bytes: &mut [u8]) {
         for _ in 0..=self.below(4) {
             if bytes.is_empty() {
                 break;
@@ -126,7 +121,6 @@ impl Mutator {
             let at = self.below(bytes.len());
             bytes[at] ^= 1 << self.below(8);
         }
-        String::from_utf8_lossy(&bytes).into_owned()
     }
 }
 

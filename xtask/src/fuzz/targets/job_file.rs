@@ -1,18 +1,15 @@
 //! The reader of job files as a target: what must hold of every text.
 
-use super::mutate::Dictionary;
+use crate::fuzz::subject::{Subject, plant};
+use crate::fuzz::text::{Dictionary, TextMutator};
 use sombra_bench::disk::job::{BlockSize, Direction, Job};
 use sombra_bench::disk::job_file::{
     CommandLine, JobFile, JobFileError, Problem, Surroundings, option_names, parse_overrides,
 };
 use sombra_bench::disk::plan::{OnDisk, Plan};
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
-
-/// What the planted panic says.
-pub(super) const PLANTED: &str = "planted for the negative control";
 
 /// Files of a plan that is made for every input, and how many larger ones are made.
 const SMALL_FILES_MAX: u64 = 64;
@@ -27,12 +24,36 @@ const SHELF: &[(&str, &str)] = &[
     ("e.fio", "include c.fio\nrw=randwrite\n[x]\n"),
 ];
 
-pub(super) fn corpus() -> Vec<String> {
+pub(in crate::fuzz) struct JobFiles {
+    mutator: TextMutator,
+}
+
+impl JobFiles {
+    pub(in crate::fuzz) fn new(seed: u64) -> JobFiles {
+        JobFiles { mutator: TextMutator::new(seed, dictionary()) }
+    }
+}
+
+impl Subject for JobFiles {
+    fn corpus(&self) -> Vec<Vec<u8>> {
+        corpus()
+    }
+
+    fn input(&mut self, corpus: &[Vec<u8>]) -> Vec<u8> {
+        self.mutator.input(corpus)
+    }
+
+    fn check(&self, input: &[u8], has_planted: bool) -> u64 {
+        check(&String::from_utf8_lossy(input), has_planted)
+    }
+}
+
+fn corpus() -> Vec<Vec<u8>> {
     let profiles = [
-        include_str!("../../../fio-profiles/wal-log.fio"),
-        include_str!("../../../fio-profiles/checkpoint.fio"),
-        include_str!("../../../fio-profiles/random-read.fio"),
-        include_str!("../../../fio-profiles/sequential.fio"),
+        include_str!("../../../../fio-profiles/wal-log.fio"),
+        include_str!("../../../../fio-profiles/checkpoint.fio"),
+        include_str!("../../../../fio-profiles/random-read.fio"),
+        include_str!("../../../../fio-profiles/sequential.fio"),
         "[global]\nrw=randrw:8\nrw_sequencer=identical\nrwmixread=70\nsize=64m\n[a]\n\
          bssplit=4k/50:8k/:16k,4k/10:8k/90\n[b]\nstonewall\nbsrange=1k-4k,8k:16k\n",
         "[a]\nsize=1g\nnrfiles=4\nfilesize=1m-4m\nfile_service_type=random\nnumjobs=3\n\
@@ -44,7 +65,7 @@ pub(super) fn corpus() -> Vec<String> {
         "[global]\ninclude a.fio\nkb_base=1000\n[w]\nsize=${SIZE}\nrw=write\nverify=crc32c\n\
          include c.fio\n[r]\nioengine=io_uring\ndirect=1\nhipri\nfixedbufs\nsize=1m\n",
     ];
-    profiles.map(str::to_owned).to_vec()
+    profiles.map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
 const VALUES: &[&str] = &[
@@ -135,12 +156,12 @@ const LINES: &[&str] = &[
     "time_based",
 ];
 
-pub(super) fn dictionary() -> Dictionary {
+fn dictionary() -> Dictionary {
     Dictionary { names: option_names().collect(), values: VALUES, lines: LINES }
 }
 
 /// Reads `text`, checks what must hold, and sums up what came out.
-pub(super) fn check(text: &str, has_planted: bool) -> u64 {
+fn check(text: &str, has_planted: bool) -> u64 {
     // The last lines may stand for options of the command line.
     let arguments = text.lines().rev().take(4).filter(|line| line.starts_with("--"));
     let arguments: Vec<String> = arguments.map(str::to_owned).collect();
@@ -156,7 +177,7 @@ pub(super) fn check(text: &str, has_planted: bool) -> u64 {
             let is_planted = file.jobs.len() > 2
                 && file.jobs.iter().any(|job| matches!(job.block.0[0], BlockSize::Split(_)))
                 && file.jobs.iter().any(|job| job.iodepth == 8);
-            assert!(!(has_planted && is_planted), "{PLANTED}");
+            plant(has_planted, is_planted);
             file.jobs.iter().take(2).for_each(|job| shape_of_job(job).hash(&mut hasher));
         }
         Err(errors) => {
