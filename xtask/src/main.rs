@@ -8,6 +8,7 @@ mod kill;
 mod layers;
 mod limits;
 mod peers;
+mod powercut;
 mod process;
 mod sanity;
 mod sim;
@@ -45,6 +46,11 @@ enum Command {
     /// The process that `kill` kills
     #[command(hide = true)]
     KillWriter(kill::WriterArguments),
+    /// Cut the power of a recording disk under ext4, xfs or btrfs and look for lost commits
+    Powercut(powercut::PowercutArguments),
+    /// The process that checks a store for `powercut`
+    #[command(hide = true)]
+    PowercutCheck(powercut::CheckArguments),
     /// Run seeds of the whole-system simulation
     Sim(sim::SimArguments),
     /// Made-up inputs against what reads text from outside
@@ -77,6 +83,8 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Tidy => tidy::run(workspace),
         Command::Kill(arguments) => kill::run(workspace, &arguments),
         Command::KillWriter(arguments) => kill::run_writer(&arguments),
+        Command::Powercut(arguments) => powercut::run(workspace, &arguments),
+        Command::PowercutCheck(arguments) => powercut::run_check(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(workspace, &arguments),
         Command::History(arguments) => histories::check_file(&arguments),
