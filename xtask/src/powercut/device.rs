@@ -1,5 +1,5 @@
 //! The recording disk: one file of a FUSE file system that this process serves. It lists every
-//! write and flush in the order in which it took them.
+//! write and flush in the order in which it took them, and fails those it is told to fail.
 //!
 //! Its one thread never touches what is mounted on it, and handles one request after the other:
 //! so a write that was answered stands before every later request in the list, and a flush covers
@@ -31,12 +31,49 @@ pub(super) enum Op {
     Flush,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Read,
+    Write,
+    Flush,
+}
+
+/// Which request gets EIO for an answer, counted from the moment at which this is set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    pub(super) kind: Kind,
+    /// Requests of that kind that still go well.
+    pub(super) after: u64,
+    /// All later ones fail too, until the fault is taken away.
+    pub(super) lasts: bool,
+}
+
 #[derive(Default)]
 struct State {
     image: Image,
     ops: Vec<Op>,
     is_recording: bool,
     written_bytes: u64,
+    fault: Option<Fault>,
+    failed: u64,
+}
+
+impl State {
+    /// Whether this request fails.
+    fn fails(&mut self, kind: Kind) -> bool {
+        let Some(fault) = self.fault.as_mut().filter(|fault| fault.kind == kind) else {
+            return false;
+        };
+        if fault.after > 0 {
+            fault.after -= 1;
+            return false;
+        }
+        if !fault.lasts {
+            self.fault = None;
+        }
+        self.failed += 1;
+        true
+    }
 }
 
 /// The disk as its owner sees it.
@@ -82,6 +119,13 @@ impl Device {
 
     pub(super) fn written_bytes(&self) -> u64 {
         self.state().written_bytes
+    }
+
+    /// Sets or takes away a fault; gives how many requests failed by earlier ones.
+    pub(super) fn set_fault(&self, fault: Option<Fault>) -> u64 {
+        let mut state = self.state();
+        state.fault = fault;
+        std::mem::take(&mut state.failed)
     }
 
     fn attributes(&self, file: INodeNo) -> FileAttr {
@@ -149,7 +193,10 @@ impl Filesystem for Device {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let state = self.state();
+        let mut state = self.state();
+        if state.fails(Kind::Read) {
+            return reply.error(Errno::EIO);
+        }
         let rest = self.size_bytes.saturating_sub(offset);
         let bytes = state.image.read(offset, u64::from(size).min(rest) as usize);
         drop(state);
@@ -169,6 +216,9 @@ impl Filesystem for Device {
         reply: ReplyWrite,
     ) {
         let mut state = self.state();
+        if state.fails(Kind::Write) {
+            return reply.error(Errno::EIO);
+        }
         state.image.write(offset, bytes);
         state.written_bytes += bytes.len() as u64;
         if state.is_recording {
@@ -199,6 +249,9 @@ impl Filesystem for Device {
         reply: ReplyEmpty,
     ) {
         let mut state = self.state();
+        if state.fails(Kind::Flush) {
+            return reply.error(Errno::EIO);
+        }
         if state.is_recording {
             state.ops.push(Op::Flush);
         }

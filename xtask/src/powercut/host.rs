@@ -13,8 +13,8 @@ use std::time::Duration;
 /// A program that takes longer hangs in the kernel.
 const PROGRAM_SECONDS_MAX: &str = "120";
 /// Attempts at letting go of what somebody still holds, and the time between them.
-const RELEASES_TRIED_MAX: u32 = 50;
-const RELEASE_AGAIN: Duration = Duration::from_millis(100);
+const RELEASES_TRIED_MAX: u32 = 500;
+const RELEASE_AGAIN: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub(crate) enum FileSystem {
@@ -209,6 +209,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        self.device.set_fault(None);
         if let Err(failure) = self.release() {
             eprintln!("powercut: {failure}");
         }

@@ -36,6 +36,17 @@ impl Image {
             to.copy_from_slice(&bytes[piece.at..piece.at + piece.len_bytes]);
         }
     }
+
+    /// The numbers of all blocks that hold just this.
+    pub(super) fn find(&self, content: &[u8]) -> Vec<u64> {
+        let same = self.blocks.iter().filter(|(_, block)| block[..] == *content);
+        same.map(|(number, _)| *number).collect()
+    }
+
+    pub(super) fn flip(&mut self, offset: u64, bit: u8) {
+        let old = self.read(offset, 1)[0];
+        self.write(offset, &[old ^ 1 << bit]);
+    }
 }
 
 /// The part of a range that lies in one block.

@@ -8,6 +8,7 @@
 //! and compared with what had been acknowledged. This process never touches what is mounted.
 
 mod device;
+mod faults;
 mod host;
 mod image;
 mod states;
@@ -34,7 +35,7 @@ const DISK_BYTES: u64 = 512 << 20;
 /// Processes that write, one after the other, each killed but not the disk.
 const LIVES: u32 = 3;
 /// Writes and flushes that a writer makes before it is killed, and how long it has for them.
-const LIFE_OPS: u64 = 3_000;
+const LIFE_OPS: u64 = 6_000;
 const LIFE_TIME: Duration = Duration::from_secs(20);
 /// Recorded bytes after which no further writer is started.
 const RECORDED_BYTES_MAX: u64 = 1 << 30;
@@ -58,6 +59,9 @@ pub(crate) struct PowercutArguments {
     /// Negative control alone: the disk only says that it flushed; passes if commits are missed
     #[arg(long)]
     control: bool,
+    /// Runs with device errors and with flipped bits, as many of each
+    #[arg(long, default_value_t = 0)]
+    faults: u64,
     #[arg(long, value_enum, default_value_t = Driver::Auto)]
     driver: Driver,
 }
@@ -146,8 +150,14 @@ impl PowerCuts<'_> {
     fn run(&mut self) -> Result<(), Failure> {
         let mut random = Random::new(self.arguments.seed);
         let fresh = self.fresh()?;
-        let recording = self.record(fresh, &mut random)?;
-        self.judge_all(&recording, &mut random)
+        if self.arguments.states > 0 {
+            let recording = self.record(fresh.clone(), &mut random)?;
+            self.judge_all(&recording, &mut random)?;
+        }
+        if self.arguments.faults > 0 {
+            faults::run(self, &fresh, &mut random)?;
+        }
+        Ok(())
     }
 
     /// A disk with a file system on it and nothing in that.

@@ -97,7 +97,12 @@ impl<'a> Builder<'a> {
         }
         self.durable = state.durable;
         let mut image = self.base.clone();
-        let mood = mix(state.seed) % 8;
+        let mood = match state.kind {
+            // A file system may be no more than wreckage when only some of it is lost; a disk that
+            // lost all since some flush mounts, and shows what was lost.
+            StateKind::Control if !mix(state.seed).is_multiple_of(4) => ALL_LOST,
+            _ => mix(state.seed) % 8,
+        };
         for at in state.durable..state.cut {
             if let Op::Write { offset, bytes } = &self.ops[at as usize] {
                 match fate_of(at, state.seed, mood) {
@@ -111,6 +116,9 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// The mood of a state that lost every write of which nothing says that it is durable.
+const ALL_LOST: u64 = 1;
+
 enum Fate {
     Keep,
     Lose,
@@ -121,15 +129,10 @@ enum Fate {
 /// As in the simulated disk: some states treat all writes alike, and only a third of the writes
 /// falls apart, because sectors decided one by one would hardly ever leave a whole block.
 fn fate_of(at: u64, seed: u64, mood: u64) -> Fate {
-    let choice = match mood {
-        0 => 0,
-        1 => 1,
-        2 => 2,
-        _ => mix(seed ^ at) % 3,
-    };
+    let choice = if mood < 3 { mood } else { mix(seed ^ at) % 3 };
     match choice {
         0 => Fate::Keep,
-        1 => Fate::Lose,
+        ALL_LOST => Fate::Lose,
         _ => Fate::Torn,
     }
 }

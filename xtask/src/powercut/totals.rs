@@ -34,6 +34,7 @@ pub(super) struct Totals {
     pub(super) flushes: u64,
     pub(super) written_bytes: u64,
     pub(super) counts: Vec<String>,
+    pub(super) faults: BTreeMap<String, u64>,
     pub(super) judging: Duration,
 }
 
@@ -96,6 +97,9 @@ impl fmt::Display for Totals {
                 "{name:<16}{states:>8}{acknowledged:>14}{lost:>8}{half_applied:>14}{checks:>8}\
                  {bad:>12}"
             )?;
+        }
+        for (name, count) in &self.faults {
+            writeln!(f, "{name:<46}{count:>6}")?;
         }
         let rate = self.states() as f64 / self.judging.as_secs_f64().max(0.001);
         writeln!(f, "states/s {rate:.1}")?;
