@@ -112,6 +112,8 @@ impl Places {
                     break;
                 }
             }
+            // What is still in use is found by the next run.
+            let _in_use = fs::remove_dir(place);
         }
     }
 
@@ -142,7 +144,7 @@ pub(super) struct Host {
     file_system: FileSystem,
     places: Places,
     /// Ends the serving when dropped.
-    session: Option<BackgroundSession>,
+    _session: BackgroundSession,
     attached: Option<String>,
 }
 
@@ -160,7 +162,7 @@ impl Host {
         let session = fuser::spawn_mount(device.clone(), &places.served, &config);
         let session = session.map_err(|error| format!("cannot serve the disk: {error}"))?;
         let places = places.clone();
-        Ok(Host { device, file_system, places, session: Some(session), attached: None })
+        Ok(Host { device, file_system, places, _session: session, attached: None })
     }
 
     pub(super) fn store(&self) -> PathBuf {
@@ -214,11 +216,6 @@ impl Drop for Host {
             eprintln!("powercut: {failure}");
         }
         self.places.release();
-        drop(self.session.take());
-        for place in [&self.places.mounted, &self.places.served] {
-            // A folder that is still in use is found by the next run.
-            let _in_use = fs::remove_dir(place);
-        }
     }
 }
 

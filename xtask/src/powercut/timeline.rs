@@ -33,16 +33,6 @@ struct PipeRead {
     lines: usize,
 }
 
-/// How far a process had come when the power failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// It had not shown the store yet, so none of its clients had begun.
-    Before,
-    /// Nobody can say.
-    Unclear,
-    Working,
-}
-
 impl Lines {
     pub(super) fn starting_at(position: u64) -> Lines {
         Lines { started_at: position, ..Lines::default() }
@@ -91,15 +81,14 @@ impl Lines {
         self.lines.iter().position(|line| line.text == "V")
     }
 
-    fn stage(&self, cut: u64) -> Stage {
+    /// Up to which position none of its clients had begun, because it had not shown the store, and
+    /// from which on it had. Between the two nobody can say.
+    fn began(&self) -> (u64, u64) {
         let shown = self.shown();
-        if shown.is_some_and(|shown| self.lines[shown].at <= cut) {
-            return Stage::Working;
-        }
+        let working_from = shown.map_or(u64::MAX, |shown| self.lines[shown].at);
         let shown = shown.unwrap_or(usize::MAX);
         let before = self.reads.iter().rfind(|read| read.emptied && read.lines <= shown);
-        let until = before.map_or(self.started_at, |read| read.asked_at);
-        if cut <= until { Stage::Before } else { Stage::Unclear }
+        (before.map_or(self.started_at, |read| read.asked_at), working_from)
     }
 
     /// What was certainly promised before the cut, and all that may have been tried.
@@ -117,16 +106,21 @@ fn is_promise(text: &str) -> bool {
     !matches!(kind, "I" | "c" | "d")
 }
 
-/// What the processes before a cut had reported, one after the other; `None` where it is unclear
-/// whether one of them had begun to write.
-pub(super) fn known_at(lives: &[Lines], cut: u64) -> Option<Vec<Vec<String>>> {
-    let mut known = Vec::new();
-    for life in lives.iter().filter(|life| life.started_at <= cut) {
-        match life.stage(cut) {
-            Stage::Before => break,
-            Stage::Unclear => return None,
-            Stage::Working => known.push(life.known_at(cut)),
-        }
+/// The positions at which it is unclear whether a process had begun to write.
+pub(super) struct Unclear(Vec<(u64, u64)>);
+
+impl Unclear {
+    pub(super) fn of(lives: &[Lines]) -> Unclear {
+        Unclear(lives.iter().map(Lines::began).collect())
     }
-    Some(known)
+
+    pub(super) fn has(&self, cut: u64) -> bool {
+        self.0.iter().any(|(before, working)| *before < cut && cut < *working)
+    }
+}
+
+/// What the processes before a cut that is not unclear had reported, one after the other.
+pub(super) fn known_at(lives: &[Lines], cut: u64) -> Vec<Vec<String>> {
+    let at_work = lives.iter().filter(|life| life.began().1 <= cut);
+    at_work.map(|life| life.known_at(cut)).collect()
 }
