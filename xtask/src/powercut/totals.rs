@@ -67,9 +67,9 @@ impl Totals {
         self.sums.values().map(|sum| sum.states).sum()
     }
 
-    /// The control is proven when commits were missed that a lying disk had lost.
-    pub(super) fn is_proven(&self) -> bool {
-        self.sums.get(&StateKind::Control).is_some_and(|sum| sum.lost > 0)
+    /// Whether commits were missed that a lying disk had lost; `None` without such a disk.
+    pub(super) fn control(&self) -> Option<bool> {
+        self.sums.get(&StateKind::Control).map(|sum| sum.lost > 0)
     }
 }
 
@@ -103,7 +103,11 @@ impl fmt::Display for Totals {
         }
         let rate = self.states() as f64 / self.judging.as_secs_f64().max(0.001);
         writeln!(f, "states/s {rate:.1}")?;
-        let verdict = if self.is_proven() { "proven" } else { "not proven" };
+        let verdict = match self.control() {
+            None => "not run",
+            Some(true) => "proven",
+            Some(false) => "not proven",
+        };
         write!(f, "control (a disk that only says that it flushed loses commits): {verdict}")
     }
 }
