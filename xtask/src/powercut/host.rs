@@ -199,8 +199,13 @@ impl Host {
         }
         if let Some(name) = self.attached.take() {
             again(|| program("losetup", &["--detach".as_ref(), name.as_ref()]))?;
-            let still = format!("/sys/block/{}/loop", name.trim_start_matches("/dev/"));
-            again(|| match Path::new(&still).exists() {
+            let number = name.trim_start_matches("/dev/");
+            let behind = format!("/sys/block/{number}/loop/backing_file");
+            let ours = self.places.served.join(FILE_NAME);
+            // Another run may have the same device by now.
+            let is_ours =
+                || fs::read_to_string(&behind).is_ok_and(|at| Path::new(at.trim()) == ours);
+            again(|| match is_ours() {
                 true => Err(format!("{name} is still attached")),
                 false => Ok(String::new()),
             })?;
