@@ -15,15 +15,15 @@ mod workload;
 mod writer;
 
 use crate::{Failure, workspace::Workspace};
-use life::{Course, Life, Plan};
+use life::Life;
+pub(crate) use life::{Course, Plan, command};
 use sombra::inspect;
 use sombra_runtime::{Runtime, RuntimeOptions};
 use sombra_sim::random::Random;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use totals::Totals;
-use workload::{Judge, Reported, Workload};
-
+pub(crate) use workload::{Judge, Reported, Workload};
 pub(crate) use writer::{WriterArguments, run as run_writer};
 
 /// Acknowledged commits without which a round does not count.
@@ -257,7 +257,7 @@ impl KillTest<'_> {
 
 /// Checks a store that nobody has open, every tree and the log: what a kill left must be whole
 /// before recovery has looked at it.
-fn check(path: &Path) -> Result<(), Failure> {
+pub(crate) fn check(path: &Path) -> Result<(), Failure> {
     let options = RuntimeOptions { shards: 1, pin: false, ..RuntimeOptions::default() };
     let runtime = Runtime::start(options).map_err(|error| format!("checker: {error}"))?;
     let report = runtime.block_on(inspect::check(&runtime, path, |_, _| ()));

@@ -9,6 +9,7 @@ mod layers;
 mod limits;
 mod nightly;
 mod peers;
+mod powercut;
 mod process;
 mod sanity;
 mod sim;
@@ -48,6 +49,11 @@ enum Command {
     /// The process that `kill` kills
     #[command(hide = true)]
     KillWriter(kill::WriterArguments),
+    /// Cut the power of a recording disk under ext4, xfs or btrfs and look for lost commits
+    Powercut(powercut::PowercutArguments),
+    /// The process that checks a store for `powercut`
+    #[command(hide = true)]
+    PowercutCheck(powercut::CheckArguments),
     /// Run seeds of the whole-system simulation
     Sim(sim::SimArguments),
     /// Fail each I/O, page allocation and memory charge of one workload in turn
@@ -86,6 +92,8 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::KillWriter(arguments) => kill::run_writer(&arguments),
         Command::Sim(arguments) => sim::run(workspace, &arguments),
         Command::Sweep(arguments) => sweep::run(&arguments),
+        Command::Powercut(arguments) => powercut::run(workspace, &arguments),
+        Command::PowercutCheck(arguments) => powercut::run_check(&arguments),
         Command::Fuzz(arguments) => fuzz::run(workspace, &arguments),
         Command::Nightly(arguments) => nightly::run(workspace, &arguments),
         Command::History(arguments) => histories::check_file(&arguments),

@@ -34,15 +34,17 @@ const fn step(name: &'static str, command: &'static str, seconds: u64) -> Step {
 /// The night, cheap steps first.
 pub(crate) const STEPS: &[Step] = &[
     step("planted bugs", "planted", 3_600),
+    step("sweep", "sweep", 900),
+    step("flips", "flips", 900),
     step("fuzz of job files", "fuzz --target job-file --inputs 10000000", 1_800),
     step("fuzz of all", "fuzz --target all --inputs 2000000", 1_800),
     step("histories", "sim --histories 0..10000", 1_200),
     step("sim", "sim --seeds 0..100000", 7_200),
     step("kill", "kill --rounds 1000", 3_600),
     step("kill of orders", "kill --tpcc --rounds 1000", 3_600),
-    step("power cuts, ext4", "powercut --fs ext4 --states 1000", 600),
-    step("power cuts, xfs", "powercut --fs xfs --states 1000", 600),
-    step("power cuts, btrfs", "powercut --fs btrfs --states 1000", 600),
+    step("power cuts, ext4", "powercut --fs ext4 --states 1000 --faults 50", 600),
+    step("power cuts, xfs", "powercut --fs xfs --states 1000 --faults 50", 600),
+    step("power cuts, btrfs", "powercut --fs btrfs --states 1000 --faults 50", 600),
 ];
 
 /// Flags whose numbers grow and shrink with the scale: `N`, or `0..N`.

@@ -9,21 +9,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub(super) struct Plan {
-    pub(super) store: PathBuf,
-    pub(super) workload: Workload,
-    pub(super) seed: u64,
-    pub(super) life: u32,
-    pub(super) shards: u64,
-    pub(super) driver: Driver,
-    pub(super) course: Course,
+pub(crate) struct Plan {
+    pub(crate) store: PathBuf,
+    pub(crate) workload: Workload,
+    pub(crate) seed: u64,
+    pub(crate) life: u32,
+    pub(crate) shards: u64,
+    pub(crate) driver: Driver,
+    pub(crate) course: Course,
     /// The writer acknowledges what it never did.
-    pub(super) lie: bool,
+    pub(crate) lie: bool,
 }
 
 /// How a life goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Course {
+pub(crate) enum Course {
     /// The process opens, fills, shows and closes the store, and ends by itself.
     Prepare,
     /// The process opens, shows and closes the store, and ends by itself.
@@ -64,7 +64,8 @@ impl Life {
     /// Starts the writer, ends it as planned, and reads what it had to say.
     pub(super) fn run(plan: &Plan) -> Result<Life, Failure> {
         let begun = Instant::now();
-        let mut child = start(plan)?;
+        let mut child =
+            command(plan)?.spawn().map_err(|error| format!("cannot start the writer: {error}"))?;
         let pipe = child.stdout.take().ok_or("the writer has no standard output")?;
         let reader = std::thread::spawn(move || listen(pipe));
         let ended = match plan.course {
@@ -129,7 +130,8 @@ impl Life {
     }
 }
 
-fn start(plan: &Plan) -> Result<Child, Failure> {
+/// The writer's process, its reports on a pipe, not started yet.
+pub(crate) fn command(plan: &Plan) -> Result<Command, Failure> {
     let own = std::env::current_exe().map_err(|error| format!("own path: {error}"))?;
     let mut command = Command::new(own);
     command.arg("kill-writer").arg("--store").arg(&plan.store);
@@ -146,7 +148,7 @@ fn start(plan: &Plan) -> Result<Child, Failure> {
         command.arg("--lie");
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    command.spawn().map_err(|error| format!("cannot start the writer: {error}"))
+    Ok(command)
 }
 
 /// Waits for the moment, then kills. A process that ended before that was not killed.

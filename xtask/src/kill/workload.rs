@@ -15,23 +15,23 @@ pub(crate) enum Workload {
 }
 
 /// Knows one store's past: hears what the writer says, and what does not fit together in it.
-pub(super) trait Judge {
+pub(crate) trait Judge {
     /// Takes in the reports of one life, in their order; a report that cannot be is an error.
     fn hear(&mut self, reports: &[String]) -> Result<Reported, Failure>;
 }
 
 /// What a life's reports came to.
 #[derive(Default)]
-pub(super) struct Reported {
+pub(crate) struct Reported {
     /// The whole store was shown and compared.
-    pub(super) compared: bool,
-    pub(super) acknowledged: u64,
-    pub(super) unanswered: u64,
-    pub(super) lost: u64,
-    pub(super) half_applied: u64,
+    pub(crate) compared: bool,
+    pub(crate) acknowledged: u64,
+    pub(crate) unanswered: u64,
+    pub(crate) lost: u64,
+    pub(crate) half_applied: u64,
     /// Counts of the workload's own, by name.
-    pub(super) notes: Vec<(&'static str, u64)>,
-    pub(super) violations: Vec<String>,
+    pub(crate) notes: Vec<(&'static str, u64)>,
+    pub(crate) violations: Vec<String>,
 }
 
 impl Workload {
@@ -47,7 +47,7 @@ impl Workload {
         self == Workload::Tpcc
     }
 
-    pub(super) fn judge(self) -> Box<dyn Judge> {
+    pub(crate) fn judge(self) -> Box<dyn Judge> {
         match self {
             Workload::Model => Box::<ModelJudge>::default(),
             Workload::Tpcc => Box::<TpccJudge>::default(),
