@@ -15,14 +15,16 @@ use crate::btree::TreeRoot;
 use crate::error::OpenError;
 use crate::format::node::ChildRef;
 use crate::format::page::PageOwner;
-use crate::format::root_table::{KeyspaceRow, RootRow, RowRouting, TabletRow};
+use crate::format::root_table::{KeyspaceRow, RootRow, RowRouting, TabletRow, TabletSpace};
+use crate::format::space_map::SpaceMap;
 use crate::format::superblock::{FEATURE_DATA_FILE, Superblock};
 use crate::ids::{KeyspaceId, Lsn, TabletId};
 use crate::keyspace::{KeyspaceDef, LoadedKeyspace};
 use crate::options::{Options, Routing};
 use crate::tablet::TreeParts;
 use crate::volume::{
-    Access, LoadedRoots, PageAllocator, PageRun, RootTable, SlotGeneration, Volume, VolumeConfig,
+    Access, LoadedRoots, PageAllocator, PageRun, ReadMapError, RootTable, SlotGeneration, Volume,
+    VolumeConfig,
 };
 
 pub(crate) const DATA_FILE: &str = "pages.sombra";
@@ -140,13 +142,13 @@ impl Loader<'_> {
         let exists = |id: KeyspaceId| keyspaces.iter().any(|keyspace| keyspace.def.id == id);
         let mut tablets = BTreeMap::new();
         for row in tablet_rows(&loaded.rows).filter(|row| exists(row.id.keyspace)) {
-            tablets.insert(row.id, self.tablet(row).await);
+            tablets.insert(row.id, self.tablet(row).await?);
         }
         let mut older_roots = Vec::new();
         for older in &loaded.older {
             for row in tablet_rows(&older.rows) {
                 if let Some(tablet) = tablets.get_mut(&row.id) {
-                    self.pin_older(row, older.until, tablet).await;
+                    self.pin_older(row, older.until, tablet).await?;
                     let root = tree_root(row).filter(|_| tablet.parts.space != row.space);
                     older_roots.extend(root.map(|root| (row.id, root)));
                 }
@@ -156,7 +158,7 @@ impl Loader<'_> {
         let older = loaded.older.iter().flat_map(|older| tablet_rows(&older.rows));
         let gone = tablet_rows(&loaded.rows).chain(older);
         for row in gone.filter(|row| !tablets.contains_key(&row.id)) {
-            self.set_aside(row).await;
+            self.set_aside(row).await?;
         }
         let floor = loaded.table.floor();
         let catalog = loaded.rows.iter().find_map(|row| match row {
@@ -229,27 +231,42 @@ impl Loader<'_> {
         Ok(LoadedKeyspace { def, live_pages })
     }
 
-    async fn tablet(&mut self, row: &TabletRow) -> LoadedTablet {
+    async fn tablet(&mut self, row: &TabletRow) -> Result<LoadedTablet, OpenError> {
         let page_size = self.volume.page_size_bytes() as u32;
         let mut damage = None;
         let allocator = match row.space {
             None => PageAllocator::new(page_size),
-            Some(space) => {
-                match self.volume.read_space_map(self.shard, self.owner(row.id), &space).await {
-                    Ok(map) => PageAllocator::load(page_size, &map),
-                    Err(error) => {
-                        let reason = format!("space map of tablet {:?}: {error}", row.id);
-                        self.notes.push(reason.clone());
-                        damage = Some(reason);
-                        PageAllocator::new(page_size)
-                    }
+            Some(space) => match self.space_map(row.id, &space).await? {
+                Ok(map) => PageAllocator::load(page_size, &map),
+                Err(error) => {
+                    let reason = format!("space map of tablet {:?}: {error}", row.id);
+                    self.notes.push(reason.clone());
+                    damage = Some(reason);
+                    PageAllocator::new(page_size)
                 }
-            }
+            },
         };
         let root = tree_root(row);
         let (merge_lsn, space) = (row.merge_lsn, row.space);
         let parts = TreeParts { root, merge_lsn, allocator, space };
-        LoadedTablet { parts, twin_pages: Vec::new(), damage }
+        Ok(LoadedTablet { parts, twin_pages: Vec::new(), damage })
+    }
+
+    /// Reads a space map. A device that does not deliver it ends the opening, which may succeed
+    /// when it is tried again; damage is for the caller, because it stays.
+    async fn space_map(
+        &self,
+        tablet: TabletId,
+        space: &TabletSpace,
+    ) -> Result<Result<SpaceMap, ReadMapError>, OpenError> {
+        let read = self.volume.read_space_map(self.shard, self.owner(tablet), space).await;
+        match read.map_err(ReadMapError::into_device) {
+            Ok(map) => Ok(Ok(map)),
+            Err(Err(damage)) => Ok(Err(damage)),
+            Err(Ok((path, source))) => {
+                Err(OpenError::Io { path, operation: "read a space map", source })
+            }
+        }
     }
 
     fn owner(&self, tablet: TabletId) -> PageOwner {
@@ -263,12 +280,12 @@ impl Loader<'_> {
         row: &TabletRow,
         until: SlotGeneration,
         tablet: &mut LoadedTablet,
-    ) {
-        let Some(space) = row.space else { return };
+    ) -> Result<(), OpenError> {
+        let Some(space) = row.space else { return Ok(()) };
         if tablet.parts.space == Some(space) || tablet.damage.is_some() {
-            return;
+            return Ok(());
         }
-        match self.volume.read_space_map(self.shard, self.owner(row.id), &space).await {
+        match self.space_map(row.id, &space).await? {
             Ok(map) => {
                 let pages = tablet.parts.allocator.pin_map(&map);
                 tablet.twin_pages.push((pages, until));
@@ -276,18 +293,20 @@ impl Loader<'_> {
             // Only a second failure would need it.
             Err(error) => self.notes.push(format!("older space map of {:?}: {error}", row.id)),
         }
+        Ok(())
     }
 
     /// Keeps the space of a tablet that is not in force but could be again: its keyspace's row,
     /// or its own, stands in a copy that counts should a newer one rot. The publisher gives it
     /// back when no copy names it any more.
-    async fn set_aside(&mut self, row: &TabletRow) {
-        let Some(space) = row.space else { return };
-        match self.volume.read_space_map(self.shard, self.owner(row.id), &space).await {
+    async fn set_aside(&mut self, row: &TabletRow) -> Result<(), OpenError> {
+        let Some(space) = row.space else { return Ok(()) };
+        match self.space_map(row.id, &space).await? {
             Ok(map) => self.volume.set_aside(map.entries.iter().map(|entry| entry.extent)),
             // Only a second failure would need it.
             Err(error) => self.notes.push(format!("space map of dropped {:?}: {error}", row.id)),
         }
+        Ok(())
     }
 
     fn mark_owned(

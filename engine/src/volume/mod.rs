@@ -19,7 +19,7 @@ pub(crate) use allocator::EncodedMap;
 pub(crate) use allocator::{LiveSet, PageAllocator, PageRun};
 #[cfg(test)]
 pub(crate) use errors::{ExtentError, OpenVolumeError};
-pub(crate) use errors::{ReadPageError, RootPublishError};
+pub(crate) use errors::{ReadMapError, ReadPageError, RootPublishError};
 pub(crate) use file::{Access, Volume, VolumeConfig};
 pub(crate) use growth::VolumeState;
 pub(crate) use root_table::{FloorHolder, LoadedRoots, RootTable, RowChange, SlotGeneration};

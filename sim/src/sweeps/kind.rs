@@ -129,9 +129,9 @@ impl Case {
         let has_stopped = matches!(reply, Unknown | Poisoned);
         reply == Done
             || match self.kind {
-                // A tablet whose pages cannot be read for long, or whose space map could not be
-                // read at the opening, counts as damaged; what it holds is not merged then.
-                SweepKind::Read => reply == Device || reply == Damaged || self.sticky && is_full,
+                // A tablet whose pages cannot be read for long counts as damaged; what it holds is
+                // not merged then.
+                SweepKind::Read => reply == Device || self.sticky && (reply == Damaged || is_full),
                 // A segment that cannot be prepared is a want of room.
                 SweepKind::Write | SweepKind::Flush | SweepKind::Path => {
                     has_stopped || reply == DiskFull
