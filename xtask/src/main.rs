@@ -8,6 +8,7 @@ mod kill;
 mod layers;
 mod limits;
 mod peers;
+mod planted;
 mod process;
 mod sanity;
 mod sim;
@@ -47,6 +48,8 @@ enum Command {
     KillWriter(kill::WriterArguments),
     /// Run seeds of the whole-system simulation
     Sim(sim::SimArguments),
+    /// Plant known bugs into a copy of the workspace; each must be found
+    Planted(planted::PlantedArguments),
     /// Made-up inputs against what reads text from outside
     Fuzz(fuzz::FuzzArguments),
     /// Check a recorded history for what its isolation levels forbid
@@ -78,6 +81,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Kill(arguments) => kill::run(workspace, &arguments),
         Command::KillWriter(arguments) => kill::run_writer(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Planted(arguments) => planted::run(workspace, &arguments),
         Command::Fuzz(arguments) => fuzz::run(workspace, &arguments),
         Command::History(arguments) => histories::check_file(&arguments),
         Command::Peers => peers::run(workspace),
