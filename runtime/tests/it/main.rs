@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod block_device;
+mod directory_sync;
 mod fallback;
 mod files;
 mod harness;
