@@ -36,3 +36,10 @@ pub(crate) const FUZZ_INPUT_MEMORY_FACTOR: usize = 16;
 pub(crate) const FUZZ_MEMORY_MIB_MAX: u64 = 1_024;
 /// Whole stores take a thousand times as long as pages: one for so many other inputs.
 pub(crate) const FUZZ_STORE_INPUTS_SHARE: u64 = 100;
+/// `planted`: seeds of the first run of the simulation, and of any; a run ends before it is judged.
+pub(crate) const PLANTED_SEEDS_FIRST: u64 = 8;
+pub(crate) const PLANTED_SEEDS_AT_ONCE_MAX: u64 = 64;
+/// `planted`: seeds that the copy must pass with nothing planted.
+pub(crate) const PLANTED_CONTROL_SEEDS_MAX: u64 = 100;
+/// `planted`: longest time for a build, a run of seeds or a run of tests.
+pub(crate) const PLANTED_COMMAND_SECONDS_MAX: u64 = 30 * 60;

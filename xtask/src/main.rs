@@ -9,6 +9,7 @@ mod layers;
 mod limits;
 mod nightly;
 mod peers;
+mod planted;
 mod powercut;
 mod process;
 mod sanity;
@@ -59,6 +60,8 @@ enum Command {
     /// Fail each I/O, page allocation and memory charge of one workload in turn
     Sweep(sweep::SweepArguments),
     /// Made-up inputs against what reads bytes from outside
+    /// Plant known bugs into a copy of the workspace; each must be found
+    Planted(planted::PlantedArguments),
     Fuzz(fuzz::FuzzArguments),
     /// Everything that the test matrices run each night
     Nightly(nightly::NightlyArguments),
@@ -94,6 +97,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Powercut(arguments) => powercut::run(workspace, &arguments),
         Command::PowercutCheck(arguments) => powercut::run_check(&arguments),
+        Command::Planted(arguments) => planted::run(workspace, &arguments),
         Command::Fuzz(arguments) => fuzz::run(workspace, &arguments),
         Command::Nightly(arguments) => nightly::run(workspace, &arguments),
         Command::History(arguments) => histories::check_file(&arguments),

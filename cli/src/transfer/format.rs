@@ -226,6 +226,10 @@ impl Definition {
             return Err(fault("keyspace name", expected, name.len()));
         }
         let tablets = u32_at(head, 8);
+        if tablets as usize > TABLETS_PER_KEYSPACE_MAX {
+            let expected = format!("at most {TABLETS_PER_KEYSPACE_MAX}");
+            return Err(fault("tablets", expected, tablets));
+        }
         let routing = match head[2] {
             ROUTING_HASH => Routing::Hash { prefix_len_bytes: u16_at(head, 4), tablets },
             ROUTING_RANGE => {

@@ -6,6 +6,7 @@
 mod block_device;
 #[cfg(feature = "sim")]
 mod conformance;
+mod directory_sync;
 mod fallback;
 mod files;
 mod harness;

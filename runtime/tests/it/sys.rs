@@ -4,8 +4,19 @@ use std::alloc::Layout;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-/// Denies `io_uring_setup` to this process and all its threads with EPERM.
+/// Denies `io_uring_setup` to this process and all its threads.
 pub(crate) fn deny_io_uring() {
+    refuse(libc::SYS_io_uring_setup, libc::EPERM);
+}
+
+/// Lets each `fsync` of this process and all its threads fail as on a broken device;
+/// `fdatasync`, which the log and the data file use, goes on.
+pub(crate) fn fail_fsync() {
+    refuse(libc::SYS_fsync, libc::EIO);
+}
+
+/// Answers a system call with an error, for good.
+fn refuse(call: libc::c_long, errno: libc::c_int) {
     let load_number = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
     let jump_if_equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
     let answer = libc::BPF_RET | libc::BPF_K;
@@ -13,8 +24,8 @@ pub(crate) fn deny_io_uring() {
     // The system call's number is the first field of seccomp_data.
     let mut filter = [
         instruction(load_number, 0, 0, 0),
-        instruction(jump_if_equal, 0, 1, libc::SYS_io_uring_setup as u32),
-        instruction(answer, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        instruction(jump_if_equal, 0, 1, call as u32),
+        instruction(answer, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32),
         instruction(answer, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };

@@ -149,7 +149,12 @@ fn check_overflow(used: &[u8], at: usize, index: usize, page_size: usize) -> Che
     let pages = overflow_pages(value_len as usize, page_size);
     let found = reference.pages;
     expect_in(index, found == pages, "run", "the pages its value needs", found.into())?;
-    expect_in(index, reference.addr.as_u64() != 0, "run address", "not 0", 0)
+    let first = reference.addr.as_u64();
+    // No file reaches further; whoever steps through the run counts on that.
+    let end_max = i64::MAX as u64 / page_size as u64;
+    let is_in_reach =
+        first != 0 && first.checked_add(pages.into()).is_some_and(|end| end <= end_max);
+    expect_in(index, is_in_reach, "run address", "one that a file can reach, not 0", first)
 }
 
 /// `used` is the part of the page in use.

@@ -1,0 +1,193 @@
+//! Building the copy, running what must find the bug, and reading what it said.
+
+use super::manifest::{Catcher, Tests};
+use super::replica::Replica;
+use crate::{
+    Failure,
+    limits::{PLANTED_COMMAND_SECONDS_MAX, PLANTED_SEEDS_AT_ONCE_MAX, PLANTED_SEEDS_FIRST},
+    process,
+};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::{
+    fs::{self, File},
+    os::unix::process::CommandExt,
+    process::{Command, ExitStatus},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What a hunt came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Caught {
+        by: String,
+        /// Seeds or tests until it was found.
+        needed: String,
+    },
+    Survived {
+        tried: String,
+    },
+}
+
+/// Looks for whatever is planted in a copy.
+pub(super) struct Hunt<'r> {
+    pub(super) replica: &'r Replica,
+    pub(super) jobs: u32,
+}
+
+impl Hunt<'_> {
+    /// Errors: the copy does not build, a command does not end, a filter matches no test.
+    pub(super) fn run(&self, catcher: &Catcher) -> Result<Verdict, Failure> {
+        match catcher {
+            Catcher::Seeds { arguments, seeds_max } => self.seeds("--seeds", arguments, *seeds_max),
+            Catcher::Histories { seeds_max } => self.seeds("--histories", &[], *seeds_max),
+            Catcher::Models(tests) => self.tests(tests, true),
+            Catcher::Tests(tests) => self.tests(tests, false),
+        }
+    }
+
+    fn seeds(&self, kind: &str, more: &[String], seeds_max: u64) -> Result<Verdict, Failure> {
+        let mut build = self.replica.cargo();
+        build.args(["build", "--release", "-p", "xtask"]);
+        self.build(build)?;
+        let binary = self.replica.target_dir().join("release/xtask");
+        let described: String = more.iter().map(|word| format!(" {word}")).collect();
+        let what = if kind == "--seeds" { "sim" } else { "histories" };
+        let (mut first, mut step) = (0, PLANTED_SEEDS_FIRST);
+        while first < seeds_max {
+            let end = seeds_max.min(first + step);
+            let mut command = Command::new(&binary);
+            command.current_dir(self.replica.sources());
+            command.args(["sim", kind, &format!("{first}..{end}")]).args(more);
+            command.args(["--jobs", &self.jobs.to_string()]);
+            let (status, output) = self.run_bounded(command)?;
+            if !status.success() {
+                let (seed, why) = first_failing_seed(&output)
+                    .ok_or_else(|| format!("{what}: {status}, and no seed is named"))?;
+                let by = format!("{what}{described}, seed {seed}: {why}");
+                return Ok(Verdict::Caught { by, needed: seeds_text(seed + 1) });
+            }
+            (first, step) = (end, (step * 2).min(PLANTED_SEEDS_AT_ONCE_MAX));
+        }
+        let tried = format!("{} of {what}{described}", seeds_text(seeds_max));
+        Ok(Verdict::Survived { tried })
+    }
+
+    fn tests(&self, tests: &Tests, is_model: bool) -> Result<Verdict, Failure> {
+        let mut build = self.cargo_test(tests, is_model);
+        build.arg("--no-run");
+        self.build(build)?;
+        let mut command = self.cargo_test(tests, is_model);
+        command.args(["--no-fail-fast", "--", &tests.filter]);
+        let (status, output) = self.run_bounded(command)?;
+        read_tests(tests, is_model, status.success(), &output)
+    }
+
+    fn cargo_test(&self, tests: &Tests, is_model: bool) -> Command {
+        let mut command = self.replica.cargo();
+        command.args(["test", "-p", &tests.package]);
+        if tests.is_integration {
+            command.args(["--test", "it"]);
+        } else {
+            command.arg("--lib");
+        }
+        if is_model {
+            // Loom replaces the atomics at compile time, so its build has a folder of its own.
+            let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+            command.arg("--release");
+            command.env("RUSTFLAGS", format!("{flags} --cfg sombra_loom").trim_start());
+            command.env("CARGO_TARGET_DIR", self.replica.target_dir().join("loom"));
+        } else if tests.package == "sombra-runtime" {
+            command.args(["--features", "sim"]);
+        }
+        command
+    }
+
+    fn build(&self, command: Command) -> Result<(), Failure> {
+        let described = process::describe(&command);
+        let (status, output) = self.run_bounded(command)?;
+        if status.success() {
+            return Ok(());
+        }
+        let error = output.lines().find(|line| line.starts_with("error"));
+        Err(format!("`{described}`: {status}: {}", error.unwrap_or("no reason given")))
+    }
+
+    /// Runs to the end, or fails when that does not come; output goes into a file.
+    fn run_bounded(&self, mut command: Command) -> Result<(ExitStatus, String), Failure> {
+        let described = process::describe(&command);
+        let log = self.replica.log();
+        let wrong = |error: std::io::Error| format!("`{described}`: {error}");
+        let out = File::create(&log).map_err(wrong)?;
+        command.stdout(out.try_clone().map_err(wrong)?).stderr(out);
+        // A group of its own: what it starts ends with it.
+        let mut child = command.process_group(0).spawn().map_err(wrong)?;
+        let deadline = Instant::now() + Duration::from_secs(PLANTED_COMMAND_SECONDS_MAX);
+        let status = loop {
+            if let Some(status) = child.try_wait().map_err(wrong)? {
+                break status;
+            }
+            if Instant::now() > deadline {
+                // It may have ended meanwhile; either way it is waited for.
+                let _ = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+                child.wait().map_err(wrong)?;
+                return Err(format!("`{described}`: {PLANTED_COMMAND_SECONDS_MAX} s and no end"));
+            }
+            thread::sleep(Duration::from_millis(50));
+        };
+        let output = fs::read(&log).map_err(wrong)?;
+        Ok((status, String::from_utf8_lossy(&output).into_owned()))
+    }
+}
+
+fn seeds_text(count: u64) -> String {
+    if count == 1 { "1 seed".to_owned() } else { format!("{count} seeds") }
+}
+
+/// The lowest seed of lines such as `seed 17: what was wrong`, or of the closing line.
+pub(super) fn first_failing_seed(output: &str) -> Option<(u64, String)> {
+    let told = output.lines().filter_map(|line| {
+        let (seed, why) = line.strip_prefix("seed ")?.split_once(": ")?;
+        Some((seed.parse().ok()?, why.to_owned()))
+    });
+    let listed = output.lines().filter_map(|line| {
+        let (_, seeds) = line.strip_prefix("error: ")?.split_once(" failed: ")?;
+        let seeds = seeds.split([' ', ',', '[', ']']).filter_map(|seed| seed.parse().ok());
+        Some((seeds.min()?, "took another course when it ran again".to_owned()))
+    });
+    told.chain(listed).min_by_key(|(seed, _)| *seed)
+}
+
+/// What a run of tests found: the names of those that failed.
+pub(super) fn read_tests(
+    tests: &Tests,
+    is_model: bool,
+    is_success: bool,
+    output: &str,
+) -> Result<Verdict, Failure> {
+    let what = if is_model { "model" } else { "test" };
+    let ended = |end: &str| {
+        let of = |line: &str| Some(line.strip_prefix("test ")?.strip_suffix(end)?.to_owned());
+        output.lines().filter_map(of).collect::<Vec<String>>()
+    };
+    let failed = ended(" ... FAILED");
+    match (is_success, failed.as_slice()) {
+        (false, [first, ..]) => {
+            let more = match failed.len() - 1 {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let by = format!("{what} {}::{first}{more}", tests.package);
+            Ok(Verdict::Caught { by, needed: format!("1 {what}") })
+        }
+        (true, []) if ended(" ... ok").is_empty() => Err(format!("no {what} is called {tests}")),
+        (true, []) => Ok(Verdict::Survived { tried: format!("{what} {tests}") }),
+        (_, _) if output.contains("process didn't exit successfully") => {
+            // A panic while another one unwinds ends the whole program.
+            let by = format!("{what} {tests}: the program aborted");
+            Ok(Verdict::Caught { by, needed: format!("1 {what}") })
+        }
+        (_, _) => Err(format!("{what} {tests}: it failed and named no test")),
+    }
+}
