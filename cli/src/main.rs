@@ -10,6 +10,7 @@ mod import;
 mod interrupt;
 mod kv;
 mod output;
+mod problem;
 mod space;
 mod stat;
 mod store;
