@@ -8,12 +8,13 @@ use clap::Args;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
-use sombra::inspect::{self, CheckProblem, CheckReport, CheckedTablet};
+use sombra::inspect::{self, CheckReport, CheckedTablet};
 use sombra_bench::Progress;
 
 use crate::Outcome;
 use crate::failure::Failure;
 use crate::output::{print_json, stdout};
+use crate::problem::Problem;
 use crate::store::start_runtime;
 
 #[derive(Args)]
@@ -40,7 +41,7 @@ struct Check<'r> {
     tablets: Vec<Tablet<'r>>,
     /// Damage that another copy makes good.
     notes: &'r [String],
-    problems: Vec<Problem<'r>>,
+    problems: Vec<Problem>,
 }
 
 #[derive(Serialize)]
@@ -58,21 +59,6 @@ struct Tablet<'r> {
     free_pages: u64,
     leaf_fill_percent: u64,
     merge_lsn: u64,
-}
-
-/// Something that must not be.
-#[derive(Serialize)]
-pub(crate) struct Problem<'r> {
-    place: &'r str,
-    expected: &'r str,
-    found: &'r str,
-}
-
-impl<'r> From<&'r CheckProblem> for Problem<'r> {
-    fn from(problem: &'r CheckProblem) -> Problem<'r> {
-        let CheckProblem { place, expected, found } = problem;
-        Problem { place, expected, found }
-    }
 }
 
 pub(crate) fn run(args: &CheckArgs) -> Outcome {
@@ -141,8 +127,8 @@ impl<'r> Check<'r> {
         for note in self.notes {
             writeln!(out, "note: {note}")?;
         }
-        for Problem { place, expected, found } in &self.problems {
-            writeln!(out, "problem: {place}: expected {expected}, found {found}")?;
+        for problem in &self.problems {
+            writeln!(out, "problem: {problem}")?;
         }
         if self.is_sound {
             writeln!(out, "sound: no problem found")?;

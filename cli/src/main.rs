@@ -10,6 +10,8 @@ mod import;
 mod interrupt;
 mod kv;
 mod output;
+mod problem;
+mod repair;
 mod space;
 mod stat;
 mod store;
@@ -55,6 +57,9 @@ enum Command {
     /// Check a closed store: every page of every tree, the space maps, the root table, the log.
     #[command(after_help = EXIT_CODES)]
     Check(check::CheckArgs),
+    /// Say what is wrong with a closed store and what helps; do that, or save what is whole.
+    #[command(after_help = EXIT_CODES)]
+    Repair(repair::RepairArgs),
     /// Show where a closed store's bytes are, and what holds the ones that are not in use.
     #[command(after_help = EXIT_CODES)]
     Space(space::SpaceArgs),
@@ -76,6 +81,7 @@ fn main() -> ExitCode {
             Command::Stat(args) => stat::run(&args),
             Command::Dump(command) => dump::run(&command),
             Command::Check(args) => check::run(&args),
+            Command::Repair(args) => repair::run(&args),
             Command::Space(args) => space::run(&args),
             Command::Export(args) => export::run(&args),
             Command::Import(args) => import::run(&args),

@@ -28,27 +28,34 @@ pub enum OpenError {
     /// Caller: another build, or another directory.
     #[error("{path}: {source}")]
     Superblock { path: PathBuf, source: SuperblockPickError },
-    /// Caller: put the store's own log back.
-    #[error("{path}: log of another store: expected store id {expected}, found {found}")]
+    /// Caller: put the store's own log back, or have the file moved away.
+    #[error(
+        "{path}: log of another store: expected store id {expected}, found {found}; \
+         `sombra repair` moves it aside"
+    )]
     ForeignLog { path: PathBuf, expected: StoreId, found: StoreId },
     /// Caller: move the file away; nothing but segments belongs there.
-    #[error("{path}: expected only log segments here, twenty digits and `.log`")]
+    #[error(
+        "{path}: expected only log segments here, twenty digits and `.log`; `sombra repair` moves \
+         it aside"
+    )]
     StrayFile { path: PathBuf },
-    /// Caller: restore the file from a copy; until `sombra repair` exists there is no other way.
+    /// Caller: open it with the build that wrote it.
     #[error("{path}: {source}")]
     Segment { path: PathBuf, source: SegmentError },
     /// Acknowledged data is damaged. Caller: restore from a copy.
     #[error(
         "{path} at byte {offset}: acknowledged data is damaged: {reason} (expected {expected}, \
-         found {found}). The store is left as it is: copy its directory, then restore a copy \
-         that is whole; this build has no repair command yet"
+         found {found}). The store is left as it is. `sombra repair` says what can be saved, and \
+         what that costs, before it changes anything; a copy that is whole loses less"
     )]
     Damaged { path: PathBuf, offset: u64, reason: &'static str, expected: String, found: String },
-    /// The data file is not what the store needs. Caller: restore it from a copy.
+    /// The data file is not what the store needs. Caller: restore it from a copy, or save what
+    /// can be read.
     #[error("{reason}")]
     DataFile { reason: String },
     /// A valid block with a record that makes no sense: corruption, never the end of the log.
-    #[error("{path}: record at LSN {lsn}: {source}")]
+    #[error("{path}: record at LSN {lsn}: {source}; `sombra repair` says what can be saved")]
     Record { path: PathBuf, lsn: Lsn, source: RecordError },
     /// Caller: give the store more memory.
     #[error("memory_bytes: replaying the log needs more than {found} bytes; {needed_hint}")]

@@ -22,8 +22,11 @@ use crate::options::{Options, Routing};
 use crate::recovery::{self, ReplaySink};
 use crate::volume::{Access, Volume};
 
-pub use crate::check::{CheckProblem, CheckReport, CheckedTablet};
+pub use crate::check::{
+    CheckProblem, CheckReport, CheckedTablet, KeyBounds, KeySpan, ProblemPlace, ProblemTablet,
+};
 pub use page::{InnerChild, LeafRow, PageContent, PageReport, PageUsage, RowValue, page};
+pub(crate) use root::read_slots;
 pub use root::{RootCopyState, RootReport, RootSlot, root};
 pub use space::{
     DataSpace, ExtentReport, LogHolder, LogSpace, OlderRoot, SpaceReport, TabletSpaceReport, space,
@@ -147,7 +150,8 @@ async fn opened_volume(shard: &Shard, dir: &Path) -> Result<(Superblock, Volume)
     Ok((picked.superblock, volume))
 }
 
-async fn on_shard<T, F>(runtime: &Runtime, f: F) -> Result<T, OpenError>
+/// Runs `f` on the first shard and waits for it.
+pub(crate) async fn on_shard<T, F>(runtime: &Runtime, f: F) -> Result<T, OpenError>
 where
     T: Send + 'static,
     F: AsyncFnOnce(&Shard) -> Result<T, OpenError> + Send + 'static,

@@ -171,6 +171,13 @@ impl Keyspace {
     }
 }
 
+/// A key as its tablet's window and tree order it: behind its routing hash where the keyspace
+/// hashes a prefix of its keys.
+pub(crate) fn tree_key(hash_prefix_len_bytes: Option<u16>, key: &[u8]) -> Vec<u8> {
+    let hash = hash_prefix_len_bytes.map(|prefix_len| routing_hash(key, prefix_len).to_be_bytes());
+    [hash.as_ref().map_or(&[][..], <[u8; 8]>::as_slice), key].concat()
+}
+
 /// XXH3-64 with seed 0 of the first `prefix_len_bytes` bytes; a shorter key hashes whole.
 fn routing_hash(key: &[u8], prefix_len_bytes: u16) -> u64 {
     let prefix = &key[..key.len().min(usize::from(prefix_len_bytes))];

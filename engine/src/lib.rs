@@ -49,7 +49,7 @@
 //! | 12 | recovery | lock, superblock, replay, a fresh segment and its link |
 //! | 13 | check | every tree, its space, the log: offline |
 //! | 14 | shard metrics | owns tablets, serves requests, services |
-//! | 15 | inspect db typed | public API |
+//! | 15 | inspect db repair typed | public API |
 
 #![forbid(unsafe_code)]
 
@@ -71,6 +71,7 @@ mod mvcc;
 mod options;
 mod poison;
 mod recovery;
+pub mod repair;
 mod shard;
 mod tablet;
 mod txn;

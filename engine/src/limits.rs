@@ -251,3 +251,10 @@ pub const REBUILD_TURN_NODES: usize = 256;
 pub const REBUILD_NEED_PAGES_MAX: usize = 128;
 /// Bytes of a key that the message of an error shows.
 pub const ERROR_KEY_BYTES_MAX: usize = 64;
+/// Bytes that a repair copies at a time, when it keeps a segment aside.
+pub const REPAIR_COPY_BYTES: usize = 256 << 10;
+/// Lost keys that a repair names; of more it tells how many there are.
+pub const REPAIR_LOST_KEYS_MAX: usize = 10_000;
+/// Rows, and bytes of values, that a salvage writes in one transaction.
+pub const SALVAGE_BATCH_ROWS: usize = 256;
+pub const SALVAGE_BATCH_BYTES: usize = 256 << 10;

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 use sombra::format::superblock::{FEATURE_DATA_FILE, SUPERBLOCK_COPY_BYTES, Superblock};
+use sombra::inspect::{self, CheckReport};
 use sombra::{Db, Options};
 
 use crate::harness::{Scratch, names, run, small_store, succeed};
@@ -52,10 +53,64 @@ fn check_names_the_page_when_a_byte_of_a_leaf_differs() {
     assert_eq!(report["is_sound"], false);
     let problems = report["problems"].as_array().unwrap();
     assert_eq!(problems.len(), 1, "{report}");
-    names(problems[0]["place"].as_str().unwrap(), &["pages.sombra at byte ", &place]);
+    let problem = &problems[0];
+    names(problem["place"].as_str().unwrap(), &["pages.sombra at byte ", &place]);
+    assert_eq!((&problem["page"], &problem["offset_bytes"]), (&page.into(), &(page * 4096).into()));
+    names(problem["file"].as_str().unwrap(), &["pages.sombra"]);
+    assert_eq!(problem["keyspace"], "ranges");
+    assert!(problem["keys"]["key_hex"].is_null(), "{report}");
     let number = page.to_string();
     let dumped = find_problems(&["dump", "page", &store, &number]);
     names(&dumped, &["Leaf", "checksum", "rows:", "key-"]);
+}
+
+/// Every key that a read cannot get, and no other, lies in the range that the check names.
+#[test]
+fn check_names_the_keys_that_a_damaged_page_costs() {
+    let scratch = Scratch::new();
+    let store = tree_store(&scratch);
+    for kind in [LEAF, INNER] {
+        let all = pages_of_kind(&store, kind);
+        for page in [all[0], *all.last().unwrap()] {
+            flip(&store, page, 2_000);
+            let report = check_of(&store);
+            assert!(!report.problems.is_empty());
+            let (mut lost, mut kept) = (0, 0);
+            for keyspace in ["ranges", "hashes"] {
+                for number in 0..20_000_u32 {
+                    let key = format!("key-{number:08}");
+                    let is_named = report.problems.iter().any(|problem| {
+                        let of = problem.tablet.as_ref().unwrap().keyspace == keyspace;
+                        of && problem.keys.as_ref().unwrap().contains(key.as_bytes())
+                    });
+                    *if is_named { &mut lost } else { &mut kept } += 1;
+                }
+            }
+            assert!(lost > 0 && kept > 10_000, "page {page}: {lost} lost, {kept} kept");
+            let told = find_problems(&["check", &store]);
+            names(&told, &["keyspace \"", "tablet ", ", keys "]);
+            flip(&store, page, 2_000);
+        }
+    }
+    let overflow = pages_of_kind(&store, OVERFLOW)[0];
+    flip(&store, overflow, 2_000);
+    let report = check_of(&store);
+    let keys = report.problems[0].keys.as_ref().unwrap();
+    assert!(keys.contains(b"large") && !keys.contains(b"empty"), "{keys}");
+    assert!(report.problems[0].to_string().contains("\"large\""), "{}", report.problems[0]);
+    flip(&store, overflow, 2_000);
+    flip(&store, pages_of_kind(&store, SPACE_MAP)[0], 100);
+    let problem = &check_of(&store).problems[0];
+    assert!(problem.tablet.is_some() && problem.keys.is_none(), "a map costs no key: {problem}");
+    assert!(problem.place.page.is_some(), "{problem}");
+}
+
+fn check_of(store: &str) -> CheckReport {
+    let runtime = runtime();
+    let checked = inspect::check(&runtime, std::path::Path::new(store), |_, _| {});
+    let report = runtime.block_on(checked).unwrap();
+    runtime.shutdown();
+    report
 }
 
 #[test]

@@ -5,9 +5,11 @@
 mod bad_input;
 mod bench;
 mod check;
+mod damage;
 mod disk;
 mod harness;
 mod kv;
 mod look;
+mod repair;
 mod transfer;
 mod trees;

@@ -26,7 +26,7 @@ use crate::ids::{Lsn, PageAddr};
 #[cfg(test)]
 pub(crate) use count::{Nth, Rank};
 pub(crate) use {
-    check::{NodeExpectation, check_node},
+    check::{NodeExpectation, NodeSummary, check_node},
     cursor::{Cursor, Row},
     lookup::Lookup,
     rebuild::{Rebuild, RebuildConfig, RebuildStep},

@@ -3,6 +3,7 @@
 //! Knows what must hold between them. Writes nothing, and goes on after a problem, so that one
 //! run names all of them.
 
+mod problem;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,24 +18,13 @@ use crate::ids::{Lsn, PageAddr, StoreId, TabletId};
 use crate::keyspace::LoadedKeyspace;
 use crate::options::{Options, Routing};
 use crate::recovery::{self, DataFile, LoadedTablet, LogEnd, ReplaySink};
-use crate::volume::PageRun;
+use crate::volume::{PageRun, Volume};
 
-use tree::TreeWalk;
+pub(crate) use problem::hash_prefix_len_bytes;
+pub use problem::{CheckProblem, KeyBounds, KeySpan, ProblemPlace, ProblemTablet};
+pub(crate) use tree::{TreeWalk, WalkedTablet};
 
-/// Something that must not be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckProblem {
-    /// File and place, or tablet.
-    pub place: String,
-    pub expected: String,
-    pub found: String,
-}
-
-impl std::fmt::Display for CheckProblem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: expected {}, found {}", self.place, self.expected, self.found)
-    }
-}
+const BELOW_OLDER_ROOT: &str = "below the older root page";
 
 /// One tablet as the checker found it.
 #[derive(Clone, Debug)]
@@ -110,8 +100,8 @@ pub(crate) async fn check(
     let data = match recovery::look_at_data(shard, dir, superblock, &Options::default()).await {
         Ok(data) => data,
         Err(error) => {
-            let place = dir.join(recovery::DATA_FILE);
-            report.problems.push(problem(place.display(), "a data file", error));
+            let place = ProblemPlace::file(&dir.join(recovery::DATA_FILE));
+            report.problems.push(problem(place, "a data file", error));
             // Where the log is needed from stands in the data file.
             report.log_stopped_by = "not read: its start is not known".to_owned();
             return Ok(report);
@@ -125,20 +115,33 @@ pub(crate) async fn check(
     match recovery::replay_log(shard, dir, superblock, marks, &mut CountRecords).await {
         Ok(log) => note_log(&mut report, log),
         Err(error) => {
-            let place = dir.join(recovery::WAL_DIR);
-            report.problems.push(problem(place.display(), "a whole log", error));
+            let place = log_place(dir, &error);
+            report.problems.push(problem(place, "a whole log", error));
         }
     }
     Ok(report)
 }
 
+/// The file, and the offset if there is one, that an error of the log names.
+pub(crate) fn log_place(dir: &Path, error: &OpenError) -> ProblemPlace {
+    match error {
+        OpenError::Damaged { path, offset, .. } => ProblemPlace::at(path, *offset),
+        OpenError::ForeignLog { path, .. }
+        | OpenError::StrayFile { path }
+        | OpenError::Segment { path, .. }
+        | OpenError::Record { path, .. }
+        | OpenError::Io { path, .. } => ProblemPlace::file(path),
+        _ => ProblemPlace::file(&dir.join(recovery::WAL_DIR)),
+    }
+}
+
 pub(crate) fn problem(
-    place: impl std::fmt::Display,
+    place: ProblemPlace,
     expected: &str,
     found: impl std::fmt::Display,
 ) -> CheckProblem {
-    let (place, expected, found) = (place.to_string(), expected.to_owned(), found.to_string());
-    CheckProblem { place, expected, found }
+    let (expected, found) = (expected.to_owned(), found.to_string());
+    CheckProblem { place, tablet: None, keys: None, expected, found }
 }
 
 fn note_log(report: &mut CheckReport, log: LogEnd) {
@@ -173,28 +176,31 @@ async fn check_data(
         progress(done, data.tablets.len());
         let found = keyspace_of(data, id);
         let name = found.map_or_else(String::new, |found| found.def.name.clone());
-        let bounds = bounds_of(found, id);
-        let path = data.volume.path().display();
-        let place = format!("{path}, keyspace {name:?}, tablet {}", id.index);
+        let tablet = ProblemTablet { keyspace: name, id };
         if let Some(reason) = &loaded.damage {
-            report.problems.push(problem(&place, "a space map", reason));
+            let problem = problem(map_place(&data.volume, loaded), "a space map", reason);
+            report.problems.push(problem.of(&tablet));
         }
-        let mut walk = TreeWalk::new(shard, &data.volume, id);
-        walk.walk(loaded.parts.root, bounds).await;
+        let walked = WalkedTablet::new(tablet.clone(), routing_of(found));
+        let mut walk = TreeWalk::new(shard, &data.volume, &walked);
+        walk.walk(loaded.parts.root).await;
         report.problems.append(&mut walk.problems);
         for &page in &walk.pages {
             if let Some(other) = owners.insert(page, id) {
                 let found = format!("it in tablet {}/{} too", other.keyspace.as_u32(), other.index);
-                report.problems.push(problem(&place, &format!("page {page} in one tree"), found));
+                let place = page_place(&data.volume, page);
+                let problem = problem(place, "a page in one tree", found);
+                report.problems.push(problem.of(&tablet));
             }
         }
         let map_pages = loaded.parts.allocator.map_pages().iter().copied().collect();
         if loaded.damage.is_none() && walk.is_complete {
-            compare_space(&walk.pages, &map_pages, loaded, (&place, report));
+            let (volume, problems) = (&data.volume, &mut report.problems);
+            compare_space(&walk.pages, &map_pages, loaded, (volume, &tablet, problems));
         }
         let page_size_bytes = data.volume.page_size_bytes() as u64;
         let walked = (&walk, page_size_bytes);
-        report.tablets.push(checked_tablet(walked, loaded, (name, id)));
+        report.tablets.push(checked_tablet(walked, loaded, tablet.clone()));
     }
     check_older(shard, data, report).await;
     progress(data.tablets.len(), data.tablets.len());
@@ -203,11 +209,14 @@ async fn check_data(
 /// What the store would fall back to if the newest copy of a root page were damaged.
 async fn check_older(shard: &Shard, data: &DataFile, report: &mut CheckReport) {
     for &(id, root) in &data.older_roots {
-        let mut walk = TreeWalk::new(shard, &data.volume, id);
-        walk.walk(Some(root), bounds_of(keyspace_of(data, id), id)).await;
-        report.problems.extend(walk.problems.into_iter().map(|problem| CheckProblem {
-            place: format!("{}, below the older root page", problem.place),
-            ..problem
+        let found = keyspace_of(data, id);
+        let keyspace = found.map_or_else(String::new, |found| found.def.name.clone());
+        let walked = WalkedTablet::new(ProblemTablet { keyspace, id }, routing_of(found));
+        let mut walk = TreeWalk::new(shard, &data.volume, &walked);
+        walk.walk(Some(root)).await;
+        report.problems.extend(walk.problems.into_iter().map(|problem| {
+            let detail = Some(BELOW_OLDER_ROOT);
+            CheckProblem { place: ProblemPlace { detail, ..problem.place }, ..problem }
         }));
     }
 }
@@ -215,12 +224,12 @@ async fn check_older(shard: &Shard, data: &DataFile, report: &mut CheckReport) {
 fn checked_tablet(
     (walk, page_size_bytes): (&TreeWalk<'_>, u64),
     loaded: &LoadedTablet,
-    (keyspace, tablet): (String, TabletId),
+    tablet: ProblemTablet,
 ) -> CheckedTablet {
     let allocator = &loaded.parts.allocator;
     CheckedTablet {
-        keyspace,
-        tablet,
+        keyspace: tablet.keyspace,
+        tablet: tablet.id,
         height: loaded.parts.root.map_or(0, |root| u32::from(root.level) + 1),
         rows: walk.rows,
         leaf_pages: walk.leaf_pages,
@@ -238,15 +247,24 @@ fn keyspace_of(data: &DataFile, tablet: TabletId) -> Option<&LoadedKeyspace> {
     data.keyspaces.iter().find(|keyspace| keyspace.def.id == tablet.keyspace)
 }
 
-fn bounds_of(
-    keyspace: Option<&LoadedKeyspace>,
-    tablet: TabletId,
-) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
-    keyspace.map_or((None, None), |found| bounds(&found.def.routing, tablet.index))
+fn routing_of(keyspace: Option<&LoadedKeyspace>) -> Option<&Routing> {
+    keyspace.map(|found| &found.def.routing)
+}
+
+fn page_place(volume: &Volume, page: PageAddr) -> ProblemPlace {
+    ProblemPlace::page(volume.path(), page, volume.page_size_bytes())
+}
+
+/// Where a tablet's space map begins.
+fn map_place(volume: &Volume, loaded: &LoadedTablet) -> ProblemPlace {
+    match loaded.parts.space {
+        Some(space) => page_place(volume, space.map.addr),
+        None => ProblemPlace::file(volume.path()),
+    }
 }
 
 /// The keys that the routing sends to a tablet: from the first to below the second.
-fn bounds(routing: &Routing, index: u32) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+pub(crate) fn bounds(routing: &Routing, index: u32) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
     match routing {
         Routing::Range { boundaries } => {
             let boundary = |at: u32| boundaries.get(at as usize).cloned();
@@ -268,7 +286,7 @@ fn compare_space(
     reached: &BTreeSet<PageAddr>,
     map_pages: &BTreeSet<PageAddr>,
     loaded: &LoadedTablet,
-    (place, report): (&str, &mut CheckReport),
+    (volume, tablet, problems): (&Volume, &ProblemTablet, &mut Vec<CheckProblem>),
 ) {
     let mapped: BTreeSet<PageAddr> =
         loaded.parts.allocator.live_runs().iter().flat_map(pages_of).collect();
@@ -276,12 +294,16 @@ fn compare_space(
     if let Some(page) = expected.difference(&mapped).next() {
         let count = expected.difference(&mapped).count();
         let found = format!("page {page} and {} more missing from it", count - 1);
-        report.problems.push(problem(place, "every reachable page in the space map", found));
+        let problem =
+            problem(map_place(volume, loaded), "a space map with every reachable page", found);
+        problems.push(problem.of(tablet));
     }
     if let Some(page) = mapped.difference(&expected).next() {
         let count = mapped.difference(&expected).count();
         let found = format!("page {page} and {} more that nothing reaches", count - 1);
-        report.problems.push(problem(place, "only reachable pages in the space map", found));
+        let problem =
+            problem(map_place(volume, loaded), "a space map with reachable pages only", found);
+        problems.push(problem.of(tablet));
     }
 }
 

@@ -1,15 +1,21 @@
 //! A walk over one tree, page by page, each checked against what its parent says.
+//!
+//! Hands out the leaves that are what they should be, and passes over whatever is not: that
+//! becomes a problem, with the keys that it costs.
 
 use std::collections::BTreeSet;
 
-use sombra_runtime::{IoClass, Shard};
+use sombra_runtime::{DmaBuf, IoClass, Shard};
 
-use super::{CheckProblem, problem};
-use crate::btree::{NodeExpectation, TreeRoot, check_node};
+use super::problem::hash_prefix_len_bytes;
+use super::{CheckProblem, KeyBounds, KeySpan, ProblemTablet, bounds, page_place, problem};
+use crate::btree::{NodeExpectation, NodeSummary, TreeRoot, check_node};
 use crate::format::node::ChildRef;
 use crate::format::overflow::{OverflowRef, read_overflow};
 use crate::format::page::{PageOwner, verify_page};
-use crate::ids::{PageAddr, TabletId};
+use crate::ids::PageAddr;
+use crate::keyspace::HASH_BYTES;
+use crate::options::Routing;
 use crate::volume::Volume;
 
 /// A node that waits to be read, with what its parent says of it.
@@ -22,10 +28,48 @@ struct Pending {
     is_sparse: Option<bool>,
 }
 
-pub(super) struct TreeWalk<'s> {
+/// A leaf that is what its parent says.
+pub(crate) struct SoundLeaf {
+    pub(crate) page: DmaBuf,
+    /// Its values that lie outside, with their keys.
+    pub(crate) overflows: Vec<(Vec<u8>, OverflowRef)>,
+}
+
+/// The tablet whose tree is walked, and the keys that may be in it.
+pub(crate) struct WalkedTablet {
+    pub(crate) name: ProblemTablet,
+    pub(crate) hash_prefix_len_bytes: Option<u16>,
+    pub(crate) lower: Option<Vec<u8>>,
+    pub(crate) upper: Option<Vec<u8>>,
+}
+
+impl WalkedTablet {
+    /// A tablet of a keyspace with this routing, if that is known.
+    pub(crate) fn new(name: ProblemTablet, routing: Option<&Routing>) -> WalkedTablet {
+        let (lower, upper) = routing.map_or((None, None), |routing| bounds(routing, name.id.index));
+        let hash_prefix_len_bytes = routing.and_then(hash_prefix_len_bytes);
+        WalkedTablet { name, hash_prefix_len_bytes, lower, upper }
+    }
+
+    /// Bytes of the routing hash before each key of the tree.
+    pub(crate) fn key_offset(&self) -> usize {
+        self.hash_prefix_len_bytes.map_or(0, |_| HASH_BYTES)
+    }
+
+    /// All keys of the tablet.
+    pub(crate) fn keys(&self) -> KeySpan {
+        let (lower, upper) = (self.lower.clone(), self.upper.clone());
+        let bounds = KeyBounds::Range { lower, upper };
+        KeySpan { hash_prefix_len_bytes: self.hash_prefix_len_bytes, bounds }
+    }
+}
+
+pub(crate) struct TreeWalk<'s> {
     shard: &'s Shard,
     volume: &'s Volume,
     owner: PageOwner,
+    tablet: &'s WalkedTablet,
+    waiting: Vec<Pending>,
     /// Every page that the root reaches.
     pub(super) pages: BTreeSet<PageAddr>,
     pub(super) rows: u64,
@@ -35,15 +79,21 @@ pub(super) struct TreeWalk<'s> {
     leaf_used_bytes: u64,
     /// No part of the tree was passed over for a problem above it.
     pub(super) is_complete: bool,
-    pub(super) problems: Vec<CheckProblem>,
+    pub(crate) problems: Vec<CheckProblem>,
 }
 
 impl<'s> TreeWalk<'s> {
-    pub(super) fn new(shard: &'s Shard, volume: &'s Volume, tablet: TabletId) -> TreeWalk<'s> {
+    pub(crate) fn new(
+        shard: &'s Shard,
+        volume: &'s Volume,
+        tablet: &'s WalkedTablet,
+    ) -> TreeWalk<'s> {
         TreeWalk {
             shard,
             volume,
-            owner: PageOwner { store_id: volume.store_id(), tablet },
+            owner: PageOwner { store_id: volume.store_id(), tablet: tablet.name.id },
+            tablet,
+            waiting: Vec::new(),
             pages: BTreeSet::new(),
             rows: 0,
             leaf_pages: 0,
@@ -62,43 +112,66 @@ impl<'s> TreeWalk<'s> {
         }
     }
 
-    /// Goes through the whole tree; `lower` and `upper` bound the keys of its tablet.
-    pub(super) async fn walk(
-        &mut self,
-        root: Option<TreeRoot>,
-        (lower, upper): (Option<Vec<u8>>, Option<Vec<u8>>),
-    ) {
+    /// Goes through the whole tree.
+    pub(super) async fn walk(&mut self, root: Option<TreeRoot>) {
         let Some(root) = root else { return };
-        let (child, level) = (root.child, root.level);
-        let mut waiting = vec![Pending { child, level, lower, upper, is_sparse: None }];
-        while let Some(node) = waiting.pop() {
-            self.visit(&node, &mut waiting).await;
+        self.begin(root);
+        while let Some(leaf) = self.next_leaf().await {
+            for (key, overflow) in leaf.overflows {
+                let _ = self.read_value(&key, &overflow).await;
+            }
         }
         if self.problems.is_empty() && self.rows != root.child.rows {
             let expected = format!("{} rows, as the root table says", root.child.rows);
-            let place = self.place(root.child.page.addr);
-            self.problems.push(problem(place, &expected, self.rows));
+            let rows = self.rows;
+            self.note((root.child.page.addr, self.tablet.keys().bounds), &expected, &rows);
         }
     }
 
-    async fn visit(&mut self, node: &Pending, waiting: &mut Vec<Pending>) {
+    /// Stands before the first leaf.
+    pub(crate) fn begin(&mut self, root: TreeRoot) {
+        let (child, level) = (root.child, root.level);
+        let (lower, upper) = (self.tablet.lower.clone(), self.tablet.upper.clone());
+        self.waiting = vec![Pending { child, level, lower, upper, is_sparse: None }];
+    }
+
+    /// The next leaf that can be believed, or `None` behind the last.
+    pub(crate) async fn next_leaf(&mut self) -> Option<SoundLeaf> {
+        while let Some(node) = self.waiting.pop() {
+            if let Some(leaf) = self.visit(node).await {
+                return Some(leaf);
+            }
+        }
+        None
+    }
+
+    async fn visit(&mut self, node: Pending) -> Option<SoundLeaf> {
         let page = node.child.page;
         if !self.pages.insert(page.addr) {
-            let found = "a second reference to it";
-            self.problems.push(problem(self.place(page.addr), "one reference to a page", found));
-            return;
+            self.note_lost(node, "one reference to a page", &"a second reference to it");
+            return None;
         }
         let read = self.volume.read_run(self.shard, page.addr, 1, IoClass::Maintenance).await;
         let bytes = match read {
             Ok(bytes) => bytes,
-            Err(error) => return self.note_lost(node, "a page", &error),
-        };
-        let header = match verify_page(&bytes, page, None, &self.owner) {
-            Ok(header) => header,
             Err(error) => {
-                return self.note_lost(node, "the page that its parent names", &error);
+                self.note_lost(node, "a page", &error);
+                return None;
             }
         };
+        match self.summary(&bytes, &node) {
+            Ok(summary) => self.take(node.level, bytes, summary),
+            Err((expected, found)) => {
+                self.note_lost(node, expected, &found);
+                None
+            }
+        }
+    }
+
+    /// What a node holds, if it is what its parent says; else what was expected and found.
+    fn summary(&self, bytes: &[u8], node: &Pending) -> Result<NodeSummary, (&'static str, String)> {
+        let header = verify_page(bytes, node.child.page, None, &self.owner)
+            .map_err(|error| ("the page that its parent names", error.to_string()))?;
         let expected = NodeExpectation {
             level: node.level,
             lower: node.lower.as_deref(),
@@ -106,71 +179,75 @@ impl<'s> TreeWalk<'s> {
             rows: node.child.rows,
             is_sparse: node.is_sparse,
         };
-        let summary = match check_node(&bytes, &header, &expected) {
-            Ok(summary) => summary,
-            Err(error) => return self.note_lost(node, "a sound node", &error),
-        };
-        if node.level == 0 {
+        check_node(bytes, &header, &expected).map_err(|error| ("a sound node", error.to_string()))
+    }
+
+    fn take(&mut self, level: u8, page: DmaBuf, summary: NodeSummary) -> Option<SoundLeaf> {
+        if level == 0 {
             self.leaf_pages += 1;
             self.rows += summary.rows;
             self.leaf_used_bytes += summary.used_bytes as u64;
-        } else {
-            self.inner_pages += 1;
+            return Some(SoundLeaf { page, overflows: summary.overflows });
         }
-        for overflow in summary.overflows {
-            self.visit_overflow(&overflow).await;
-        }
+        self.inner_pages += 1;
         // The leftmost child is looked at first: reads go through the file in order.
         for checked in summary.children.into_iter().rev() {
-            waiting.push(Pending {
+            self.waiting.push(Pending {
                 child: checked.child,
-                level: node.level - 1,
+                level: level - 1,
                 lower: checked.lower,
                 upper: checked.upper,
                 is_sparse: Some(checked.is_sparse),
             });
         }
+        None
     }
 
-    async fn visit_overflow(&mut self, overflow: &OverflowRef) {
+    /// The value of a key that lies outside its leaf; `None`, and a problem, if it cannot be
+    /// believed.
+    pub(crate) async fn read_value(
+        &mut self,
+        key: &[u8],
+        overflow: &OverflowRef,
+    ) -> Option<Vec<u8>> {
         self.overflow_pages += u64::from(overflow.pages);
-        // A run that ends beyond the last page number has no pages to count: its read says so.
-        let has_pages = overflow.addr.as_u64().checked_add(overflow.pages.into()).is_some();
-        let pages = if has_pages { u64::from(overflow.pages) } else { 0 };
-        for at in 0..pages {
+        let costs = (overflow.addr, KeyBounds::Key(key.to_vec()));
+        for at in 0..u64::from(overflow.pages) {
             if !self.pages.insert(overflow.addr.plus(at)) {
-                let place = self.place(overflow.addr);
-                let found = "a second reference to it";
-                self.problems.push(problem(place, "one reference to a page", found));
-                return;
+                self.note(costs, "one reference to a page", &"a second reference to it");
+                return None;
             }
         }
         let class = IoClass::Maintenance;
         let read = self.volume.read_run(self.shard, overflow.addr, overflow.pages, class).await;
         match read {
-            Err(error) => self.note(overflow.addr, "a value's pages", &error),
-            Ok(run) => {
-                if let Err(error) = read_overflow(&run, overflow, &self.owner) {
-                    self.note(overflow.addr, "the value that its leaf names", &error);
-                }
-            }
+            Err(error) => self.note(costs, "a value's pages", &error),
+            Ok(run) => match read_overflow(&run, overflow, &self.owner) {
+                Ok(value) => return Some(value.to_vec()),
+                Err(error) => self.note(costs, "the value that its leaf names", &error),
+            },
         }
-    }
-
-    fn place(&self, addr: PageAddr) -> String {
-        let offset = addr.offset_bytes(self.volume.page_size_bytes());
-        format!("{} at byte {offset} (page {addr})", self.volume.path().display())
+        None
     }
 
     /// What lies below a node that cannot be read is not seen; a leaf's large values neither.
-    fn note_lost(&mut self, node: &Pending, expected: &str, found: &impl std::fmt::Display) {
+    fn note_lost(&mut self, node: Pending, expected: &str, found: &impl std::fmt::Display) {
         self.is_complete = false;
         let rows = node.child.rows;
         let expected = format!("{expected} ({rows} rows in it or below)");
-        self.note(node.child.page.addr, &expected, found);
+        let keys = KeyBounds::Range { lower: node.lower, upper: node.upper };
+        self.note((node.child.page.addr, keys), &expected, found);
     }
 
-    fn note(&mut self, addr: PageAddr, expected: &str, found: &impl std::fmt::Display) {
-        self.problems.push(problem(self.place(addr), expected, found));
+    fn note(
+        &mut self,
+        (addr, keys): (PageAddr, KeyBounds),
+        expected: &str,
+        found: &impl std::fmt::Display,
+    ) {
+        let problem = problem(page_place(self.volume, addr), expected, found);
+        let hash_prefix_len_bytes = self.tablet.hash_prefix_len_bytes;
+        let keys = KeySpan { hash_prefix_len_bytes, bounds: keys };
+        self.problems.push(problem.of(&self.tablet.name).costing(keys));
     }
 }

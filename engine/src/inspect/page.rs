@@ -5,7 +5,7 @@ use std::path::Path;
 use sombra_runtime::{DmaBuf, IoClass, Runtime, Shard};
 
 use super::{on_shard, opened_volume};
-use crate::check::{CheckProblem, problem};
+use crate::check::{CheckProblem, ProblemPlace, problem};
 use crate::error::OpenError;
 use crate::format::node::{ChildRef, Inner, Leaf, LeafValue, validate_node};
 use crate::format::overflow::{OverflowRef, overflow_pages};
@@ -210,8 +210,8 @@ impl Look<'_> {
     }
 
     fn note(&self, report: &mut PageReport, expected: &str, found: &str) {
-        let (path, offset) = (self.volume.path().display(), report.offset_bytes);
-        let place = format!("{path} at byte {offset} (page {})", report.page);
+        let (path, page) = (self.volume.path(), PageAddr::new(report.page));
+        let place = ProblemPlace::page(path, page, self.volume.page_size_bytes());
         report.problems.push(problem(place, expected, found));
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use sombra_runtime::{Runtime, Shard};
 
 use super::{on_shard, opened_volume};
-use crate::check::{CheckProblem, problem};
+use crate::check::{CheckProblem, ProblemPlace, problem};
 use crate::error::OpenError;
 use crate::format::root_table::{ROOT_PAGE_BYTES, RootCopy, RootPage, RootPlace};
 use crate::ids::StoreId;
@@ -77,7 +77,7 @@ pub async fn root(runtime: &Runtime, dir: &Path) -> Result<RootReport, OpenError
                 format!("slot {slot}, copy {copy:?} at byte {offset}: {}", damaged.reason)
             })),
             Err(error) => {
-                let place = volume.path().display();
+                let place = ProblemPlace::file(volume.path());
                 problems.push(problem(place, "a root table that can be believed", error));
             }
         }
@@ -93,7 +93,8 @@ pub async fn root(runtime: &Runtime, dir: &Path) -> Result<RootReport, OpenError
     .await
 }
 
-async fn read_slots(shard: &Shard, volume: &Volume) -> Result<Vec<RootSlot>, OpenError> {
+/// Both copies of every slot that was ever written, believed or not.
+pub(crate) async fn read_slots(shard: &Shard, volume: &Volume) -> Result<Vec<RootSlot>, OpenError> {
     let mut copies = Vec::with_capacity(2);
     for copy in RootCopy::BOTH {
         let read = volume.read_root_copy(shard, copy).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 use sombra_runtime::{Runtime, Shard};
 
 use super::on_shard;
-use crate::check::{CheckProblem, problem};
+use crate::check::{CheckProblem, ProblemPlace, ProblemTablet, problem};
 use crate::error::OpenError;
 use crate::format::root_table::ROOT_EXTENTS;
 use crate::format::segment::segment_start;
@@ -135,8 +135,8 @@ async fn look(
     let data = match data {
         Ok(data) => data,
         Err(error) => {
-            let place = dir.join(recovery::DATA_FILE);
-            problems.push(problem(place.display(), "a data file that can be read", error));
+            let place = ProblemPlace::file(&dir.join(recovery::DATA_FILE));
+            problems.push(problem(place, "a data file that can be read", error));
             None
         }
     };
@@ -144,8 +144,9 @@ async fn look(
         notes.clone_from(&data.notes);
         let damages = data.tablets.iter().filter_map(|(id, loaded)| {
             let reason = loaded.damage.as_ref()?;
-            let place = format!("tablet {}/{}", id.keyspace.as_u32(), id.index);
-            Some(problem(place, "a space map", reason))
+            let tablet = ProblemTablet { keyspace: keyspace_name(data, *id), id: *id };
+            let place = ProblemPlace::file(data.volume.path());
+            Some(problem(place, "a space map", reason).of(&tablet))
         });
         problems.extend(damages);
     }

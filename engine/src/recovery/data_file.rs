@@ -23,8 +23,8 @@ use crate::keyspace::{KeyspaceDef, LoadedKeyspace};
 use crate::options::{Options, Routing};
 use crate::tablet::TreeParts;
 use crate::volume::{
-    Access, LoadedRoots, PageAllocator, PageRun, ReadMapError, RootTable, SlotGeneration, Volume,
-    VolumeConfig,
+    Access, DamagedRoot, LoadedRoots, PageAllocator, PageRun, ReadMapError, RootTable,
+    SlotGeneration, Volume, VolumeConfig,
 };
 
 pub(crate) const DATA_FILE: &str = "pages.sombra";
@@ -48,6 +48,8 @@ pub(crate) struct DataFile {
     pub(crate) tablets: BTreeMap<TabletId, LoadedTablet>,
     /// Roots that would be in force if the newest copy of their row were damaged.
     pub(crate) older_roots: Vec<(TabletId, TreeRoot)>,
+    /// Copies of root pages that were not believed, though rows in force were in them.
+    pub(crate) damaged_roots: Vec<DamagedRoot>,
     /// What was damaged and is held by another copy, in words.
     pub(crate) notes: Vec<String>,
 }
@@ -133,7 +135,9 @@ struct Loader<'s> {
 
 impl Loader<'_> {
     async fn load(mut self, loaded: LoadedRoots) -> Result<DataFile, OpenError> {
-        for damaged in loaded.damaged.iter().filter(|damaged| damaged.was_in_force) {
+        let damaged_roots: Vec<DamagedRoot> =
+            loaded.damaged.iter().filter(|damaged| damaged.was_in_force).cloned().collect();
+        for damaged in &damaged_roots {
             let (slot, copy, offset) = (damaged.slot, damaged.copy, damaged.offset);
             let reason = &damaged.reason;
             self.notes.push(format!("root slot {slot}, copy {copy:?} at byte {offset}: {reason}"));
@@ -178,6 +182,7 @@ impl Loader<'_> {
             keyspaces,
             tablets,
             older_roots,
+            damaged_roots,
             notes: self.notes,
         })
     }
@@ -333,7 +338,8 @@ impl Loader<'_> {
     }
 }
 
-fn tree_root(row: &TabletRow) -> Option<TreeRoot> {
+/// The root that a tablet's row names.
+pub(crate) fn tree_root(row: &TabletRow) -> Option<TreeRoot> {
     let child = |page| ChildRef { page, rows: row.row_count };
     row.root.map(|page| TreeRoot { child: child(page), level: row.root_level })
 }

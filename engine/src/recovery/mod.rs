@@ -5,10 +5,12 @@
 //! An opening that only reads stops behind the replay.
 
 mod create;
+mod cut;
 mod data_file;
 mod replay;
 mod report;
 mod segment_files;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,11 +31,17 @@ use crate::options::{DurabilityMethod, OpenMode, Options};
 use crate::volume::{Access, RootTable, Volume, VolumeConfig};
 use crate::wal::segments::{self, SegmentIdentity};
 
-pub(crate) use data_file::{DATA_FILE, DataFile, LoadedTablet};
+pub(crate) use cut::{
+    FoundLog, LogDamage, cut_log, look_at_log, make_keep_dir, rewrite_root_copies,
+    rewrite_superblock,
+};
+pub(crate) use data_file::{DATA_FILE, DataFile, LoadedTablet, tree_root};
 use replay::first_needed_link;
 pub(crate) use replay::{LogEnd, ReplaySink, RootMarks, replay};
 pub use report::OpenReport;
 pub(crate) use segment_files::SegmentFiles;
+pub use survey::LogGap;
+pub(crate) use survey::Surveyed;
 
 pub(crate) const SUPERBLOCK_FILE: &str = "superblock";
 pub(crate) const WAL_DIR: &str = "wal";

@@ -44,6 +44,8 @@ pub(crate) struct LogEnd {
     /// Whole blocks of the newest opening behind the first invalid one: they were written while
     /// an earlier write was still in flight, so nothing in them was acknowledged.
     pub(crate) dropped_blocks: u64,
+    /// Index of the link to the incarnation that was read last.
+    pub(super) link: usize,
     last_start: Option<Lsn>,
     segment_bytes: u64,
 }
@@ -107,6 +109,18 @@ pub(crate) async fn replay(
     (files, marks): (&SegmentFiles, RootMarks),
     sink: &mut impl ReplaySink,
 ) -> Result<LogEnd, OpenError> {
+    let (log, outcome) = replay_until(shard, superblock, (files, marks), sink).await;
+    outcome.map(|()| log)
+}
+
+/// As [`replay`], and says how far it came also when it could not go on: every record up to
+/// `end` was taken.
+pub(super) async fn replay_until(
+    shard: &Shard,
+    superblock: &Superblock,
+    (files, marks): (&SegmentFiles, RootMarks),
+    sink: &mut impl ReplaySink,
+) -> (LogEnd, Result<(), OpenError>) {
     let mut reader = LogReader {
         shard,
         superblock,
@@ -120,18 +134,13 @@ pub(crate) async fn replay(
             read_bytes: 0,
             incarnations: 0,
             dropped_blocks: 0,
+            link: 0,
             last_start: superblock.links.last().map(|link| link.new_start),
             segment_bytes: superblock.segment_bytes,
         },
     };
-    let links = &superblock.links;
-    for (index, link) in links.iter().enumerate().skip(first_needed_link(links, marks.start)) {
-        let limit = links.get(index + 1).map(|next| next.previous_end);
-        reader.replay_incarnation(link, limit, sink).await?;
-    }
-    // What the sink began with must get where it belongs even if there was no chunk to read.
-    sink.settle().await?;
-    Ok(reader.log)
+    let outcome = reader.replay(sink).await;
+    (reader.log, outcome)
 }
 
 /// Index of the link whose incarnation holds `start`: links below are not needed any more.
@@ -155,6 +164,18 @@ struct Stop {
 }
 
 impl LogReader<'_> {
+    async fn replay(&mut self, sink: &mut impl ReplaySink) -> Result<(), OpenError> {
+        let links = &self.superblock.links;
+        let first = first_needed_link(links, self.marks.start);
+        for (index, link) in links.iter().enumerate().skip(first) {
+            let limit = links.get(index + 1).map(|next| next.previous_end);
+            self.log.link = index;
+            self.replay_incarnation(link, limit, sink).await?;
+        }
+        // What the sink began with must get where it belongs even if there was no chunk to read.
+        sink.settle().await
+    }
+
     async fn replay_incarnation(
         &mut self,
         link: &IncarnationLink,
@@ -169,6 +190,7 @@ impl LogReader<'_> {
         }
         self.log.incarnations += 1;
         let mut assembler = Assembler::new(start, limit);
+        self.log.end = start;
         let mut next = start;
         let stop = loop {
             if assembler.is_complete() {
@@ -182,6 +204,7 @@ impl LogReader<'_> {
         self.log.end = assembler.end;
         if limit.is_some_and(|limit| assembler.end > limit) {
             let stop = self.stop_at(assembler.end);
+            self.log.end = assembler.last_begin;
             let expected = format!("a record that ends at LSN {limit:?}");
             return Err(self.damaged(&stop, "a record crosses the end of its opening", expected));
         }
@@ -285,12 +308,15 @@ impl LogReader<'_> {
     ) -> Result<(), OpenError> {
         self.log.newest_stamp = self.log.newest_stamp.max(block.header.durable);
         let records = &mut self.log.records;
-        assembler.take(&block.payload[skip.min(block.payload.len())..], |lsn, bytes| {
-            let refuse = |source| OpenError::Record { path: path.to_owned(), lsn, source };
-            let record = log_record::decode_record(bytes).map_err(refuse)?;
-            *records += 1;
-            sink.record(lsn, record)
-        })?;
+        let taken =
+            assembler.take(&block.payload[skip.min(block.payload.len())..], |lsn, bytes| {
+                let refuse = |source| OpenError::Record { path: path.to_owned(), lsn, source };
+                let record = log_record::decode_record(bytes).map_err(refuse)?;
+                *records += 1;
+                sink.record(lsn, record)
+            });
+        self.log.end = assembler.end;
+        taken?;
         if let Some((lsn, source)) = assembler.refused.take() {
             return Err(OpenError::Record { path: path.to_owned(), lsn, source });
         }
@@ -420,11 +446,12 @@ impl Clone for Stop {
 }
 
 /// Puts records together that span blocks.
-struct Assembler {
+pub(super) struct Assembler {
     /// Start of the next record.
     next: Lsn,
-    /// End of the last whole record.
+    /// End of the last whole record, and where that record begins.
     end: Lsn,
+    last_begin: Lsn,
     /// Replay ends exactly here, whatever lies there.
     limit: Option<Lsn>,
     partial: Vec<u8>,
@@ -433,11 +460,12 @@ struct Assembler {
 }
 
 impl Assembler {
-    fn new(start: Lsn, limit: Option<Lsn>) -> Assembler {
+    pub(super) fn new(start: Lsn, limit: Option<Lsn>) -> Assembler {
         // An incarnation that the next link ends before its own start wrote nothing.
         Assembler {
             next: start,
             end: start,
+            last_begin: start,
             limit,
             partial: Vec::new(),
             partial_len: 0,
@@ -445,13 +473,23 @@ impl Assembler {
         }
     }
 
-    fn is_complete(&self) -> bool {
+    /// End of the last whole record.
+    pub(super) fn end(&self) -> Lsn {
+        self.end
+    }
+
+    /// Whether a record's header made no sense: what follows it cannot be found.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
         self.limit.is_some_and(|limit| self.end >= limit)
     }
 
     /// Hands every record that this block completes to `visit`, with its end as its LSN. Pads
     /// are passed over: a pad is not a commit, but the position after it is an end.
-    fn take(
+    pub(super) fn take(
         &mut self,
         mut payload: &[u8],
         mut visit: impl FnMut(Lsn, &[u8]) -> Result<(), OpenError>,
@@ -482,6 +520,7 @@ impl Assembler {
                 visit_record(lsn, &record, &mut visit)?;
             }
             self.partial_len = 0;
+            self.last_begin = self.next;
             (self.next, self.end) = (lsn, lsn);
         }
         Ok(())

@@ -33,6 +33,12 @@ impl SegmentFile {
     }
 }
 
+/// A file in the log's directory that is none of the store's, and what an opening says of it.
+pub(crate) struct Stranger {
+    pub(crate) path: PathBuf,
+    pub(crate) error: OpenError,
+}
+
 /// All segment files by number.
 pub(crate) struct SegmentFiles {
     wal_dir: PathBuf,
@@ -52,7 +58,23 @@ impl SegmentFiles {
         superblock: &Superblock,
         access: Access,
     ) -> Result<SegmentFiles, OpenError> {
+        let (files, strangers) =
+            SegmentFiles::look_past(shard, wal_dir, superblock, access).await?;
+        strangers.into_iter().next().map_or(Ok(files), |stranger| Err(stranger.error))
+    }
+
+    /// As [`SegmentFiles::look`], but what belongs to somebody else is set apart.
+    ///
+    /// # Errors
+    /// I/O; a segment of a version that this build does not read.
+    pub(super) async fn look_past(
+        shard: &Shard,
+        wal_dir: &Path,
+        superblock: &Superblock,
+        access: Access,
+    ) -> Result<(SegmentFiles, Vec<Stranger>), OpenError> {
         let (mut by_number, mut preparing) = (BTreeMap::new(), Vec::new());
+        let mut strangers = Vec::new();
         for entry in shard.list_dir(wal_dir).await.map_err(io_error(wal_dir, "list"))? {
             let path = wal_dir.join(&entry.name);
             if entry.name.ends_with(PREPARING) {
@@ -60,13 +82,23 @@ impl SegmentFiles {
                 continue;
             }
             let Some(number) = parse_segment_file_name(&entry.name) else {
-                return Err(OpenError::StrayFile { path });
+                let error = OpenError::StrayFile { path: path.clone() };
+                strangers.push(Stranger { path, error });
+                continue;
             };
-            let header = read_header(shard, &path, number, superblock).await?;
+            let header = match read_header(shard, &path, number, superblock).await {
+                Ok(header) => header,
+                Err(error @ OpenError::ForeignLog { .. }) => {
+                    strangers.push(Stranger { path, error });
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let len_bytes = entry.len_bytes;
             by_number.insert(number, SegmentFile { path, len_bytes, header, access });
         }
-        Ok(SegmentFiles { wal_dir: wal_dir.to_owned(), by_number, preparing })
+        let files = SegmentFiles { wal_dir: wal_dir.to_owned(), by_number, preparing };
+        Ok((files, strangers))
     }
 
     /// Where the file of a segment lies, or would lie.
@@ -76,6 +108,11 @@ impl SegmentFiles {
 
     pub(crate) fn get(&self, number: u64) -> Option<&SegmentFile> {
         self.by_number.get(&number)
+    }
+
+    /// All segments from `number` on, ascending.
+    pub(super) fn from(&self, number: u64) -> impl Iterator<Item = (u64, &SegmentFile)> {
+        self.by_number.range(number..).map(|(&number, file)| (number, file))
     }
 
     /// Segments numbered above `number`, ascending.
@@ -151,6 +188,21 @@ impl SegmentFiles {
             }
         }
         Ok(remaining)
+    }
+}
+
+impl SegmentFiles {
+    /// The files that [`SegmentFiles::reclaim`] would remove or cut although they may hold more
+    /// of the log than what lies below `floor`.
+    pub(super) fn cut_by(&self, links: &[IncarnationLink], floor: Lsn) -> Vec<&SegmentFile> {
+        let is_cut = |&(&number, file): &(&u64, &SegmentFile)| {
+            let is_truncated = file
+                .header
+                .as_ref()
+                .is_ok_and(|header| segment_start(number + 1, header.segment_bytes) <= floor);
+            !is_truncated && needed_bytes((number, file), links, floor) < file.len_bytes
+        };
+        self.by_number.iter().filter(is_cut).map(|(_, file)| file).collect()
     }
 }
 

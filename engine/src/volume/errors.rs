@@ -159,14 +159,21 @@ pub(crate) enum RootPublishError {
     Write(#[from] WritePagesError),
 }
 
+/// What is left to do when the data file is not what it must be.
+const WAY_OUT: &str = "`sombra repair --salvage` saves what can still be read";
+
 impl From<OpenVolumeError> for OpenError {
     fn from(error: OpenVolumeError) -> OpenError {
-        OpenError::DataFile { reason: error.to_string() }
+        OpenError::DataFile { reason: format!("{error}; {WAY_OUT}") }
     }
 }
 
 impl From<RootLoadError> for OpenError {
     fn from(error: RootLoadError) -> OpenError {
-        OpenError::DataFile { reason: error.to_string() }
+        match error {
+            // Its message says what to do.
+            RootLoadError::Newer { .. } => OpenError::DataFile { reason: error.to_string() },
+            _ => OpenError::DataFile { reason: format!("{error}; {WAY_OUT}") },
+        }
     }
 }

@@ -28,7 +28,7 @@ use crate::ids::{KeyspaceId, Lsn, TabletId};
 use crate::limits::ROOT_SLOTS;
 use slot::{CopyState, Slot, free_bytes, keys};
 
-pub(crate) use load::LoadedRoots;
+pub(crate) use load::{DamagedRoot, LoadedRoots};
 
 /// A change of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]

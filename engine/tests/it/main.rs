@@ -19,6 +19,7 @@ mod log_write_failure;
 mod metrics;
 mod model;
 mod read_only;
+mod recovery_table;
 mod reopening;
 mod store;
 mod superblock;

@@ -1,0 +1,378 @@
+//! Reading what is whole of a damaged store into a new one, and saying what is not.
+//!
+//! Trees first, then the log on top of them, in its order. A page is all or nothing: no row of a
+//! damaged one is believed. The old store is only read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use sombra_runtime::{Runtime, Shard};
+
+use super::LogGap;
+use super::roots::{Source, SourceKeyspace, SourceTablet};
+use super::target::Target;
+use crate::check::{self, CheckProblem, TreeWalk, problem};
+use crate::error::{CloseError, KeyspaceError, OpenError, TransactionError};
+use crate::format::log_record::Record;
+use crate::format::node::{Leaf, LeafValue};
+use crate::format::superblock::Superblock;
+use crate::ids::{KeyspaceId, Lsn, StoreId};
+use crate::inspect::on_shard;
+use crate::keyspace::KeyspaceDef;
+use crate::options::{Options, Routing};
+use crate::recovery::{self, ReplaySink, RootMarks};
+use crate::volume::{Access, Volume};
+
+/// Why nothing, or not all of it, was salvaged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SalvageError {
+    /// The old store is held by somebody, or nothing says what it is.
+    #[error("the store to be read: {0}")]
+    Source(#[source] OpenError),
+    /// Caller: name a directory that is not there yet.
+    #[error("the new store: {0}")]
+    Target(#[source] OpenError),
+    #[error("the new store: {0}")]
+    Keyspace(#[source] KeyspaceError),
+    #[error("the new store: {0}")]
+    Write(#[source] TransactionError),
+    #[error("the new store: {0}")]
+    Close(#[source] CloseError),
+}
+
+/// What a salvage brought into the new store, and what it could not.
+#[derive(Clone, Debug)]
+pub struct SalvageReport {
+    /// The store that was read.
+    pub store_id: StoreId,
+    pub keyspaces: Vec<SalvagedKeyspace>,
+    /// What could not be read, with the keys that it costs.
+    pub lost: Vec<LostKeys>,
+    /// Records of the log that were brought in, as far as trees did not hold them.
+    pub log_records: u64,
+    /// Why an opening would refuse the log, if it would.
+    pub log_damage: Option<String>,
+    /// Parts of the log that cannot be read: commits in them are missing, those behind are there.
+    pub log_gaps: Vec<LogGap>,
+}
+
+/// A keyspace of the new store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SalvagedKeyspace {
+    pub name: String,
+    pub rows_from_trees: u64,
+    /// Writes of the log on top of them, deletes too.
+    pub writes_from_log: u64,
+}
+
+/// Something that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostKeys {
+    pub problem: CheckProblem,
+    /// Rows of these keys that are there all the same: the log holds their newest values.
+    pub rows_from_log: u64,
+}
+
+/// Reads what is whole of the closed store in `dir` into a new store in `into`, with the same
+/// keyspaces and sizes of pages and segments; the rest of `options` is the new store's. `progress` is told how many tablets of how many are
+/// done.
+///
+/// # Errors
+/// As [`SalvageError`]. A new store that was not finished holds a part of what can be read.
+pub async fn salvage(
+    runtime: &Runtime,
+    (dir, into): (&Path, &Path),
+    options: Options,
+    progress: impl FnMut(usize, usize) + Send + 'static,
+) -> Result<SalvageReport, SalvageError> {
+    let (dir, into) = (dir.to_owned(), into.to_owned());
+    let on = runtime.clone();
+    let salvaged = on_shard(runtime, async move |shard: &Shard| {
+        let _lock = recovery::take_lock(shard, &dir, Access::ReadWrite).await?;
+        let picked = recovery::look_at_superblock(shard, &dir).await?;
+        let source = Source::look(shard, &dir, &picked.superblock).await;
+        let options = Options {
+            page_size_bytes: picked.superblock.page_size_bytes,
+            segment_bytes: picked.superblock.segment_bytes,
+            ..options
+        };
+        let target = match Target::make(&on, &into, options).await {
+            Ok(target) => target,
+            Err(error) => return Ok(Err(error)),
+        };
+        let report = SalvageReport {
+            store_id: picked.superblock.store_id,
+            keyspaces: Vec::new(),
+            lost: Vec::new(),
+            log_records: 0,
+            log_damage: None,
+            log_gaps: Vec::new(),
+        };
+        let counts = BTreeMap::new();
+        let mut salvage = Salvage { shard, target, source, report, counts, failure: None };
+        let outcome = salvage.run(&dir, &picked.superblock, progress).await;
+        let closed = salvage.target.close().await;
+        Ok(outcome.and(closed).map(|()| salvage.report))
+    });
+    salvaged.await.map_err(SalvageError::Source)?
+}
+
+struct Salvage<'s> {
+    shard: &'s Shard,
+    target: Target,
+    source: Source,
+    report: SalvageReport,
+    counts: BTreeMap<KeyspaceId, SalvagedKeyspace>,
+    failure: Option<SalvageError>,
+}
+
+impl Salvage<'_> {
+    async fn run(
+        &mut self,
+        dir: &Path,
+        superblock: &Superblock,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<(), SalvageError> {
+        for (&id, source) in &self.source.keyspaces {
+            let (name, routing) = (source.keyspace.name(), source.keyspace.routing());
+            self.target.create(id, name, routing.clone()).await?;
+            self.counts.insert(id, counted(name));
+        }
+        let mut lost = std::mem::take(&mut self.source.lost);
+        if let Some(volume) = self.source.volume.take() {
+            let tablets = self.source.keyspaces.values().flat_map(|source| &source.tablets);
+            let (mut done, total) = (0, tablets.clone().count());
+            for tablet in tablets {
+                progress(done, total);
+                let into = (&mut self.target, &mut self.counts);
+                lost.extend(copy_tree(self.shard, &volume, tablet, into).await?);
+                done += 1;
+            }
+            progress(done, total);
+        }
+        self.target.flush().await?;
+        self.replay(dir, superblock, lost).await?;
+        self.report.keyspaces = std::mem::take(&mut self.counts).into_values().collect();
+        Ok(())
+    }
+
+    async fn replay(
+        &mut self,
+        dir: &Path,
+        superblock: &Superblock,
+        lost: Vec<CheckProblem>,
+    ) -> Result<(), SalvageError> {
+        let data = recovery::look_at_data(self.shard, dir, superblock, &Options::default()).await;
+        // Where the log is needed from is not known without the root table: then all of it is.
+        let marks = data.ok().map(|data| data.map_or(RootMarks::NONE, |data| data.marks));
+        let shard = self.shard;
+        let seen = (superblock, marks.unwrap_or(RootMarks::NONE));
+        let found = recovery::look_at_log(shard, dir, seen, &mut Nowhere).await;
+        let mut rows = LogRows {
+            source: &mut self.source,
+            target: &mut self.target,
+            counts: &mut self.counts,
+            from_log: vec![BTreeSet::new(); lost.len()],
+            lost,
+            waiting: Vec::new(),
+            failure: &mut self.failure,
+        };
+        match found {
+            Ok(found) => {
+                let start = match (&found.damage, marks) {
+                    (None, Some(_)) => None,
+                    (_, marks) => Some(marks.map(|marks| marks.start)),
+                };
+                let outcome = match start {
+                    None => found.replay(shard, seen, &mut rows).await.map(|log| {
+                        self.report.log_records = log.records;
+                    }),
+                    Some(start) => {
+                        found.survey(shard, superblock, start, &mut rows).await.map(|seen| {
+                            self.report.log_records = seen.records;
+                            let newest = marks.map_or(Lsn::ZERO, |marks| marks.newest);
+                            let known = (superblock, newest);
+                            self.report.log_gaps = super::gaps(&found, &seen, known).0;
+                        })
+                    }
+                };
+                outcome.map_err(SalvageError::Source)?;
+                // Without the root table the search for damage begins where no log may be.
+                let damage = found.damage.filter(|_| marks.is_some());
+                self.report.log_damage = damage.map(|damage| damage.error.to_string());
+            }
+            Err(error) => {
+                let place = check::log_place(dir, &error);
+                rows.from_log.push(BTreeSet::new());
+                rows.lost.push(problem(place, "a log that can be read", error));
+            }
+        }
+        let (lost, from_log) = (rows.lost, rows.from_log);
+        let told = lost.into_iter().zip(from_log);
+        self.report.lost = told
+            .map(|(problem, rows)| LostKeys { problem, rows_from_log: rows.len() as u64 })
+            .collect();
+        self.target.flush().await?;
+        self.failure.take().map_or(Ok(()), Err)
+    }
+}
+
+fn counted(name: &str) -> SalvagedKeyspace {
+    SalvagedKeyspace { name: name.to_owned(), rows_from_trees: 0, writes_from_log: 0 }
+}
+
+/// Brings in every row of a tree that can be believed; tells the rest.
+async fn copy_tree(
+    shard: &Shard,
+    volume: &Volume,
+    tablet: &SourceTablet,
+    (target, counts): (&mut Target, &mut BTreeMap<KeyspaceId, SalvagedKeyspace>),
+) -> Result<Vec<CheckProblem>, SalvageError> {
+    let Some(root) = tablet.root else { return Ok(Vec::new()) };
+    let id = tablet.walked.name.id.keyspace;
+    let key_offset = tablet.walked.key_offset();
+    let mut walk = TreeWalk::new(shard, volume, &tablet.walked);
+    walk.begin(root);
+    while let Some(found) = walk.next_leaf().await {
+        let leaf = Leaf::new(&found.page);
+        for index in 0..leaf.len() {
+            let key = leaf.key(index);
+            let outside;
+            let value = match leaf.value(index) {
+                LeafValue::Inline(range) => &found.page[range],
+                LeafValue::Overflow(reference) => {
+                    match walk.read_value(&key, &reference).await {
+                        Some(value) => outside = value,
+                        None => continue,
+                    }
+                    &outside[..]
+                }
+            };
+            target.add(id, &key[key_offset.min(key.len())..], Some(value));
+            target.flush_if_full().await?;
+            counts.entry(id).and_modify(|count| count.rows_from_trees += 1);
+        }
+    }
+    Ok(walk.problems)
+}
+
+/// A change that the log holds and the new store does not have yet.
+enum Change {
+    Commit(Vec<(KeyspaceId, Vec<u8>, Option<Vec<u8>>)>),
+    Create { id: KeyspaceId, name: String, routing: Routing },
+    Drop(KeyspaceId),
+}
+
+/// Brings the log's records in, in its order, as far as the trees do not hold them.
+struct LogRows<'a> {
+    source: &'a mut Source,
+    target: &'a mut Target,
+    counts: &'a mut BTreeMap<KeyspaceId, SalvagedKeyspace>,
+    lost: Vec<CheckProblem>,
+    /// Keys of each lost span that the log gives back.
+    from_log: Vec<BTreeSet<Vec<u8>>>,
+    waiting: Vec<Change>,
+    failure: &'a mut Option<SalvageError>,
+}
+
+impl LogRows<'_> {
+    /// Whether a write is not in a tree that was read; notes what it gives back.
+    fn is_wanted(&mut self, lsn: Lsn, (id, key, is_put): (KeyspaceId, &[u8], bool)) -> bool {
+        let Some(source) = self.source.keyspaces.get(&id) else { return false };
+        let mut is_wanted = lsn > source.merge_lsn(key);
+        for (problem, rows) in self.lost.iter().zip(&mut self.from_log) {
+            let (Some(tablet), Some(keys)) = (&problem.tablet, &problem.keys) else { continue };
+            if tablet.id.keyspace == id && keys.contains(key) {
+                is_wanted = true;
+                if is_put {
+                    rows.insert(key.to_vec());
+                } else {
+                    rows.remove(key);
+                }
+            }
+        }
+        is_wanted
+    }
+
+    async fn bring_in(&mut self, change: Change) -> Result<(), SalvageError> {
+        match change {
+            Change::Create { id, name, routing } => {
+                self.counts.insert(id, counted(&name));
+                self.target.create(id, &name, routing).await
+            }
+            Change::Drop(id) => {
+                self.counts.remove(&id);
+                self.target.drop_keyspace(id).await
+            }
+            Change::Commit(writes) => {
+                for (id, key, value) in writes {
+                    self.target.add(id, &key, value.as_deref());
+                    self.counts.entry(id).and_modify(|count| count.writes_from_log += 1);
+                }
+                self.target.flush_if_full().await
+            }
+        }
+    }
+}
+
+impl ReplaySink for LogRows<'_> {
+    fn record(&mut self, lsn: Lsn, record: Record<'_>) -> Result<(), OpenError> {
+        // The root table knows what became of keyspaces up to here.
+        let is_known = |catalog: &Source| catalog.catalog.is_some_and(|row| lsn <= row.catalog_lsn);
+        match record {
+            Record::Pad => {}
+            Record::CreateKeyspace(create) => {
+                let (id, name) = (create.keyspace, create.name.to_owned());
+                if is_known(self.source) || self.source.keyspaces.contains_key(&id) {
+                    return Ok(());
+                }
+                let (routing, created_lsn) = (create.routing, lsn);
+                let def = KeyspaceDef { id, name: name.clone(), routing, created_lsn };
+                self.waiting.push(Change::Create { id, name, routing: def.routing.clone() });
+                self.source.keyspaces.insert(id, SourceKeyspace::only_in_log(def));
+            }
+            Record::DropKeyspace { keyspace, .. } => {
+                if !is_known(self.source) && self.source.keyspaces.remove(&keyspace).is_some() {
+                    self.waiting.push(Change::Drop(keyspace));
+                }
+            }
+            Record::Commit(commit) => {
+                let mut writes = Vec::new();
+                for write in commit.writes {
+                    let is_put = write.value.is_some();
+                    if self.is_wanted(lsn, (write.keyspace, write.key, is_put)) {
+                        let (key, value) = (write.key.to_vec(), write.value.map(<[u8]>::to_vec));
+                        writes.push((write.keyspace, key, value));
+                    }
+                }
+                self.waiting.push(Change::Commit(writes));
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), OpenError> {
+        for change in std::mem::take(&mut self.waiting) {
+            if self.failure.is_some() {
+                return Ok(());
+            }
+            let outcome = self.bring_in(change).await;
+            *self.failure = outcome.err();
+        }
+        Ok(())
+    }
+}
+
+/// For a look at where a log is damaged.
+struct Nowhere;
+
+impl ReplaySink for Nowhere {
+    fn record(&mut self, _lsn: Lsn, _record: Record<'_>) -> Result<(), OpenError> {
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), OpenError> {
+        Ok(())
+    }
+}

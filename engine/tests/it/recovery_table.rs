@@ -1,0 +1,198 @@
+//! Rows of `docs/recovery.md` that only a repair can bring back to an openable store.
+
+use std::fs;
+use std::path::Path;
+
+use sombra::format::BLOCK_SIZE_BYTES;
+use sombra::repair::{self, Remedy, RepairReport, SalvageReport};
+use sombra::{OpenError, Options};
+
+use crate::disk::{self, Block, blocks, segments, set_len};
+use crate::support::Bench;
+
+/// A store of three openings: keys a and b, then c, then d.
+fn three_openings() -> Bench {
+    let bench = Bench::new();
+    bench.write_and_close(&["a", "b"]);
+    bench.write_and_close(&["c"]);
+    bench.write_and_close(&["d"]);
+    bench
+}
+
+fn plan(bench: &Bench) -> RepairReport {
+    let before = disk::contents(&bench.store());
+    let store = bench.store();
+    let planned = repair::plan(&bench.runtime, &store, |_, _| {});
+    let report = bench.runtime.block_on(planned).unwrap();
+    disk::assert_same(&before, &disk::contents(&bench.store()));
+    report
+}
+
+fn apply(bench: &Bench) -> RepairReport {
+    let store = bench.store();
+    let applied = repair::apply(&bench.runtime, &store, |_, _| {});
+    let report = bench.runtime.block_on(applied).unwrap();
+    assert!(report.left.is_empty(), "{:?}", report.left);
+    assert!(plan(bench).findings.is_empty(), "nothing is left to do");
+    report
+}
+
+fn salvage(bench: &Bench, into: &Path) -> SalvageReport {
+    let options = Options { metrics_file: false, ..Options::default() };
+    let paths = (bench.store(), into);
+    let salvaged = repair::salvage(&bench.runtime, (&paths.0, paths.1), options, |_, _| {});
+    bench.runtime.block_on(salvaged).unwrap()
+}
+
+/// The store's files put back as they were, and what a repair left removed.
+fn put_back(bench: &Bench, files: &std::collections::BTreeMap<std::path::PathBuf, Vec<u8>>) {
+    let store = bench.store();
+    fs::remove_dir_all(&store).unwrap();
+    fs::create_dir_all(store.join("wal")).unwrap();
+    files.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+}
+
+/// What must be there after the log was cut at the damage of one block: the keys before it, and
+/// every key behind it is told, or lies in a gap.
+fn assert_cut(bench: &Bench, kept: &[&str], damage: &str) {
+    let planned = plan(bench);
+    let cut = planned.log_cut.as_ref().unwrap_or_else(|| panic!("{damage}: {planned:?}"));
+    let told: Vec<&[u8]> = cut.keys.iter().map(|lost| lost.key.as_slice()).collect();
+    let all = ["a", "b", "c", "d"];
+    let lost = all.iter().filter(|key| !kept.contains(key));
+    let untold = lost.filter(|key| !told.contains(&key.as_bytes())).count();
+    assert!(untold == 0 || !cut.gaps.is_empty(), "{damage}: {cut:?}");
+    let applied = apply(bench);
+    let keep = applied.kept_in.unwrap();
+    assert!(fs::read_dir(&keep).is_ok(), "{damage}: {}", keep.display());
+    let (keys, report) = bench.keys_and_close();
+    assert_eq!(keys, kept, "{damage}");
+    assert!(report.replayed_to >= cut.end, "{damage}: an LSN must not be used again");
+    bench.write_and_close(&["later"]);
+    assert_eq!(bench.keys_and_close().0.len(), kept.len() + 1, "{damage}");
+}
+
+#[test]
+fn repair_cuts_a_log_wherever_it_is_damaged_and_keeps_what_was_before() {
+    let bench = three_openings();
+    let files = disk::contents(&bench.store());
+    let all: Vec<Block> = blocks(&bench.store()).into_iter().filter(Block::holds_records).collect();
+    let keys = ["a", "b", "c", "d"];
+    // The last four blocks with records are those of the keys.
+    for (at, block) in all.iter().rev().take(4).rev().enumerate() {
+        type Damage = fn(&Block);
+        let nonsense: Damage = |block| {
+            let mut crafted = block.clone();
+            let offset = usize::from(block.header.first_record.unwrap());
+            crafted.payload[offset + 4] = 9;
+            crafted.write(&crafted.sealed());
+        };
+        let cut_file: Damage = |block| set_len(&block.path, block.offset);
+        let missing: Damage = |block| fs::remove_file(&block.path).unwrap();
+        let damages: [(&str, Damage); 4] =
+            [("rot", Block::rot), ("hole", Block::erase), ("record", nonsense), ("cut", cut_file)];
+        for (name, damage) in damages {
+            damage(block);
+            assert_cut(&bench, &keys[..at], &format!("{name} of {:?}", keys[at]));
+            put_back(&bench, &files);
+        }
+        missing(block);
+        // The segment of an opening goes with all that the opening wrote.
+        let of_opening = [0, 0, 2, 3][at];
+        assert_cut(&bench, &keys[..of_opening], &format!("missing segment of {:?}", keys[at]));
+        put_back(&bench, &files);
+    }
+    bench.end();
+}
+
+#[test]
+fn repair_moves_strangers_aside_and_loses_nothing() {
+    let (bench, other) = (three_openings(), three_openings());
+    let wal = bench.store().join("wal");
+    fs::write(wal.join("notes.txt"), "not a segment").unwrap();
+    let far = wal.join(format!("{:020}.log", 999));
+    fs::copy(&segments(&other.store())[0], &far).unwrap();
+    assert!(matches!(bench.refusal(), OpenError::ForeignLog { .. } | OpenError::StrayFile { .. }));
+    let planned = plan(&bench);
+    let remedies: Vec<Remedy> = planned.findings.iter().map(|finding| finding.remedy).collect();
+    assert_eq!(remedies, [Remedy::MoveAside; 2]);
+    let keep = apply(&bench).kept_in.unwrap();
+    assert_eq!(fs::read(keep.join("notes.txt")).unwrap(), b"not a segment");
+    assert!(keep.join(far.file_name().unwrap()).exists() && !far.exists());
+    assert_eq!(bench.keys_and_close().0, ["a", "b", "c", "d"]);
+    bench.end();
+    other.end();
+}
+
+#[test]
+fn repair_of_an_older_superblock_tells_what_came_later() {
+    let bench = Bench::new();
+    bench.write_and_close(&["a"]);
+    let path = bench.store().join("superblock");
+    let older = fs::read(&path).unwrap();
+    bench.write_and_close(&["b"]);
+    fs::write(&path, older).unwrap();
+    let cut = plan(&bench).log_cut.unwrap();
+    let told: Vec<&[u8]> = cut.keys.iter().map(|lost| lost.key.as_slice()).collect();
+    assert_eq!(told, [b"b"], "{cut:?}");
+    apply(&bench);
+    assert_eq!(bench.keys_and_close().0, ["a"]);
+    bench.end();
+}
+
+#[test]
+fn salvage_reads_past_a_hole_in_the_log() {
+    let bench = three_openings();
+    let all: Vec<Block> = blocks(&bench.store()).into_iter().filter(Block::holds_records).collect();
+    let b = &all[all.len() - 3];
+    b.erase();
+    let into = bench.dir.beside("new");
+    let report = salvage(&bench, &into);
+    assert_eq!(report.log_gaps.len(), 1, "{report:?}");
+    assert!(report.log_damage.is_some());
+    let (db, keyspace) = bench.open_at(&into);
+    assert_eq!(crate::support::keys(&db, &keyspace), ["a", "c", "d"]);
+    db.blocking().close().unwrap();
+    bench.end();
+}
+
+#[test]
+fn salvage_without_the_data_file_gives_what_the_log_holds() {
+    let bench = three_openings();
+    fs::remove_file(bench.store().join("pages.sombra")).unwrap();
+    let error = bench.refusal();
+    assert!(error.to_string().contains("sombra repair --salvage"), "{error}");
+    let into = bench.dir.beside("new");
+    let report = salvage(&bench, &into);
+    let place = &report.lost[0].problem.place;
+    assert!(place.file.ends_with("pages.sombra"), "{report:?}");
+    let (db, keyspace) = bench.open_at(&into);
+    assert_eq!(crate::support::keys(&db, &keyspace), ["a", "b", "c", "d"]);
+    db.blocking().close().unwrap();
+    bench.end();
+}
+
+#[test]
+fn store_without_its_log_directory_is_refused_by_path() {
+    let bench = three_openings();
+    let (wal, aside) = (bench.store().join("wal"), bench.dir.beside("aside"));
+    fs::rename(&wal, &aside).unwrap();
+    let error = bench.refusal();
+    assert!(error.to_string().contains(wal.to_str().unwrap()), "{error}");
+    fs::create_dir(&wal).unwrap();
+    assert!(plan(&bench).log_cut.is_some());
+    fs::remove_dir(&wal).unwrap();
+    fs::rename(&aside, &wal).unwrap();
+    assert_eq!(bench.keys_and_close().0, ["a", "b", "c", "d"]);
+    bench.end();
+}
+
+#[test]
+fn store_without_lock_and_metrics_opens() {
+    let bench = three_openings();
+    fs::remove_file(bench.store().join("LOCK")).unwrap();
+    fs::write(bench.store().join("metrics"), [0xFF; BLOCK_SIZE_BYTES]).unwrap();
+    assert_eq!(bench.keys_and_close().0, ["a", "b", "c", "d"]);
+    assert!(bench.store().join("LOCK").exists());
+    bench.end();
+}
