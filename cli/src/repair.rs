@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use sombra::Options;
-use sombra::repair::{self, LogCut, LogGap, LostKey, RepairReport, SalvageReport};
+use sombra::repair::{self, LogCut, LogGap, LostKey, Remedy, RepairReport, SalvageReport};
 use sombra_bench::Progress;
 
 use crate::Outcome;
@@ -52,6 +52,7 @@ struct Repair {
 struct Finding {
     problem: Problem,
     remedy: String,
+    is_done: bool,
 }
 
 #[derive(Serialize)]
@@ -103,6 +104,8 @@ struct Salvage {
     log_records: u64,
     log_damage: Option<String>,
     log_gaps: Vec<Gap>,
+    /// Writes of the log to keyspaces of which neither name nor routing is known.
+    log_writes_unplaced: u64,
 }
 
 #[derive(Serialize)]
@@ -184,6 +187,7 @@ impl Repair {
         let findings = report.findings.iter().map(|finding| Finding {
             problem: Problem::from(&finding.problem),
             remedy: finding.remedy.to_string(),
+            is_done: report.is_applied && finding.remedy != Remedy::Salvage,
         });
         Repair {
             store,
@@ -200,11 +204,11 @@ impl Repair {
         let mut out = stdout();
         let Repair { store, store_id, .. } = self;
         writeln!(out, "{store}: store {store_id}")?;
-        let (will, remedy) =
-            if self.is_applied { ("was", "done") } else { ("would be", "what helps") };
+        let will = if self.is_applied { "was" } else { "would be" };
         for finding in &self.findings {
             writeln!(out, "problem: {}", finding.problem)?;
-            writeln!(out, "  {remedy}: {}", finding.remedy)?;
+            let told = if finding.is_done { "done" } else { "what helps" };
+            writeln!(out, "  {told}: {}", finding.remedy)?;
         }
         if let Some(cut) = &self.log_cut {
             cut.write_for_people(&mut out, will)?;
@@ -333,6 +337,7 @@ impl Salvage {
             log_records: report.log_records,
             log_damage: report.log_damage.clone(),
             log_gaps: report.log_gaps.iter().map(gap).collect(),
+            log_writes_unplaced: report.log_writes_unplaced,
         }
     }
 
@@ -360,6 +365,13 @@ impl Salvage {
                 out,
                 "lost: whatever was committed above LSN {from_lsn} up to {to_lsn}; what comes \
                  behind is there"
+            )?;
+        }
+        if self.log_writes_unplaced > 0 {
+            writeln!(
+                out,
+                "lost: {} writes of the log to keyspaces of which neither name nor routing is known",
+                self.log_writes_unplaced
             )?;
         }
         if self.lost.is_empty() && self.log_gaps.is_empty() && self.log_damage.is_none() {

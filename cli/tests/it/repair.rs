@@ -176,6 +176,7 @@ fn both_root_copies(original: &mut Original) {
     let into = original.place();
     let told = json(&tell(3, &["repair", "--salvage", &into, "--json", &store]));
     assert_eq!(told["lost"].as_array().unwrap().len(), 1, "{told}");
+    assert!(told["log_writes_unplaced"].as_u64() > Some(0) || told["keyspaces"][0].is_object());
     names(told["lost"][0]["problem"]["expected"].as_str().unwrap(), &["root slot 0", "trees"]);
     for (key, value) in contents_of(&into) {
         assert_eq!(original.contents.get(&key), Some(&value), "what the log gives is right");
@@ -214,8 +215,10 @@ fn page_of_a_tree(original: &mut Original, kind: u8) {
         let named = count_named(original, &lost);
         assert!(missing > 0 && missing + from_log == named, "{missing} {from_log} {named}");
         tell(0, &["check", &into]);
-        let again = original.place();
-        names(&tell(3, &["repair", "--salvage", &again, &store]), &["lost: ", &place]);
+        if kind == LEAF {
+            let again = original.place();
+            names(&tell(3, &["repair", "--salvage", &again, &store]), &["lost: ", &place]);
+        }
     }
 }
 

@@ -55,6 +55,9 @@ pub struct SalvageReport {
     pub log_damage: Option<String>,
     /// Parts of the log that cannot be read: commits in them are missing, those behind are there.
     pub log_gaps: Vec<LogGap>,
+    /// Writes of the log to keyspaces of which neither name nor routing is known, while a part of
+    /// the root table is lost: nobody knows where they belong.
+    pub log_writes_unplaced: u64,
 }
 
 /// A keyspace of the new store.
@@ -108,6 +111,7 @@ pub async fn salvage(
             log_records: 0,
             log_damage: None,
             log_gaps: Vec::new(),
+            log_writes_unplaced: 0,
         };
         let counts = BTreeMap::new();
         let mut salvage = Salvage { shard, target, source, report, counts, failure: None };
@@ -176,6 +180,7 @@ impl Salvage<'_> {
             from_log: vec![BTreeSet::new(); lost.len()],
             lost,
             waiting: Vec::new(),
+            unplaced: 0,
             failure: &mut self.failure,
         };
         match found {
@@ -209,6 +214,10 @@ impl Salvage<'_> {
             }
         }
         let (lost, from_log) = (rows.lost, rows.from_log);
+        // With the root table whole, a keyspace that it does not know was dropped.
+        if marks.is_none() {
+            self.report.log_writes_unplaced = rows.unplaced;
+        }
         let told = lost.into_iter().zip(from_log);
         self.report.lost = told
             .map(|(problem, rows)| LostKeys { problem, rows_from_log: rows.len() as u64 })
@@ -273,13 +282,17 @@ struct LogRows<'a> {
     /// Keys of each lost span that the log gives back.
     from_log: Vec<BTreeSet<Vec<u8>>>,
     waiting: Vec<Change>,
+    unplaced: u64,
     failure: &'a mut Option<SalvageError>,
 }
 
 impl LogRows<'_> {
     /// Whether a write is not in a tree that was read; notes what it gives back.
     fn is_wanted(&mut self, lsn: Lsn, (id, key, is_put): (KeyspaceId, &[u8], bool)) -> bool {
-        let Some(source) = self.source.keyspaces.get(&id) else { return false };
+        let Some(source) = self.source.keyspaces.get(&id) else {
+            self.unplaced += 1;
+            return false;
+        };
         let mut is_wanted = lsn > source.merge_lsn(key);
         for (problem, rows) in self.lost.iter().zip(&mut self.from_log) {
             let (Some(tablet), Some(keys)) = (&problem.tablet, &problem.keys) else { continue };
