@@ -33,7 +33,8 @@ pub(crate) struct CheckedChild {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct NodeSummary {
     pub(crate) children: Vec<CheckedChild>,
-    pub(crate) overflows: Vec<OverflowRef>,
+    /// Values outside, each with the index of its row.
+    pub(crate) overflows: Vec<(usize, OverflowRef)>,
     pub(crate) rows: u64,
     pub(crate) used_bytes: usize,
 }
@@ -96,7 +97,7 @@ fn check_leaf(
     check_range(&leaf.key(0), expected)?;
     check_range(&leaf.key(leaf.len() - 1), expected)?;
     let overflows = (0..leaf.len()).filter_map(|index| match leaf.value(index) {
-        LeafValue::Overflow(reference) => Some(reference),
+        LeafValue::Overflow(reference) => Some((index, reference)),
         LeafValue::Inline(_) => None,
     });
     let rows = leaf.len() as u64;

@@ -19,7 +19,7 @@ use crate::options::{Options, Routing};
 use crate::recovery::{self, DataFile, LoadedTablet, LogEnd, ReplaySink};
 use crate::volume::PageRun;
 
-use tree::TreeWalk;
+pub(crate) use tree::{TreeWalk, WalkPart};
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,7 +246,7 @@ fn bounds_of(
 }
 
 /// The keys that the routing sends to a tablet: from the first to below the second.
-fn bounds(routing: &Routing, index: u32) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+pub(crate) fn bounds(routing: &Routing, index: u32) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
     match routing {
         Routing::Range { boundaries } => {
             let boundary = |at: u32| boundaries.get(at as usize).cloned();

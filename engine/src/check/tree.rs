@@ -6,7 +6,7 @@ use sombra_runtime::{IoClass, Shard};
 
 use super::{CheckProblem, problem};
 use crate::btree::{NodeExpectation, TreeRoot, check_node};
-use crate::format::node::ChildRef;
+use crate::format::node::{ChildRef, Leaf};
 use crate::format::overflow::{OverflowRef, read_overflow};
 use crate::format::page::{PageOwner, verify_page};
 use crate::ids::{PageAddr, TabletId};
@@ -22,24 +22,53 @@ struct Pending {
     is_sparse: Option<bool>,
 }
 
-pub(super) struct TreeWalk<'s> {
+/// A part of a walk, for those who must not hold a root for long.
+pub(crate) struct WalkPart {
+    /// Keys below it were walked before.
+    pub(crate) from: Option<Vec<u8>>,
+    /// Once so many pages are read, the part ends at the next key.
+    pub(crate) pages_max: usize,
+}
+
+impl WalkPart {
+    const WHOLE: WalkPart = WalkPart { from: None, pages_max: usize::MAX };
+
+    /// Every part gets at least one leaf's row further than the one before it.
+    fn ends_before(&self, key: Option<&[u8]>, pages: usize) -> bool {
+        pages >= self.pages_max && key > self.from.as_deref()
+    }
+
+    fn is_behind(&self, key: &[u8]) -> bool {
+        self.from.as_deref().is_some_and(|from| key < from)
+    }
+
+    /// Whether all keys below `upper` were walked before.
+    fn is_walked(&self, upper: &[u8]) -> bool {
+        self.from.as_deref().is_some_and(|from| upper <= from)
+    }
+}
+
+pub(crate) struct TreeWalk<'s> {
     shard: &'s Shard,
     volume: &'s Volume,
     owner: PageOwner,
     /// Every page that the root reaches.
-    pub(super) pages: BTreeSet<PageAddr>,
-    pub(super) rows: u64,
-    pub(super) leaf_pages: u64,
-    pub(super) inner_pages: u64,
-    pub(super) overflow_pages: u64,
+    pub(crate) pages: BTreeSet<PageAddr>,
+    pub(crate) rows: u64,
+    pub(crate) leaf_pages: u64,
+    pub(crate) inner_pages: u64,
+    pub(crate) overflow_pages: u64,
     leaf_used_bytes: u64,
+    part: WalkPart,
+    /// Where the next part begins, once this one has ended.
+    next: Option<Vec<u8>>,
     /// No part of the tree was passed over for a problem above it.
-    pub(super) is_complete: bool,
-    pub(super) problems: Vec<CheckProblem>,
+    pub(crate) is_complete: bool,
+    pub(crate) problems: Vec<CheckProblem>,
 }
 
 impl<'s> TreeWalk<'s> {
-    pub(super) fn new(shard: &'s Shard, volume: &'s Volume, tablet: TabletId) -> TreeWalk<'s> {
+    pub(crate) fn new(shard: &'s Shard, volume: &'s Volume, tablet: TabletId) -> TreeWalk<'s> {
         TreeWalk {
             shard,
             volume,
@@ -50,12 +79,14 @@ impl<'s> TreeWalk<'s> {
             inner_pages: 0,
             overflow_pages: 0,
             leaf_used_bytes: 0,
+            part: WalkPart::WHOLE,
+            next: None,
             is_complete: true,
             problems: Vec::new(),
         }
     }
 
-    pub(super) fn leaf_fill_percent(&self, page_size_bytes: u64) -> u64 {
+    pub(crate) fn leaf_fill_percent(&self, page_size_bytes: u64) -> u64 {
         match self.leaf_pages {
             0 => 100,
             pages => self.leaf_used_bytes * 100 / (pages * page_size_bytes),
@@ -63,22 +94,41 @@ impl<'s> TreeWalk<'s> {
     }
 
     /// Goes through the whole tree; `lower` and `upper` bound the keys of its tablet.
-    pub(super) async fn walk(
+    pub(crate) async fn walk(
         &mut self,
         root: Option<TreeRoot>,
-        (lower, upper): (Option<Vec<u8>>, Option<Vec<u8>>),
+        bounds: (Option<Vec<u8>>, Option<Vec<u8>>),
     ) {
         let Some(root) = root else { return };
-        let (child, level) = (root.child, root.level);
-        let mut waiting = vec![Pending { child, level, lower, upper, is_sparse: None }];
-        while let Some(node) = waiting.pop() {
-            self.visit(&node, &mut waiting).await;
-        }
+        let _whole = self.walk_part(root, bounds, WalkPart::WHOLE).await;
         if self.problems.is_empty() && self.rows != root.child.rows {
             let expected = format!("{} rows, as the root table says", root.child.rows);
             let place = self.place(root.child.page.addr);
             self.problems.push(problem(place, &expected, self.rows));
         }
+    }
+
+    /// Goes through a part of the tree; returns the key at which the next part begins, `None`
+    /// when the tree's end was reached.
+    pub(crate) async fn walk_part(
+        &mut self,
+        root: TreeRoot,
+        (lower, upper): (Option<Vec<u8>>, Option<Vec<u8>>),
+        part: WalkPart,
+    ) -> Option<Vec<u8>> {
+        self.part = part;
+        let (child, level) = (root.child, root.level);
+        let mut waiting = vec![Pending { child, level, lower, upper, is_sparse: None }];
+        while let Some(node) = waiting.pop() {
+            if self.part.ends_before(node.lower.as_deref(), self.pages.len()) {
+                return node.lower;
+            }
+            self.visit(&node, &mut waiting).await;
+            if self.next.is_some() {
+                return self.next.take();
+            }
+        }
+        None
     }
 
     async fn visit(&mut self, node: &Pending, waiting: &mut Vec<Pending>) {
@@ -117,11 +167,22 @@ impl<'s> TreeWalk<'s> {
         } else {
             self.inner_pages += 1;
         }
-        for overflow in summary.overflows {
+        for (row, overflow) in summary.overflows {
+            let key = Leaf::new(&bytes).key(row);
+            if self.part.is_behind(&key) {
+                continue;
+            }
+            if self.part.ends_before(Some(&key), self.pages.len()) {
+                self.next = Some(key);
+                return;
+            }
             self.visit_overflow(&overflow).await;
         }
         // The leftmost child is looked at first: reads go through the file in order.
         for checked in summary.children.into_iter().rev() {
+            if checked.upper.as_ref().is_some_and(|upper| self.part.is_walked(upper)) {
+                continue;
+            }
             waiting.push(Pending {
                 child: checked.child,
                 level: node.level - 1,

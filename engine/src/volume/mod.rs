@@ -22,4 +22,6 @@ pub(crate) use errors::{ExtentError, OpenVolumeError};
 pub(crate) use errors::{ReadPageError, RootPublishError};
 pub(crate) use file::{Access, Volume, VolumeConfig};
 pub(crate) use growth::VolumeState;
-pub(crate) use root_table::{FloorHolder, LoadedRoots, RootTable, RowChange, SlotGeneration};
+pub(crate) use root_table::{
+    CopyState, FloorHolder, LoadedRoots, RootTable, RowChange, SlotGeneration,
+};

@@ -268,7 +268,7 @@ impl Tree {
         let summary = check_node(bytes, &header, expected).unwrap();
         assert!(walked.pages.insert(page.addr.as_u64()));
         walked.used[usize::from(expected.level)].push(summary.used_bytes);
-        for run in &summary.overflows {
+        for (_, run) in &summary.overflows {
             for page in run.addr.as_u64()..run.addr.as_u64() + u64::from(run.pages) {
                 assert!(walked.pages.insert(page));
             }
