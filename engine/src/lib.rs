@@ -47,7 +47,7 @@
 //! | 10 | commit | validate, reserve, apply, settle, acknowledge |
 //! | 11 | merge | freeze, rebuild, publish, release; pacing |
 //! | 12 | recovery | lock, superblock, replay, a fresh segment and its link |
-//! | 13 | check | every tree, its space, the log: offline |
+//! | 13 | check scrub | every tree, its space, the log: offline; the same of an open store |
 //! | 14 | shard metrics | owns tablets, serves requests, services |
 //! | 15 | inspect db repair typed | public API |
 
@@ -72,6 +72,7 @@ mod options;
 mod poison;
 mod recovery;
 pub mod repair;
+mod scrub;
 mod shard;
 mod tablet;
 mod txn;
@@ -97,6 +98,7 @@ pub use options::{
     Durability, DurabilityMethod, Isolation, OpenMode, OptionError, Options, Routing, RunOptions,
 };
 pub use recovery::{METRICS_FILE, OpenReport};
+pub use scrub::ScrubReport;
 pub use sombra_runtime::{Runtime, RuntimeOptions};
 pub use txn::KeyRange;
 

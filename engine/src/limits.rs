@@ -157,6 +157,24 @@ pub const RUN_TIME_MS_DEFAULT: u64 = 10_000;
 /// First pause of `Db::run` after a conflict, in microseconds; it doubles this often.
 pub const RUN_BACKOFF_US: u64 = 100;
 pub const RUN_BACKOFF_DOUBLINGS_MAX: u32 = 8;
+/// Default bytes a second that a store's scrubber reads: under a hundredth of what a fast disk
+/// gives and about a hundredth of a core, and still 330 GiB a day.
+pub const SCRUB_BYTES_PER_SECOND_DEFAULT: u64 = 4 << 20;
+/// Default time from one pass of the scrubber to the next, from start to start.
+pub const SCRUB_INTERVAL_MS_DEFAULT: u64 = 24 * 60 * 60 * 1000;
+/// The first pass begins this long after opening, so that openings for a moment read nothing.
+pub const SCRUB_FIRST_DELAY_MS: u64 = 60_000;
+/// Least rest between two passes.
+pub const SCRUB_REST_MS_MIN: u64 = 10;
+/// Pages of a tree that the scrubber reads under one root before it lets go of it.
+pub const SCRUB_PART_PAGES: usize = 64;
+/// Bytes of one read of the scrubber in the log and in the root table.
+pub const SCRUB_READ_BYTES: usize = 256 << 10;
+/// Attempts to find a root page that nobody is writing, and the pause between them.
+pub const SCRUB_ROOT_ATTEMPTS_MAX: u32 = 64;
+pub const SCRUB_ROOT_PAUSE_MS: u64 = 5;
+/// Damaged places that the scrubber keeps and tells of.
+pub const SCRUB_PROBLEMS_MAX: usize = 1024;
 /// Interval at which the owner refreshes the metrics file of a live store.
 pub const METRICS_REFRESH_MS: u64 = 1_000;
 

@@ -44,6 +44,7 @@ impl Metrics {
         metrics.add_log(shared);
         metrics.add_transactions(shared);
         metrics.add_trees(shared);
+        metrics.add_scrub(shared);
         metrics.add_latencies(shared);
         let shards = shared.runtime.metrics();
         metrics.add_io(&shards);
@@ -199,6 +200,20 @@ impl Metrics {
         self.counter("sombra_snapshots_ended_total", ended, "Snapshots ended as too old.");
         let stuck = f64::from(u8::from(core.is_merge_stuck()));
         self.gauge("sombra_merge_stuck", stuck, "1 while merges wait for room in the data file.");
+    }
+
+    fn add_scrub(&mut self, shared: &StoreShared) {
+        let scrubbed = &shared.scrubbed;
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (bytes, pages) = (load(&scrubbed.bytes), load(&scrubbed.pages));
+        self.counter("sombra_scrub_bytes_total", bytes, "Read by the scrubber.");
+        self.counter("sombra_scrub_pages_total", pages, "Pages read by the scrubber.");
+        let passes = load(&scrubbed.passes);
+        self.counter("sombra_scrub_passes_total", passes, "Passes over the whole store.");
+        let damage = load(&scrubbed.damage);
+        self.counter("sombra_scrub_damage_total", damage, "Damaged places that it found.");
+        let took = load(&scrubbed.last_pass_ns) as f64 / 1e9;
+        self.gauge("sombra_scrub_last_pass_seconds", took, "How long the last pass took.");
     }
 
     fn add_latencies(&mut self, shared: &StoreShared) {

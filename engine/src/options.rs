@@ -35,6 +35,12 @@ pub struct Options {
     pub durability_method: Option<DurabilityMethod>,
     /// Whether the store's owner refreshes the file `metrics` each second, for `sombra stat`.
     pub metrics_file: bool,
+    /// Bytes a second that the scrubber reads from disk in the background to find damage before
+    /// a read does, over all shards; 0: none. Not in a store that is opened to be read.
+    pub scrub_bytes_per_second: u64,
+    /// Time from one pass of the scrubber over the whole store to the next, from start to start;
+    /// a pass that takes longer is followed by the next one at once.
+    pub scrub_interval: Duration,
 }
 
 impl Default for Options {
@@ -51,6 +57,8 @@ impl Default for Options {
             open_mode: OpenMode::CreateIfMissing,
             durability_method: None,
             metrics_file: true,
+            scrub_bytes_per_second: limits::SCRUB_BYTES_PER_SECOND_DEFAULT,
+            scrub_interval: Duration::from_millis(limits::SCRUB_INTERVAL_MS_DEFAULT),
         }
     }
 }
@@ -69,6 +77,7 @@ impl Options {
             // Measures nothing and flushes nothing on the way of a commit.
             durability_method: Some(DurabilityMethod::WriteThrough),
             metrics_file: false,
+            scrub_bytes_per_second: 0,
             ..Options::default()
         }
     }

@@ -22,7 +22,7 @@ use crate::volume::{PageRun, Volume};
 
 pub(crate) use problem::hash_prefix_len_bytes;
 pub use problem::{CheckProblem, KeyBounds, KeySpan, ProblemPlace, ProblemTablet};
-pub(crate) use tree::{TreeWalk, WalkedTablet};
+pub(crate) use tree::{TreeWalk, WalkPart, WalkedTablet};
 
 const BELOW_OLDER_ROOT: &str = "below the older root page";
 

@@ -22,7 +22,7 @@ pub struct CheckProblem {
 }
 
 /// Where something lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ProblemPlace {
     pub file: PathBuf,
     pub offset_bytes: Option<u64>,

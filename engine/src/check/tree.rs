@@ -64,14 +64,41 @@ impl WalkedTablet {
     }
 }
 
+/// A part of a walk, for those who must not hold a root for long.
+pub(crate) struct WalkPart {
+    /// Keys below it were walked before.
+    pub(crate) from: Option<Vec<u8>>,
+    /// Once so many pages are read, the part ends at the next key.
+    pub(crate) pages_max: usize,
+}
+
+impl WalkPart {
+    const WHOLE: WalkPart = WalkPart { from: None, pages_max: usize::MAX };
+
+    /// Every part gets at least one leaf's row further than the one before it.
+    fn ends_before(&self, key: Option<&[u8]>, pages: usize) -> bool {
+        pages >= self.pages_max && key > self.from.as_deref()
+    }
+
+    fn is_behind(&self, key: &[u8]) -> bool {
+        self.from.as_deref().is_some_and(|from| key < from)
+    }
+
+    /// Whether all keys below `upper` were walked before.
+    fn is_walked(&self, upper: Option<&[u8]>) -> bool {
+        self.from.as_deref().is_some_and(|from| upper.is_some_and(|upper| upper <= from))
+    }
+}
+
 pub(crate) struct TreeWalk<'s> {
     shard: &'s Shard,
     volume: &'s Volume,
     owner: PageOwner,
     tablet: &'s WalkedTablet,
+    part: WalkPart,
     waiting: Vec<Pending>,
     /// Every page that the root reaches.
-    pub(super) pages: BTreeSet<PageAddr>,
+    pub(crate) pages: BTreeSet<PageAddr>,
     pub(super) rows: u64,
     pub(super) leaf_pages: u64,
     pub(super) inner_pages: u64,
@@ -93,6 +120,7 @@ impl<'s> TreeWalk<'s> {
             volume,
             owner: PageOwner { store_id: volume.store_id(), tablet: tablet.name.id },
             tablet,
+            part: WalkPart::WHOLE,
             waiting: Vec::new(),
             pages: BTreeSet::new(),
             rows: 0,
@@ -115,17 +143,35 @@ impl<'s> TreeWalk<'s> {
     /// Goes through the whole tree.
     pub(super) async fn walk(&mut self, root: Option<TreeRoot>) {
         let Some(root) = root else { return };
-        self.begin(root);
-        while let Some(leaf) = self.next_leaf().await {
-            for (key, overflow) in leaf.overflows {
-                let _ = self.read_value(&key, &overflow).await;
-            }
-        }
+        let _whole = self.walk_part(root, WalkPart::WHOLE).await;
         if self.problems.is_empty() && self.rows != root.child.rows {
             let expected = format!("{} rows, as the root table says", root.child.rows);
             let rows = self.rows;
             self.note((root.child.page.addr, self.tablet.keys().bounds), &expected, &rows);
         }
+    }
+
+    /// Goes through a part of the tree; returns the key at which the next part begins, `None`
+    /// when the tree's end was reached.
+    pub(crate) async fn walk_part(&mut self, root: TreeRoot, part: WalkPart) -> Option<Vec<u8>> {
+        self.part = part;
+        self.begin(root);
+        while let Some(node) = self.waiting.pop() {
+            if self.part.ends_before(node.lower.as_deref(), self.pages.len()) {
+                return node.lower;
+            }
+            let Some(leaf) = self.visit(node).await else { continue };
+            for (key, overflow) in leaf.overflows {
+                if self.part.is_behind(&key) {
+                    continue;
+                }
+                if self.part.ends_before(Some(&key), self.pages.len()) {
+                    return Some(key);
+                }
+                let _ = self.read_value(&key, &overflow).await;
+            }
+        }
+        None
     }
 
     /// Stands before the first leaf.
@@ -191,7 +237,9 @@ impl<'s> TreeWalk<'s> {
         }
         self.inner_pages += 1;
         // The leftmost child is looked at first: reads go through the file in order.
-        for checked in summary.children.into_iter().rev() {
+        let part = &self.part;
+        let children = summary.children.into_iter().rev();
+        for checked in children.filter(|child| !part.is_walked(child.upper.as_deref())) {
             self.waiting.push(Pending {
                 child: checked.child,
                 level: level - 1,

@@ -17,6 +17,7 @@ use crate::keyspace::Keyspace;
 use crate::metrics::Metrics;
 use crate::options::{Durability, Isolation, Routing, RunOptions};
 use crate::recovery::OpenReport;
+use crate::scrub::ScrubReport;
 use crate::txn::KeyRange;
 
 /// An open store whose methods block the calling thread. Not for async code: there use [`Db`].
@@ -112,6 +113,20 @@ impl BlockingDb {
     /// As [`CommitError`].
     pub fn delete(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<Lsn, CommitError> {
         self.wait(self.db.delete(keyspace, key))
+    }
+
+    /// As [`Db::scrub`](super::Db::scrub).
+    ///
+    /// # Errors
+    /// As [`Db::scrub`](super::Db::scrub).
+    pub fn scrub(&self) -> Result<ScrubReport, ReadError> {
+        self.wait(self.db.scrub())
+    }
+
+    /// As [`Db::scrub_report`](super::DbHandle::scrub_report).
+    #[must_use]
+    pub fn scrub_report(&self) -> ScrubReport {
+        self.db.scrub_report()
     }
 
     /// As [`Db::write`](super::DbHandle::write).

@@ -21,8 +21,8 @@ use crate::options::{OptionError, Options};
 use crate::poison::Poison;
 use crate::recovery::{self, Opened, OpenedSegments};
 use crate::shard::{
-    CatalogRequest, ReplayFeed, Request, ShardStart, ShardState, StoreParts, StoreShared,
-    settle_log, start_replay, start_services,
+    CatalogRequest, MetricsText, ReplayFeed, Request, ScrubPlan, ShardStart, ShardState,
+    StoreParts, StoreShared, settle_log, start_replay, start_services,
 };
 use crate::wal::group_commit::GroupCommit;
 use crate::wal::segments::Segments;
@@ -193,9 +193,13 @@ impl Opening {
             let (done, waits) = oneshot::channel();
             begun.push(waits);
             let services = on_first.take().map(|queues| (queues, self.metrics_text(shared)));
+            let scrub = ScrubPlan {
+                bytes_per_second: self.options.scrub_bytes_per_second,
+                interval: self.options.scrub_interval,
+            };
             let begin = move |state: &Rc<ShardState>| {
                 if let Some(((changes, publications), metrics_text)) = services {
-                    start_services(state, changes, publications, metrics_text);
+                    start_services(state, changes, publications, (metrics_text, scrub));
                 }
                 let _ = done.send(());
             };
@@ -214,11 +218,10 @@ impl Opening {
         Ok(())
     }
 
-    fn metrics_text(&self, shared: &Arc<StoreShared>) -> Option<Box<dyn Fn() -> String + Send>> {
+    fn metrics_text(&self, shared: &Arc<StoreShared>) -> Option<MetricsText> {
         let shared = Arc::clone(shared);
         self.options.metrics_file.then(|| {
-            let text: Box<dyn Fn() -> String + Send> =
-                Box::new(move || Metrics::of(&shared).to_string());
+            let text: MetricsText = Box::new(move || Metrics::of(&shared).to_string());
             text
         })
     }

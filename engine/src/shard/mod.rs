@@ -6,6 +6,7 @@
 mod catalog;
 mod replay;
 mod request;
+mod scrubbing;
 mod services;
 mod shared;
 
@@ -30,7 +31,8 @@ use crate::tablet::{Found, PageStore, PointRead, RangeRequest, Reader, TreeState
 pub(crate) use catalog::CatalogRequest;
 pub(crate) use replay::{ReplayFeed, ShardStart, start_replay};
 pub(crate) use request::{CatalogChange, Job, Request, ScanPage, TabletReadError};
-pub(crate) use services::{settle_log, start_services};
+pub(crate) use scrubbing::{ScrubPlan, scrub_now};
+pub(crate) use services::{MetricsText, settle_log, start_services};
 pub(crate) use shared::{StoreParts, StoreShared};
 
 /// One shard's state of one store.
@@ -78,7 +80,12 @@ impl ShardState {
         service: impl Future<Output = ()> + 'static,
     ) {
         let stop = Rc::new(Signal::new());
-        self.stops.borrow_mut().push(Rc::clone(&stop));
+        {
+            // Some services end by themselves, and then nobody else knows their signal.
+            let mut stops = self.stops.borrow_mut();
+            stops.retain(|stop| Rc::strong_count(stop) > 1);
+            stops.push(Rc::clone(&stop));
+        }
         self.shard.spawn(self.core.spec(name, class), async move {
             let (mut stopped, mut service) = (Box::pin(stop.wait()), Box::pin(service));
             poll_fn(|context| {

@@ -11,16 +11,20 @@ use sombra_runtime::sync::atomic::Ordering;
 
 use super::ShardState;
 use super::catalog::{self, CatalogRequest, ShardCatalog};
+use super::scrubbing::{self, ScrubPlan};
 use crate::limits;
 use crate::merge::{PublishRequest, Publisher};
 use crate::volume::VolumeState;
 
-/// Starts the services of shard 0. `metrics_text` makes the content of the metrics file.
+/// Makes the content of the metrics file.
+pub(crate) type MetricsText = Box<dyn Fn() -> String + Send>;
+
+/// Starts the services of shard 0.
 pub(crate) fn start_services(
     state: &Rc<ShardState>,
     changes: MailboxReceiver<CatalogRequest>,
     publications: MailboxReceiver<PublishRequest>,
-    metrics_text: Option<Box<dyn Fn() -> String + Send>>,
+    (metrics_text, scrub): (Option<MetricsText>, ScrubPlan),
 ) {
     if state.shared.report.read_only {
         // Every one of them writes, or makes room for who does.
@@ -33,6 +37,7 @@ pub(crate) fn start_services(
     start_merge_tick(state);
     start_view_keeper(state);
     start_stamper(state);
+    scrubbing::start(state, scrub);
     if let Some(metrics_text) = metrics_text {
         start_metrics(state, metrics_text);
     }
@@ -144,7 +149,7 @@ fn start_stamper(state: &Rc<ShardState>) {
     });
 }
 
-fn start_metrics(state: &Rc<ShardState>, metrics_text: Box<dyn Fn() -> String + Send>) {
+fn start_metrics(state: &Rc<ShardState>, metrics_text: MetricsText) {
     let on_shard = Rc::clone(state);
     let path = state.shared.dir.join(crate::recovery::METRICS_FILE);
     state.spawn_service("metrics file", TaskClass::Maintenance, async move {

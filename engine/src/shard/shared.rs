@@ -16,6 +16,7 @@ use crate::limits;
 use crate::merge::PublishRequest;
 use crate::mvcc::registry::{SnapshotGuard, SnapshotKind};
 use crate::recovery::OpenReport;
+use crate::scrub::ScrubState;
 
 /// An open store as all its handles see it.
 pub(crate) struct StoreShared {
@@ -23,6 +24,7 @@ pub(crate) struct StoreShared {
     pub(crate) core: Arc<StoreCore>,
     pub(crate) dir: PathBuf,
     pub(crate) report: OpenReport,
+    pub(crate) scrubbed: ScrubState,
     router: EpochCell<Router>,
     mailboxes: Box<[MailboxSender<Request>]>,
     /// Changes of the set of keyspaces, taken one by one on shard 0.
@@ -53,6 +55,7 @@ impl StoreShared {
             core: parts.core,
             dir: parts.dir,
             report: parts.report,
+            scrubbed: ScrubState::default(),
             router: EpochCell::new(Arc::new(parts.router.at_opening(store, opening))),
             mailboxes: parts.mailboxes.into(),
             catalog: parts.catalog,

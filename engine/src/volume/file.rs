@@ -200,6 +200,16 @@ impl Volume {
         owner: PageOwner,
         space: &TabletSpace,
     ) -> Result<SpaceMap, ReadMapError> {
+        self.read_space_map_as(shard, owner, (space, IoClass::Read)).await
+    }
+
+    /// As [`Volume::read_space_map`], in the I/O class of the caller's choice.
+    pub(crate) async fn read_space_map_as(
+        &self,
+        shard: &Shard,
+        owner: PageOwner,
+        (space, class): (&TabletSpace, IoClass),
+    ) -> Result<SpaceMap, ReadMapError> {
         let identity = SpaceMapIdentity { owner, page_size_bytes: self.config.page_size_bytes };
         let bounds = SpaceMapBounds {
             extents: ROOT_EXTENTS..self.space.end(),
@@ -212,7 +222,7 @@ impl Volume {
         };
         let mut decoder = SpaceMapDecoder::new(space.map, identity, bounds);
         while let Some(wanted) = decoder.wanted() {
-            let page = self.read_run(shard, wanted.addr, 1, IoClass::Read).await?;
+            let page = self.read_run(shard, wanted.addr, 1, class).await?;
             decoder.push(&page).map_err(refuse)?;
         }
         decoder.finish().map_err(refuse)
@@ -274,6 +284,18 @@ impl Volume {
         let buf = shard.alloc_buffer(ROOT_COPY_BYTES as usize);
         let offset = RootPlace { slot: 0, copy }.offset_bytes();
         shard.read_at(&self.file, IoClass::Read, offset, buf).await
+    }
+
+    /// Neighbouring pages of one copy of the root table, from `first` on, as far as the file has
+    /// them. A page that is being written may be torn.
+    pub(crate) async fn read_root_pages(
+        &self,
+        shard: &Shard,
+        first: RootPlace,
+        pages: usize,
+    ) -> io::Result<(DmaBuf, usize)> {
+        let buf = shard.alloc_buffer(pages * ROOT_PAGE_BYTES);
+        shard.read_at(&self.file, IoClass::Maintenance, first.offset_bytes(), buf).await
     }
 
     /// Writes one page of the root table. At most one write of a place is in flight.

@@ -23,5 +23,5 @@ pub(crate) use errors::{ReadMapError, ReadPageError, RootPublishError};
 pub(crate) use file::{Access, Volume, VolumeConfig};
 pub(crate) use growth::VolumeState;
 pub(crate) use root_table::{
-    DamagedRoot, FloorHolder, LoadedRoots, RootTable, RowChange, SlotGeneration,
+    CopyState, DamagedRoot, FloorHolder, LoadedRoots, RootTable, RowChange, SlotGeneration,
 };

@@ -26,9 +26,10 @@ use super::file::Volume;
 use crate::format::root_table::{RootPage, RootPlace, RootRow, RowKey};
 use crate::ids::{KeyspaceId, Lsn, TabletId};
 use crate::limits::ROOT_SLOTS;
-use slot::{CopyState, Slot, free_bytes, keys};
+use slot::{Slot, free_bytes, keys};
 
 pub(crate) use load::{DamagedRoot, LoadedRoots};
+pub(crate) use slot::CopyState;
 
 /// A change of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,6 +173,15 @@ impl RootTable {
         let written = self.write(shard, volume, &differing).await?;
         self.end();
         Ok(written)
+    }
+
+    /// What is durable at a place of the table; `None` while it may be being written. A reader
+    /// that gets the same before and after it has read the place knows what it must have found.
+    pub(crate) fn at_rest(&self, place: RootPlace) -> Option<CopyState> {
+        let table = self.lock();
+        let slot = &table.slots[place.slot as usize];
+        let is_stirred = table.is_publishing && slot.next_copy() == place.copy;
+        (!is_stirred).then(|| slot.copies[place.copy.index()].clone())
     }
 
     /// Whether some slot's copies differ: whether advancing the twins would free anything.

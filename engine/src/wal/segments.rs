@@ -158,6 +158,12 @@ impl Segments {
         self.files.load().len()
     }
 
+    /// Every segment file on disk, ascending; those below [`Segments::floor`] may be taken again
+    /// or removed at any moment.
+    pub(crate) fn numbers_on_disk(&self) -> Vec<u64> {
+        self.on_disk.load().keys().copied().collect()
+    }
+
     /// Segments taken again since the store was opened.
     pub(crate) fn recycled_total(&self) -> u64 {
         self.recycled_total.load(Ordering::Relaxed)

@@ -5,7 +5,7 @@ use crate::ids::{Lsn, TabletId};
 
 /// What is known to be durable in one copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum CopyState {
+pub(crate) enum CopyState {
     /// Never written.
     Blank,
     /// Cannot be believed; the next write of the slot goes here.
