@@ -155,7 +155,11 @@ impl Run {
     pub(super) fn healthy(&self, db: &Db, ending: Ending) -> Result<(), Failed> {
         match db.poison_reason() {
             Some(reason) if ending != Ending::Fault => Err(format!("the store stopped: {reason}")),
-            _ => Ok(()),
+            _ if self.opened_with_fault || ending == Ending::Fault => Ok(()),
+            _ => match db.scrub_report().problems.as_slice() {
+                [] => Ok(()),
+                [first, ..] => Err(format!("the scrubber found {first}")),
+            },
         }
     }
 

@@ -31,8 +31,10 @@ pub(super) const SECOND_OPENER: &str = "second opener refused";
 pub(super) const DAMAGE_TOLD: &str = "read refused for damage";
 pub(super) const DAMAGED_LOG_REFUSED: &str = "opening refused for a damaged log";
 
+pub(super) const SCRUBBED: &str = "pass of the scrubber";
+
 /// All marks.
-pub const MARKS: [&str; 24] = [
+pub const MARKS: [&str; 25] = [
     TORN_ROOT,
     ROTTEN_ROOT,
     SUPERBLOCK_TWIN,
@@ -57,6 +59,7 @@ pub const MARKS: [&str; 24] = [
     SECOND_OPENER,
     DAMAGE_TOLD,
     DAMAGED_LOG_REFUSED,
+    SCRUBBED,
 ];
 
 impl Run {
@@ -85,6 +88,7 @@ impl Run {
         marks.add(POISON, is("sombra_poisoned"));
         marks.add(RESERVE_USED, is("sombra_data_reserve_extents_total"));
         marks.add(MERGE_STUCK, is("sombra_merge_stuck"));
+        marks.add(SCRUBBED, metrics.value("sombra_scrub_passes_total") as u64);
         let is_prepared = |line: &&sombra::MetricLine| {
             line.name == "sombra_conflicts_total"
                 && line.labels.iter().any(|(_, value)| value == "prepared")

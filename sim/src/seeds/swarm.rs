@@ -1,6 +1,8 @@
 //! What one seed is about. Each seed draws its own mixture, so that rare combinations are not
 //! drowned by an average.
 
+use std::time::Duration;
+
 use sombra::{OpenMode, Options};
 
 use super::faults::FaultMix;
@@ -184,6 +186,8 @@ fn draw_options(random: &mut Random, load: Load) -> Options {
         open_mode: OpenMode::CreateIfMissing,
         durability_method: *random.pick(&machine::DURABILITY_METHODS),
         metrics_file: random.percent(20),
+        scrub_bytes_per_second: *random.pick(&[0, 4 << 20, 64 << 20, 1 << 30]),
+        scrub_interval: Duration::from_millis(random.scale(1, 10_000)),
         ..Options::default()
     }
 }
