@@ -21,7 +21,11 @@ const SHRUNK_MAX: usize = 3;
 #[derive(clap::Args)]
 pub(crate) struct SimArguments {
     /// Seeds to run, `FIRST..END` without the end
-    #[arg(long, value_parser = parse_seeds, required_unless_present_any = ["seed", "histories", "known"])]
+    #[arg(
+        long,
+        value_parser = parse_seeds,
+        required_unless_present_any = ["seed", "histories", "known"]
+    )]
     seeds: Option<Range<u64>>,
     /// Replay this seed only
     #[arg(long, conflicts_with = "seeds")]
