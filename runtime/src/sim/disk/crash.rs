@@ -18,7 +18,8 @@ const OUTAGE_NS_MAX: u64 = 10_000_000_000;
 const NS_PER_MS: u64 = 1_000_000;
 
 impl Device {
-    /// A new world takes the disk over; returns its epoch and where it reads the wall clock at its start.
+    /// A new world takes the disk over; returns its epoch, and where it reads what the wall clock
+    /// showed at its start, jumps included.
     pub(super) fn attach(&mut self, shards: usize) -> (u32, Arc<AtomicU64>) {
         assert!(!self.attached, "one world at a time uses a disk");
         self.attached = true;
