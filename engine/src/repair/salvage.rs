@@ -78,8 +78,8 @@ pub struct LostKeys {
 }
 
 /// Reads what is whole of the closed store in `dir` into a new store in `into`, with the same
-/// keyspaces and sizes of pages and segments; the rest of `options` is the new store's. `progress` is told how many tablets of how many are
-/// done.
+/// keyspaces and sizes of pages and segments; the rest of `options` is the new store's. `progress`
+/// is told how many tablets of how many are done.
 ///
 /// # Errors
 /// As [`SalvageError`]. A new store that was not finished holds a part of what can be read.
