@@ -370,7 +370,7 @@ impl Salvage {
         if self.log_writes_unplaced > 0 {
             writeln!(
                 out,
-                "lost: {} writes of the log to keyspaces without a name or routing that is known",
+                "lost: {} writes of the log to keyspaces whose names and routings are not known",
                 self.log_writes_unplaced
             )?;
         }

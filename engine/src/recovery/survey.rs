@@ -95,8 +95,11 @@ impl Survey<'_> {
         Survey { superblock, found, assembler: None, next_block, skip_bytes: 0, wanted }
     }
 
-    /// A record begins here.
+    /// A record begins here; where an incarnation has ended, at the start of the next.
     fn begin(&mut self, at: Lsn) {
+        let links = &self.superblock.links;
+        let next = links.iter().find(|link| link.new_start > at && link.previous_end <= at);
+        let at = next.map_or(at, |link| link.new_start);
         self.next_block = block_start(at);
         self.skip_bytes = (at.as_u64() - self.next_block.as_u64()) as usize;
         self.wanted = at;
