@@ -227,16 +227,10 @@ impl Core {
     ) -> (u64, Reserved) {
         let id = self.shard.id();
         let marks = self.store.oracle.marks();
-        marks.preset(id);
-        let reservation = self.store.log.ring().reserve(charge);
+        let reserve = || self.store.log.ring().reserve(charge);
+        let reservation = marks.open(id, reserve, |reservation| reservation.start());
         let (start, lsn) = (reservation.start(), Lsn::new(reservation.end()));
-        let mut open = self.open.borrow_mut();
-        let was_empty = open.len() == 0;
-        open.open(start, lsn, durability == Durability::Sync);
-        if was_empty {
-            marks.set_pending(id, start);
-        }
-        drop(open);
+        self.open.borrow_mut().open(start, lsn, durability == Durability::Sync);
         reservation.fill(record);
         self.store.log.note_commit(lsn);
         (start, Reserved::new(lsn, durability))

@@ -50,14 +50,18 @@ impl World {
         Arc::new(World { tail, oracle, applied, omit })
     }
 
-    /// One whole commit of a shard: preset, reserve, pending, apply, close, recompute.
+    /// One whole commit of a shard: open, apply, close, recompute.
     fn commit(&self, shard: ShardId) {
         let marks = self.oracle.marks();
-        if self.omit != Omit::Preset {
-            marks.preset(shard);
-        }
-        let start = self.tail.0.fetch_add(RECORD_BYTES, Ordering::AcqRel);
-        marks.set_pending(shard, start);
+        let reserve = || self.tail.0.fetch_add(RECORD_BYTES, Ordering::AcqRel);
+        let start = match self.omit {
+            Omit::Preset => {
+                let start = reserve();
+                marks.set_pending(shard, start);
+                start
+            }
+            _ => marks.open(shard, reserve, |start| *start),
+        };
         let record = ((start - START) / RECORD_BYTES) as usize;
         self.applied[record].store(true, Ordering::Release);
         match self.omit {

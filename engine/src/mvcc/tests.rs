@@ -26,8 +26,7 @@ fn oracle(shards: usize) -> (Oracle<FakeTail>, Rc<Cell<u64>>) {
 
 /// A commit of `shard` takes the next `len` bytes of the log.
 fn reserve(oracle: &Oracle<FakeTail>, tail: &Cell<u64>, shard: ShardId, len: u64) -> u64 {
-    oracle.marks().preset(shard);
-    tail.replace(tail.get() + len)
+    oracle.marks().open(shard, || tail.replace(tail.get() + len), |start| *start)
 }
 
 #[test]

@@ -36,13 +36,25 @@ impl<T: Tail> Watermarks<T> {
         Watermarks { tail, pending }
     }
 
-    /// Step before a reservation: with no commit of this shard open, `pending` becomes the tail;
+    /// Makes a reservation, whose start `start_of` tells, and with it an open commit of this
+    /// shard. With none open before, `pending` becomes the tail first and the start afterwards;
     /// otherwise the lower open commit keeps it. Only the shard itself calls this.
-    pub(crate) fn preset(&self, shard: ShardId) {
+    pub(crate) fn open<R>(
+        &self,
+        shard: ShardId,
+        reserve: impl FnOnce() -> R,
+        start_of: impl FnOnce(&R) -> u64,
+    ) -> R {
         let pending = &self.pending[shard.index()];
-        if pending.load(Ordering::Relaxed) == NONE_OPEN {
+        let is_first = pending.load(Ordering::Relaxed) == NONE_OPEN;
+        if is_first {
             pending.store(self.tail.reserved(), Ordering::SeqCst);
         }
+        let reservation = reserve();
+        if is_first {
+            self.set_pending(shard, start_of(&reservation));
+        }
+        reservation
     }
 
     /// Sets the start of the shard's lowest open commit, or `NONE_OPEN`. Only the shard itself

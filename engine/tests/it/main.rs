@@ -18,6 +18,7 @@ mod log_end;
 mod log_write_failure;
 mod metrics;
 mod model;
+mod publication;
 mod read_only;
 mod recovery_table;
 mod reopening;

@@ -147,8 +147,12 @@ fn seeds_text(count: u64) -> String {
 
 /// The lowest seed of lines such as `seed 17: what was wrong`, or of the closing line.
 pub(super) fn first_failing_seed(output: &str) -> Option<(u64, String)> {
-    let told = output.lines().filter_map(|line| {
+    let lines: Vec<&str> = output.lines().collect();
+    let told = lines.iter().enumerate().filter_map(|(at, line)| {
         let (seed, why) = line.strip_prefix("seed ")?.split_once(": ")?;
+        // What the checker of histories found is listed below its counts.
+        let listed = || lines[at..].iter().find(|line| line.starts_with("  "));
+        let why = if why == "isolation:" { listed().map_or(why, |line| line.trim()) } else { why };
         Some((seed.parse().ok()?, why.to_owned()))
     });
     let listed = output.lines().filter_map(|line| {
@@ -178,7 +182,8 @@ pub(super) fn read_tests(
                 0 => String::new(),
                 more => format!(" and {more} more"),
             };
-            let by = format!("{what} {}::{first}{more}", tests.package);
+            let binary = if tests.is_integration { "it::" } else { "" };
+            let by = format!("{what} {}::{binary}{first}{more}", tests.package);
             Ok(Verdict::Caught { by, needed: format!("1 {what}") })
         }
         (true, []) if ended(" ... ok").is_empty() => Err(format!("no {what} is called {tests}")),

@@ -57,6 +57,8 @@ fn manifest_that_leaves_something_out_is_refused() {
 fn the_lowest_seed_that_failed_is_named_with_its_reason() {
     let output = "sim: 9 seeds\nseed 12: later\nseed 7: lost a commit\nerror: 2 seeds failed: 7 12";
     assert_eq!(first_failing_seed(output), Some((7, "lost a commit".to_owned())));
+    let history = "seed 3: isolation:\n9 transactions\n  G2-item: T1 -rw-> T2\n";
+    assert_eq!(first_failing_seed(history), Some((3, "G2-item: T1 -rw-> T2".to_owned())));
     let diverged = first_failing_seed("error: 1 seeds failed: 50\n").unwrap();
     assert_eq!(diverged.0, 50);
     assert_eq!(first_failing_seed("seeds 8\nall well\n"), None);

@@ -1,0 +1,140 @@
+//! Power cuts just when a root is in force and its older copy is not yet written over, while the
+//! next slice of the merge already takes pages: both copies of the root must find theirs.
+
+use bytes::Bytes;
+use sombra::{Db, Keyspace, Options, Routing};
+use sombra_runtime::sim::{SimDisk, SimDiskOptions, SimOptions, SimWorld};
+
+use crate::support::options;
+
+const DIR: &str = "/store";
+const STEPS_MAX: u64 = 1_000_000;
+/// Steps between two looks at the store, which cost more than a step.
+const STEPS_PER_LOOK: u64 = 12;
+const SEEDS: u64 = 5;
+const STEPS_BEFORE_END: [u64; 4] = [1, 2, 4, 8];
+const KEYS: u64 = 700;
+const VALUE_BYTES: usize = 3_000;
+const BATCH_KEYS: u64 = 16;
+
+/// Small windows and large pages: a merge is several slices long, and a slice takes every extent
+/// that is free within a few pages.
+fn tight() -> Options {
+    Options { memory_bytes: 16 << 20, page_size_bytes: 32 << 10, ..options() }
+}
+
+fn next(random: &mut u64) -> u64 {
+    *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+    *random >> 33
+}
+
+/// Writes the same keys over and over until the world ends.
+async fn write(db: Db, keyspace: Keyspace, seed: u64) {
+    let mut random = seed;
+    loop {
+        let transaction = db.begin().expect("a healthy store");
+        for _ in 0..BATCH_KEYS {
+            let key = (next(&mut random) % KEYS).to_be_bytes();
+            let value = Bytes::from(vec![next(&mut random) as u8; VALUE_BYTES]);
+            transaction.put(&keyspace, key, value).expect("within the bounds");
+        }
+        if transaction.commit().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn run_until(world: &mut SimWorld, holds: impl Fn() -> bool) {
+    for _ in 0..STEPS_MAX / STEPS_PER_LOOK {
+        world.run(STEPS_PER_LOOK, || false);
+        if holds() {
+            return;
+        }
+    }
+    panic!("it does not come: {}", world.describe());
+}
+
+/// A store on which somebody writes.
+fn open(world: &mut SimWorld, seed: u64) -> Db {
+    let runtime = world.runtime();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    world.spawn_client("writer", async move {
+        let db = Db::open(&runtime, DIR, tight()).await.expect("an empty directory");
+        let keyspace = db.create_keyspace("k", Routing::range()).await.expect("a new name");
+        sender.send(db.clone()).expect("the test waits");
+        write(db, keyspace, seed | 1).await;
+    });
+    let mut opened = None;
+    world.run(STEPS_MAX, || {
+        opened = receiver.try_recv().ok();
+        opened.is_some()
+    });
+    opened.expect("the store opens")
+}
+
+/// Runs until a slice's root is durable in one copy and the other copy is being written over
+/// while the merge goes on, then to the end of that; returns the step of the end.
+fn end_of_a_publication(seed: u64) -> u64 {
+    let disk = SimDisk::new(SimDiskOptions::new(seed));
+    let mut world = SimWorld::new(SimOptions::new(seed, 2, disk));
+    let db = open(&mut world, seed);
+    let metric = |name| db.metrics().value(name);
+    let is_publishing = || metric("sombra_root_publications_running") > 0.0;
+    run_until(&mut world, || metric("sombra_merges_total") > 1.0);
+    loop {
+        run_until(&mut world, || metric("sombra_merges_running") > 0.0 && is_publishing());
+        let before = metric("sombra_root_writes_total");
+        run_until(&mut world, || metric("sombra_root_writes_total") > before);
+        if is_publishing() {
+            break;
+        }
+    }
+    world.run(STEPS_MAX, || !is_publishing());
+    world.steps()
+}
+
+/// The same run up to a step at which the power is cut; returns what is left.
+fn cut_at(seed: u64, step: u64) -> SimDisk {
+    let disk = SimDisk::new(SimDiskOptions::new(seed));
+    let mut world = SimWorld::new(SimOptions::new(seed, 2, disk.clone()));
+    let db = open(&mut world, seed);
+    world.run(step - world.steps(), || false);
+    assert!(db.metrics().value("sombra_root_publications_running") > 0.0, "it is the same run");
+    assert_eq!(db.poison_reason(), None);
+    drop(db);
+    world.power_cut();
+    disk
+}
+
+/// What is wrong with the store, below either copy of a root.
+fn problems(disk: &SimDisk, seed: u64) -> Vec<String> {
+    let mut world = SimWorld::new(SimOptions::new(seed, 1, disk.clone()));
+    let runtime = world.runtime();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    world.spawn_client("check", async move {
+        let report = sombra::inspect::check(&runtime, DIR.as_ref(), |_, _| ()).await;
+        let _ = sender.send(report.map(|report| report.problems));
+    });
+    let mut answer = None;
+    world.run(STEPS_MAX, || {
+        answer = receiver.try_recv().ok();
+        answer.is_some()
+    });
+    world.kill();
+    match answer.expect("the checker ends") {
+        Ok(problems) => problems.iter().map(ToString::to_string).collect(),
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+#[test]
+fn pages_of_both_root_copies_outlive_power_cuts_amid_a_publication() {
+    for seed in 0..SEEDS {
+        let end = end_of_a_publication(seed);
+        for before in STEPS_BEFORE_END {
+            let disk = cut_at(seed, end - before);
+            let found = problems(&disk, seed);
+            assert!(found.is_empty(), "seed {seed}, {before} steps before the end: {found:#?}");
+        }
+    }
+}
