@@ -35,7 +35,9 @@ fn child_of_the_directory_sync_test() {
     }
     for choice in [DriverChoice::Threads, DriverChoice::Uring] {
         let scratch = Scratch::new("directory_sync");
-        ["a", "c", "d", "e"].map(|name| std::fs::write(scratch.path(name), name).unwrap());
+        for name in ["a", "c", "d", "e"] {
+            std::fs::write(scratch.path(name), name).unwrap();
+        }
         std::fs::create_dir(scratch.path("sub")).unwrap();
         let runtime = Runtime::start(options(choice)).unwrap();
         let dir = scratch.path("");
