@@ -136,6 +136,8 @@ impl Merger {
         self.wait_settled(frozen.upto).await?;
         let durable = self.core.store.log.durable();
         assert!(upto <= durable, "INV-2: pages up to {upto}, log durable to {durable}");
+        let visible = self.core.store.oracle.visible();
+        assert!(upto <= visible, "INV-2: pages up to {upto}, commits visible to {visible}");
         self.begin(id)?;
         let mut position: Option<Bytes> = None;
         loop {

@@ -121,3 +121,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn commit_below_the_freeze_goes_to_the_frozen_window_and_later_ones_to_the_active() {
+    let memory = Arc::new(MemoryBudget::new(1 << 20));
+    let id = TabletId { keyspace: crate::ids::KeyspaceId::new(1), index: 0 };
+    let mut tablet = Tablet::new(id, TreeState::empty(Lsn::new(8), PAGE_SIZE), &memory);
+    let view = PruneView::new(Lsn::new(8), Vec::new());
+    let apply = |tablet: &mut Tablet, key: &'static [u8], lsn: u64| {
+        let value = Some(Bytes::from_static(b"value"));
+        memory.charge_unbounded(crate::window::version_cost_bytes(key.len(), b"value".len()));
+        let freed = tablet.apply(Bytes::from_static(key), Lsn::new(lsn), value, &view);
+        memory.release(freed);
+    };
+    apply(&mut tablet, b"early", 16);
+    let frozen = tablet.freeze(Lsn::new(32));
+    // Reserved before the freeze on another shard, and applied here after it.
+    apply(&mut tablet, b"late", 32);
+    apply(&mut tablet, b"after", 40);
+    let newest = |key: &[u8]| {
+        let in_frozen = frozen.window.with(|window| window.newest_lsn(key));
+        (in_frozen.map(Lsn::as_u64), tablet.active.with(|window| window.newest_lsn(key)))
+    };
+    assert_eq!(newest(b"early"), (Some(16), None));
+    assert_eq!(newest(b"late"), (Some(32), None), "the merge up to 32 must find it");
+    assert_eq!(newest(b"after"), (None, Some(Lsn::new(40))));
+}

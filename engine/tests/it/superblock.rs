@@ -181,3 +181,19 @@ fn directory_of_somebody_else_is_refused_and_left_alone() {
     assert_eq!(fs::read(&file).unwrap(), b"no directory");
     bench.end();
 }
+
+#[test]
+fn newest_link_stands_in_both_superblock_copies_so_that_either_may_rot() {
+    let (bench, path) = made();
+    let mut written = vec!["a"];
+    for (key, copy) in ["b", "c", "d", "e"].into_iter().zip(COPIES.into_iter().cycle()) {
+        bench.write_and_close(&[key]);
+        written.push(key);
+        let bytes = fs::read(&path).unwrap();
+        let [a, b] = COPIES.map(|copy| Superblock::decode(&bytes[copy as usize..]).unwrap());
+        assert_eq!((a.generation, a.links), (b.generation, b.links), "after the opening of {key}");
+        patch(&path, copy + 30, &[0xAA; 8]);
+        assert_eq!(bench.keys_and_close().0, written);
+    }
+    bench.end();
+}
