@@ -21,8 +21,8 @@ use crate::options::{OptionError, Options};
 use crate::poison::Poison;
 use crate::recovery::{self, Opened, OpenedSegments};
 use crate::shard::{
-    CatalogRequest, MetricsText, ReplayFeed, Request, ScrubPlan, ShardStart, ShardState, StoreParts, StoreShared,
-    settle_log, start_replay, start_services,
+    CatalogRequest, MetricsText, ReplayFeed, Request, ScrubPlan, ShardStart, ShardState,
+    StoreParts, StoreShared, settle_log, start_replay, start_services,
 };
 use crate::wal::group_commit::GroupCommit;
 use crate::wal::segments::Segments;

@@ -128,8 +128,9 @@ async fn compare(pass: &mut ScrubPass<'_>, places: &[RootPlace]) -> Vec<RootPlac
             (Some(before), Some(after)) if before == after => {
                 let bytes = buf[..found].get(at * ROOT_PAGE_BYTES..(at + 1) * ROOT_PAGE_BYTES);
                 let decoded = match bytes {
-                    Some(bytes) => RootPage::decode(bytes, store_id, place)
-                        .map_err(|error| error.to_string()),
+                    Some(bytes) => {
+                        RootPage::decode(bytes, store_id, place).map_err(|error| error.to_string())
+                    }
                     None => Err("the end of the file".to_owned()),
                 };
                 if let Err((expected, found)) = judge(before, decoded) {

@@ -20,6 +20,7 @@ mod metrics;
 mod model;
 mod read_only;
 mod reopening;
+mod scrub;
 mod store;
 mod superblock;
 mod trees;
