@@ -171,7 +171,7 @@ pub const SCRUB_PART_PAGES: usize = 64;
 /// Bytes of one read of the scrubber in the log and in the root table.
 pub const SCRUB_READ_BYTES: usize = 256 << 10;
 /// Attempts to find a root page that nobody is writing, and the pause between them.
-pub const SCRUB_ROOT_ATTEMPTS_MAX: u32 = 64;
+pub const SCRUB_ROOT_ATTEMPTS_MAX: u32 = 16;
 pub const SCRUB_ROOT_PAUSE_MS: u64 = 5;
 /// Damaged places that the scrubber keeps and tells of.
 pub const SCRUB_PROBLEMS_MAX: usize = 1024;

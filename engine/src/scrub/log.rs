@@ -36,7 +36,11 @@ pub(crate) async fn scrub_log(
 ) -> Result<(), Stopped> {
     let segments = pass.store.log.segments();
     for number in segments.numbers_on_disk() {
-        if segment_start(number + 1, superblock.segment_bytes) <= segments.floor() {
+        let [start, end] =
+            [number, number + 1].map(|number| segment_start(number, superblock.segment_bytes));
+        // A crash may have left segments that never came into use; a writer removes them.
+        let is_unused = newest_end.is_some_and(|newest| start >= newest);
+        if end <= floor(pass) || is_unused {
             continue;
         }
         let Some(segment) = open(pass, superblock, number).await else { continue };
@@ -46,6 +50,12 @@ pub(crate) async fn scrub_log(
         }
     }
     Ok(())
+}
+
+/// No replay begins below it. It only grows, and the publisher truncates the log to it.
+fn floor(pass: &ScrubPass<'_>) -> Lsn {
+    let roots = pass.store.roots.floor();
+    pass.store.log.segments().floor().max(roots.merge_lsn.min(roots.catalog_lsn))
 }
 
 /// Opens a segment and reads its header; `None` when there is nothing to read behind it.
@@ -69,7 +79,7 @@ async fn open(pass: &mut ScrubPass<'_>, superblock: &Superblock, number: u64) ->
     match outcome {
         Ok((file, incarnation)) => Some(Segment { path, file, start, end, incarnation }),
         Err(found) => {
-            if end > pass.store.log.segments().floor() {
+            if end > floor(pass) {
                 let place = ProblemPlace::at(&path, 0);
                 pass.note_problem(&problem(place, "the header of a kept segment", found));
             }
@@ -95,7 +105,7 @@ fn blocks(
         (None, None) => Lsn::new(durable),
     };
     let start = segment.start;
-    let from = start.max(pass.store.log.segments().floor());
+    let from = start.max(floor(pass));
     let end = end.min(segment.end);
     if end <= from {
         return None;
@@ -112,7 +122,7 @@ async fn read_blocks(
 ) -> Result<(), Stopped> {
     let step = (limits::SCRUB_READ_BYTES / BLOCK_SIZE_BYTES) as u64;
     let mut first = blocks.start;
-    while first < blocks.end && segment.end > pass.store.log.segments().floor() {
+    while first < blocks.end && segment.end > floor(pass) {
         let count = step.min(blocks.end - first);
         let buf = pass.shard.alloc_buffer(count as usize * BLOCK_SIZE_BYTES);
         let offset = first * BLOCK_SIZE_BYTES as u64;
@@ -156,7 +166,7 @@ fn note(
     (offset, end): (u64, Lsn),
     found: &impl std::fmt::Display,
 ) {
-    if end > pass.store.log.segments().floor() {
+    if end > floor(pass) {
         let place = ProblemPlace::at(&segment.path, offset);
         pass.note_problem(&problem(place, "a block of the log that was durable", found));
     }

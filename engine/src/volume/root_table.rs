@@ -15,7 +15,7 @@
 mod load;
 mod slot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sombra_runtime::Shard;
@@ -83,6 +83,8 @@ struct Slots {
     places: BTreeMap<RowKey, u32>,
     /// Stays set when a publication failed or was dropped half-way.
     is_publishing: bool,
+    /// Slots whose next copy may be being written.
+    writing: BTreeSet<u32>,
 }
 
 /// The rows in force and the copies that hold them. Shared by all shards; one of them publishes.
@@ -180,7 +182,7 @@ impl RootTable {
     pub(crate) fn at_rest(&self, place: RootPlace) -> Option<CopyState> {
         let table = self.lock();
         let slot = &table.slots[place.slot as usize];
-        let is_stirred = table.is_publishing && slot.next_copy() == place.copy;
+        let is_stirred = table.writing.contains(&place.slot) && slot.next_copy() == place.copy;
         (!is_stirred).then(|| slot.copies[place.copy.index()].clone())
     }
 
@@ -276,6 +278,7 @@ impl RootTable {
         plan: &Plan,
     ) -> Result<Vec<SlotGeneration>, WritePagesError> {
         let mut written = Vec::with_capacity(plan.len());
+        self.lock().writing = plan.keys().copied().collect();
         for (&slot, rows) in plan {
             let (copy, generation) = {
                 let table = self.lock();
@@ -294,6 +297,7 @@ impl RootTable {
         volume.barrier(shard).await?;
         self.writes_total.fetch_add(written.len() as u64, Ordering::Relaxed);
         let mut table = self.lock();
+        table.writing.clear();
         let durable = written.into_iter().map(|(RootPlace { slot, copy }, page)| {
             let generation = page.generation;
             table.slots[slot as usize].copies[copy.index()] = CopyState::Valid(page);

@@ -22,6 +22,7 @@ mod publication;
 mod read_only;
 mod recovery_table;
 mod reopening;
+mod scrub;
 mod store;
 mod superblock;
 mod trees;

@@ -48,6 +48,7 @@ pub(crate) fn options() -> Options {
         segment_bytes: 1 << 20,
         durability_method: Some(sombra::DurabilityMethod::RingFlush),
         metrics_file: false,
+        scrub_bytes_per_second: 0,
         ..Options::default()
     }
 }

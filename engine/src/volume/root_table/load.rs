@@ -7,7 +7,7 @@
 //! valid copy is damage. After the first write the copies' generations differ by one; a copy
 //! that lies further behind is a write that the device lost, and is not believed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sombra_runtime::{DmaBuf, Shard};
 
@@ -98,7 +98,12 @@ pub(super) async fn load(shard: &Shard, volume: &Volume) -> Result<LoadedRoots, 
     #[cfg(test)]
     let uneven = numbered().filter(|(_, state)| state.is_uneven()).map(|(slot, _)| slot).collect();
     let rows = slots.iter().flat_map(|slot| slot.rows().iter().cloned()).collect();
-    let table = RootTable::from_slots(Slots { slots, places, is_publishing: false });
+    let table = RootTable::from_slots(Slots {
+        slots,
+        places,
+        is_publishing: false,
+        writing: BTreeSet::new(),
+    });
     Ok(LoadedRoots {
         table,
         rows,
