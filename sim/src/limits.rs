@@ -67,3 +67,11 @@ pub const RECORDED_KEYS_MAX: u64 = 16;
 pub const RECORDED_OPERATIONS_MAX: u64 = 6;
 /// Padded value of a recorded history: so large that a full scan is more than one page.
 pub const RECORDED_VALUE_BYTES_MAX: u64 = 32 << 10;
+/// Openings of the store whose bytes are flipped, rounds of writes in each, rows of a keyspace:
+/// enough for merges, inner nodes and values outside their leaf, and still small.
+pub const FLIP_LIVES: u64 = 4;
+pub const FLIP_ROUNDS: u32 = 5;
+pub const FLIP_ROWS: u32 = 400;
+/// Bytes that were flipped and not noticed where they should have been, or that changed data:
+/// listed up to this.
+pub const FLIPS_LISTED_MAX: usize = 16;

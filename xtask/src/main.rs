@@ -2,6 +2,7 @@
 
 mod check;
 mod findings;
+mod flips;
 mod fuzz;
 mod histories;
 mod kill;
@@ -47,6 +48,8 @@ enum Command {
     KillWriter(kill::WriterArguments),
     /// Run seeds of the whole-system simulation
     Sim(sim::SimArguments),
+    /// Flip a bit in every byte of a small store and look who notices
+    Flips(flips::FlipArguments),
     /// Made-up inputs against what reads text from outside
     Fuzz(fuzz::FuzzArguments),
     /// Check a recorded history for what its isolation levels forbid
@@ -78,6 +81,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Kill(arguments) => kill::run(workspace, &arguments),
         Command::KillWriter(arguments) => kill::run_writer(&arguments),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Flips(arguments) => flips::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(workspace, &arguments),
         Command::History(arguments) => histories::check_file(&arguments),
         Command::Peers => peers::run(workspace),
