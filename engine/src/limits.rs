@@ -191,6 +191,9 @@ const _: () = assert!(VALUE_BYTES_MAX + 2 * KEY_BYTES_MAX < RECORD_BYTES_MAX);
 
 /// Slots of the root table; each is one page of 4,096 bytes in two copies.
 pub const ROOT_SLOTS: u32 = 256;
+/// Bits of a root page that was never written that may have rotted: a written one has more set in
+/// its magic alone.
+pub const ROOT_BLANK_BITS_MAX: u32 = 8;
 /// Longest lower boundary of a tablet: a routing hash and a key.
 pub const BOUNDARY_BYTES_MAX: usize = 8 + KEY_BYTES_MAX;
 /// Step in which the data file grows and shrinks, and free space kept ahead of need: a quarter

@@ -4,6 +4,7 @@
 //! Everything here follows from one seed: time, chance and order come from the simulated
 //! runtime and from [`random::Random`].
 
+pub mod flips;
 pub mod histories;
 pub mod isolation;
 pub mod limits;

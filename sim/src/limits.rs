@@ -91,3 +91,11 @@ pub const SWEEP_STICKY_FAULTS: u64 = 400;
 /// goes on is asked again.
 pub const SWEEP_SETTLE_MS: u64 = 200;
 pub const SWEEP_ATTEMPTS: u32 = 40;
+/// Openings of the store whose bytes are flipped, rounds of writes in each, rows of a keyspace:
+/// enough for merges, inner nodes and values outside their leaf, and still small.
+pub const FLIP_LIVES: u64 = 4;
+pub const FLIP_ROUNDS: u32 = 5;
+pub const FLIP_ROWS: u32 = 400;
+/// Bytes that were flipped and not noticed where they should have been, or that changed data:
+/// listed up to this.
+pub const FLIPS_LISTED_MAX: usize = 16;

@@ -2,6 +2,7 @@
 
 mod check;
 mod findings;
+mod flips;
 mod fuzz;
 mod histories;
 mod kill;
@@ -59,9 +60,11 @@ enum Command {
     Sim(sim::SimArguments),
     /// Fail each I/O, page allocation and memory charge of one workload in turn
     Sweep(sweep::SweepArguments),
-    /// Made-up inputs against what reads bytes from outside
     /// Plant known bugs into a copy of the workspace; each must be found
     Planted(planted::PlantedArguments),
+    /// Flip a bit in every byte of a small store and look who notices
+    Flips(flips::FlipArguments),
+    /// Made-up inputs against what reads bytes from outside
     Fuzz(fuzz::FuzzArguments),
     /// Everything that the test matrices run each night
     Nightly(nightly::NightlyArguments),
@@ -98,6 +101,7 @@ fn run(workspace: &Workspace, command: Command) -> Result<(), Failure> {
         Command::Powercut(arguments) => powercut::run(workspace, &arguments),
         Command::PowercutCheck(arguments) => powercut::run_check(&arguments),
         Command::Planted(arguments) => planted::run(workspace, &arguments),
+        Command::Flips(arguments) => flips::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(workspace, &arguments),
         Command::Nightly(arguments) => nightly::run(workspace, &arguments),
         Command::History(arguments) => histories::check_file(&arguments),

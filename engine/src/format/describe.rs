@@ -119,10 +119,11 @@ many bytes, strictly ascending, 1 to 1024 bytes long; the name; zeros up to the 
 of 256 root pages of 4096 bytes, then copy B. A slot's writes go to its two copies by turns, each
 with the next generation, each durable before the next begins; the valid copy of the higher
 generation counts. Generations of two valid copies differ by one: a copy further behind is a write
-that the device lost. A page of zeros was never written. Copy B is first written when copy A is
-durable, and rows count when both are: a damaged copy A beside a blank copy B held none. A row
-lies in any slot that has room and stays in it for life; the same row in two slots is damage. Page
-n of the store begins at byte n times the page size, extent n at byte n times 262144.
+that the device lost. A page of zeros was never written; nor was one with at most 8 bits set, which
+has rotted since. Copy B is first written when copy A is durable, and rows count when both are: a
+damaged copy A beside a blank copy B held none. A row lies in any slot that has room and stays in
+it for life; the same row in two slots is damage. Page n of the store begins at byte n times the
+page size, extent n at byte n times 262144.
 ",
         table: Some(RootPageBytes::TABLE),
     },

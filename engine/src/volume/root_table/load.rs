@@ -16,7 +16,7 @@ use super::{RootTable, SlotGeneration, Slots};
 use crate::format::root_table::{
     ROOT_COPY_BYTES, ROOT_PAGE_BYTES, RootCopy, RootPage, RootPlace, RootRow, RowKey,
 };
-use crate::limits::ROOT_SLOTS;
+use crate::limits::{ROOT_BLANK_BITS_MAX, ROOT_SLOTS};
 use crate::volume::errors::RootLoadError;
 use crate::volume::file::Volume;
 
@@ -36,7 +36,8 @@ pub(crate) struct DamagedRoot {
     /// Where it begins in the data file.
     pub(crate) offset: u64,
     pub(crate) reason: String,
-    /// False for a first write that a power cut tore: nothing is lost.
+    /// False for a first write that a power cut tore: nothing is lost. Nor is anything by rot in
+    /// a page that was never written, but that is to be told.
     pub(crate) was_in_force: bool,
 }
 
@@ -164,7 +165,7 @@ impl Loader<'_> {
         Ok(Slot { copies: [self.state(slot, RootCopy::A, a), self.state(slot, RootCopy::B, b)] })
     }
 
-    fn see(&self, place: RootPlace, region: &DmaBuf) -> Result<Seen, RootLoadError> {
+    fn see(&mut self, place: RootPlace, region: &DmaBuf) -> Result<Seen, RootLoadError> {
         let at = place.slot as usize * ROOT_PAGE_BYTES;
         let bytes = &region[at..at + ROOT_PAGE_BYTES];
         match RootPage::decode(bytes, self.volume.store_id(), place) {
@@ -174,6 +175,12 @@ impl Loader<'_> {
                 let (path, offset) = (self.volume.path().to_owned(), place.offset_bytes());
                 let RootPlace { slot, copy } = place;
                 Err(RootLoadError::Newer { path, offset, slot, copy, source })
+            }
+            Err(error) if is_nearly_blank(bytes) => {
+                // Otherwise one rotten bit of a slot that nobody has used could close the store.
+                let reason = format!("never written, and not all zero any more: {error}");
+                self.report(place.slot, (place.copy, reason), true);
+                Ok(Seen::Blank)
             }
             Err(error) => Ok(Seen::Damaged(error.to_string())),
         }
@@ -195,6 +202,12 @@ impl Loader<'_> {
         tracing::warn!(slot, ?copy, offset, reason, was_in_force, "root page not believed");
         self.damaged.push(DamagedRoot { slot, copy, offset, reason, was_in_force });
     }
+}
+
+/// Whether a page has so few bits set that it is a rotten blank one: the magic of a written page
+/// alone has more.
+fn is_nearly_blank(page: &[u8]) -> bool {
+    page.iter().map(|byte| byte.count_ones()).sum::<u32>() <= ROOT_BLANK_BITS_MAX
 }
 
 /// Each write of a slot follows the other copy's: generations differ by exactly one.

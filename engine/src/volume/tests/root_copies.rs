@@ -126,6 +126,20 @@ fn slot_whose_copy_was_zeroed_falls_back_to_the_other() {
 }
 
 #[test]
+fn slot_that_was_never_written_and_has_a_rotten_bit_is_told_of_and_can_be_written() {
+    for copy in RootCopy::BOTH {
+        let disk = published(17, 1);
+        disk.corrupt(PATH, offset(9, copy) + 1_000, Corruption::FlipBit { bit: 6 });
+        let found = look(&disk).unwrap();
+        assert_eq!((found.lsns, found.damaged), (vec![1], vec![(9, copy, true)]));
+        // Whole bytes of something are no rotten zeros: the slot may have held rows.
+        disk.corrupt(PATH, offset(9, RootCopy::B) + 1_000, Corruption::Bytes(vec![255; 2]));
+        let found = look(&disk).map(|found| found.damaged);
+        assert!(found.clone().is_err_and(|error| error.contains("slot 9")), "{found:?}");
+    }
+}
+
+#[test]
 fn torn_first_write_leaves_an_empty_slot_that_can_be_written() {
     let disk = published(6, 1);
     garble(&disk, 0, RootCopy::A);
