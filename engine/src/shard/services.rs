@@ -1,5 +1,5 @@
 //! What runs beside the commits: segments prepared ahead, the stamp of an idle log, the
-//! metrics file.
+//! metrics file, the scrubber.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -210,8 +210,10 @@ impl Volume {
                 true => pool.free.take_neighbours(count),
                 false => pool.free.take_lowest(count),
             };
-            if taken.is_some() && count >= pool.missing {
+            if taken.is_some() && count >= pool.missing && pool.missing > 0 {
                 pool.missing = 0;
+                // Whoever wished for it may still miss neighbours, and must look again.
+                self.space.supplies.fetch_add(1, Ordering::SeqCst);
             }
             taken
         });

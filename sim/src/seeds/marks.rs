@@ -30,7 +30,6 @@ pub(super) const READ_ONLY_OPENING: &str = "opening to read before one to write"
 pub(super) const SECOND_OPENER: &str = "second opener refused";
 pub(super) const DAMAGE_TOLD: &str = "read refused for damage";
 pub(super) const DAMAGED_LOG_REFUSED: &str = "opening refused for a damaged log";
-
 pub(super) const SCRUBBED: &str = "pass of the scrubber";
 
 /// All marks.
@@ -73,7 +72,8 @@ impl Run {
         marks.add(SUPERBLOCK_TWIN, u64::from(report.superblock_repaired.is_some()));
         marks.add(REPLAY_PAST_LINK, u64::from(report.replayed_incarnations > 1));
         marks.add(STALE_LATER_FLUSH, u64::from(report.dropped_blocks > 0));
-        self.roots_rotted = false;
+        // A rotten copy stays until the publisher has written it anew.
+        self.roots_rotted &= damaged_roots > 0;
     }
 
     /// What a store's numbers say before it is cut off or closed.
