@@ -52,6 +52,10 @@ pub(crate) fn run(arguments: &SweepArguments) -> Result<(), Failure> {
                 let row = sweep(first, arguments);
                 println!("{row}");
                 (cases, failed) = (cases + row.injected, failed + row.failed);
+                if row.injected == 0 && arguments.number.is_none() {
+                    println!("the workload makes no such request: nothing was tried");
+                    failed += 1;
+                }
             }
         }
     }

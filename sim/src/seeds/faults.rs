@@ -219,6 +219,9 @@ impl Run {
                 true => Corruption::Garbage { len_bytes: block_bytes as u64 },
                 false => Corruption::Bytes(self.random.pick(&blocks[1..]).to_vec()),
             };
+            if damage == Corruption::Bytes(blocks[at].to_vec()) {
+                continue;
+            }
             self.disk.corrupt(&path, (at * block_bytes) as u64, damage);
             self.report.injected.add(TAIL_GARBAGE, 1);
         }

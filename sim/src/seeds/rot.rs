@@ -86,6 +86,11 @@ impl Run {
                 1 => Corruption::Garbage { len_bytes: self.random.between(1, 64) },
                 _ => Corruption::Zeroes { len_bytes: self.random.between(1, 64) },
             };
+            if let Corruption::Zeroes { len_bytes } = damage
+                && bytes[offset as usize..][..len_bytes as usize].iter().all(|byte| *byte == 0)
+            {
+                continue;
+            }
             self.disk.corrupt(Self::data_path(), offset, damage);
             self.report.trees.rotten_pages += 1;
             self.report.injected.add(faults::PAGE_DAMAGE, 1);
