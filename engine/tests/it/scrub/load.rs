@@ -71,7 +71,7 @@ impl Load {
             self.clients.sleep(Duration::from_micros(draw(3_000))).await;
         }
         // Somebody may also ask for a pass beside the one that is running.
-        if self.seed % 2 == 0 {
+        if self.seed.is_multiple_of(2) {
             let asked = self.db.scrub().await.unwrap();
             assert!(asked.problems.is_empty(), "{:?}", asked.problems);
         }
