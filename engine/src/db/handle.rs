@@ -24,8 +24,7 @@ use crate::metrics::Metrics;
 use crate::mvcc::registry::SnapshotKind;
 use crate::options::{Isolation, Options, Routing, RunOptions};
 use crate::recovery::OpenReport;
-use crate::scrub::ScrubReport;
-use crate::shard::{CatalogChange, Request, scrub_now};
+use crate::shard::{CatalogChange, Request};
 
 /// An open store, reached through `P`. Cheap to clone.
 #[derive(Clone)]
@@ -303,12 +302,6 @@ impl<P: Port> DbHandle<P> {
         self.port.shared().core.poison.reason().map(str::to_owned)
     }
 
-    /// What the scrubber has read and found since the store was opened.
-    #[must_use]
-    pub fn scrub_report(&self) -> ScrubReport {
-        self.port.shared().scrubbed.report()
-    }
-
     /// The store's counters, gauges and latencies.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
@@ -379,27 +372,6 @@ impl Db {
         T: Send + 'static,
     {
         self.on_shard(self.shard_of(keyspace, key), f).await
-    }
-
-    /// Reads the whole store once from disk, past the cache, while it serves: superblock, root
-    /// table, the log as far as it is durable and kept, every space map and tree. Returns when
-    /// that is done, with what this pass found; damage stops nothing. Takes as much of the disk
-    /// and of the cores as maintenance may.
-    ///
-    /// # Errors
-    /// The store closed or stopped before the pass was over.
-    pub async fn scrub(&self) -> Result<ScrubReport, ReadError> {
-        let shared = self.port.0.shared();
-        if shared.core.poison.reason().is_some() || shared.core.is_closing() {
-            return Err(shared.read_refused());
-        }
-        let (reply, answer) = oneshot::channel();
-        let job = Box::new(move |state: &std::rc::Rc<crate::shard::ShardState>| {
-            scrub_now(state, reply);
-        });
-        let sent = shared.send(ShardId::new(0), Request::Run(job)).await;
-        sent.map_err(|()| shared.read_refused())?;
-        answer.await.map_err(|_| shared.read_refused())
     }
 
     /// Closes the store for all handles: refuses new work, settles the commits on their way,

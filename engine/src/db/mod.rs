@@ -8,6 +8,7 @@ mod handle;
 mod open;
 mod port;
 mod scan;
+mod scrub;
 #[cfg(test)]
 mod tests;
 mod transaction;

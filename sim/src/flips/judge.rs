@@ -9,7 +9,7 @@ use sombra::{Db, KeyRange, Lsn, OpenMode, Options, ReadError, ScrubReport, inspe
 use sombra_runtime::Runtime;
 use sombra_runtime::sim::{SimDisk, SimOptions, SimWorld};
 
-use super::map::Part;
+use super::part::Part;
 use super::store::{STORE_DIR, options};
 use super::{BytePlace, Rows};
 use crate::limits;

@@ -6,6 +6,7 @@
 
 mod judge;
 mod map;
+mod part;
 mod report;
 mod store;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use sombra_runtime::sim::{Corruption, SimDisk};
 use crate::random::Random;
 
 pub use judge::{Flip, Noticed};
-pub use map::Part;
+pub use part::Part;
 pub use report::FlipReport;
 pub use store::StoreEnd;
 
