@@ -45,10 +45,11 @@ pub(crate) const STEPS: &[Step] = &[
     step("power cuts, ext4", "powercut --fs ext4 --states 1000 --faults 50", 600),
     step("power cuts, xfs", "powercut --fs xfs --states 1000 --faults 50", 600),
     step("power cuts, btrfs", "powercut --fs btrfs --states 1000 --faults 50", 600),
+    step("power cuts, guests", "powercut --uml 50", 600),
 ];
 
 /// Flags whose numbers grow and shrink with the scale: `N`, or `0..N`.
-const SCALED: [&str; 5] = ["--inputs", "--seeds", "--histories", "--rounds", "--states"];
+const SCALED: [&str; 6] = ["--inputs", "--seeds", "--histories", "--rounds", "--states", "--uml"];
 /// Before the reason in a line of a step that cannot run here.
 const SKIPPED: &str = "SKIPPED: ";
 /// Begins lines that the table shows again.

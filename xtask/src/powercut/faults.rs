@@ -1,17 +1,20 @@
 //! Devices that answer with errors, and bits that flip on them: the store refuses or is right,
 //! and once the device is well again everything acknowledged is there.
 
+mod flips;
+mod live_log;
+
 use super::device::{Fault, Kind};
-use super::image::{BLOCK_BYTES, Image};
+use super::image::Image;
 use super::totals::Verdict;
 use super::writer::{self, Ended, Until};
 use super::{PowerCuts, expect_sound};
 use crate::Failure;
 use crate::kill::{Course, Judge, Workload};
 use sombra_sim::random::Random;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
+
+pub(super) use live_log::tell as tell_live_log;
 
 /// How long a writer works, fault or not.
 const WORK_TIME: Duration = Duration::from_secs(2);
@@ -21,10 +24,6 @@ const FLUSHES_BEFORE_MAX: u64 = 250;
 const READS_BEFORE_MAX: u64 = 60;
 /// Faults that stay until the disk is taken out of use.
 const LASTING_PERCENT: u64 = 40;
-/// Flips in the log; the others are in the data file.
-const LOG_PERCENT: u64 = 40;
-/// Blocks drawn until one is found on the disk.
-const DRAWS_MAX: u32 = 200;
 
 /// Runs as many device errors, and as many flipped bits, as were asked for.
 pub(super) fn run(
@@ -48,7 +47,7 @@ pub(super) fn run(
         };
         test.note(&format!("EIO for a {}: {outcome}", name_of(kind)), verdict, &fault);
     }
-    flips(test, fresh, random)
+    flips::run(test, fresh, random)
 }
 
 fn name_of(kind: Kind) -> &'static str {
@@ -170,114 +169,4 @@ fn split_refusals(reports: Vec<String>) -> (usize, Vec<String>) {
     let is_refusal = |text: &String| text.starts_with("B ") && text.contains("os error");
     let (refusals, reports): (Vec<_>, Vec<_>) = reports.into_iter().partition(is_refusal);
     (refusals.len(), reports)
-}
-
-/// A store that was closed in good order, and all that was said of it.
-struct Closed {
-    image: Image,
-    reports: Vec<Vec<String>>,
-    shards: u64,
-    /// The blocks of its data file and of its log that hold anything.
-    pages: Vec<Vec<u8>>,
-    log: Vec<Vec<u8>>,
-}
-
-fn flips(test: &mut PowerCuts<'_>, fresh: &Image, random: &mut Random) -> Result<(), Failure> {
-    let closed = close(test, fresh, random)?;
-    for _ in 0..test.arguments.faults {
-        let is_log = random.percent(LOG_PERCENT);
-        let (blocks, place) = match is_log {
-            true => (&closed.log, "log"),
-            false => (&closed.pages, "data file"),
-        };
-        let (image, offset) = flipped(&closed.image, blocks, random)?;
-        test.host.device.load(image);
-        let (verdict, outcome) = flip(test, &closed)?;
-        let what = format!("byte {offset} of the disk");
-        test.note(&format!("a flipped bit in the {place}: {outcome}"), verdict, &what);
-    }
-    Ok(())
-}
-
-fn close(test: &mut PowerCuts<'_>, fresh: &Image, random: &mut Random) -> Result<Closed, Failure> {
-    let shards = random.between(2, 4);
-    test.host.device.load(fresh.clone());
-    test.mounted()?;
-    let worked = test.work(random, shards, || ())?;
-    let plan = test.plan(Course::Compare, 0, shards);
-    let shown = writer::compare(&test.host.device, &plan)?;
-    if !shown.status.success() {
-        return Err(format!("the store does not open again: {}", shown.complaint));
-    }
-    let pages = blocks_of(&[test.host.store().join("pages.sombra")])?;
-    let log = blocks_of(&files_in(&test.host.store().join("wal"))?)?;
-    test.host.release()?;
-    let reports = vec![worked.lines.all(), shown.lines.all()];
-    let mut judge = Workload::Model.judge();
-    for life in &reports {
-        expect_sound(judge.as_mut(), life)?;
-    }
-    Ok(Closed { image: test.host.device.image(), reports, shards, pages, log })
-}
-
-fn files_in(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let listed = output(Command::new("ls").arg(dir))?;
-    let listed = String::from_utf8_lossy(&listed);
-    Ok(listed.lines().map(|name| dir.join(name)).collect())
-}
-
-fn blocks_of(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
-    let bytes = output(Command::new("cat").args(files))?;
-    let blocks = bytes.chunks_exact(BLOCK_BYTES).map(<[u8]>::to_vec);
-    Ok(blocks.filter(|block| block.iter().any(|byte| *byte != 0)).collect())
-}
-
-fn output(command: &mut Command) -> Result<Vec<u8>, Failure> {
-    let output = command.output().map_err(|error| error.to_string())?;
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-    }
-}
-
-/// The image with one bit changed in each place that holds one of the blocks.
-fn flipped(
-    image: &Image,
-    blocks: &[Vec<u8>],
-    random: &mut Random,
-) -> Result<(Image, u64), Failure> {
-    for _ in 0..if blocks.is_empty() { 0 } else { DRAWS_MAX } {
-        let found = image.find(random.pick::<Vec<u8>>(blocks));
-        let (byte, bit) = (random.below(BLOCK_BYTES as u64), random.below(8) as u8);
-        if let Some(first) = found.first() {
-            let mut image = image.clone();
-            for block in &found {
-                image.flip(block * BLOCK_BYTES as u64 + byte, bit);
-            }
-            return Ok((image, first * BLOCK_BYTES as u64 + byte));
-        }
-    }
-    Err("no block of the store was found on the disk".to_owned())
-}
-
-fn flip(test: &mut PowerCuts<'_>, closed: &Closed) -> Result<(Verdict, &'static str), Failure> {
-    let mut judge = Workload::Model.judge();
-    for life in &closed.reports {
-        judge.hear(life)?;
-    }
-    test.mounted()?;
-    let checked = writer::check(&test.host.store());
-    let plan = test.plan(Course::Compare, 0, closed.shards);
-    let ended = writer::compare(&test.host.device, &plan)?;
-    test.host.release()?;
-    let mut verdict = Verdict::default();
-    if ended.status.success() {
-        verdict.problems = judge.hear(&ended.lines.all())?.violations;
-        let found = checked.is_err();
-        return Ok((verdict, if found { "checker tells, data right" } else { "data right" }));
-    }
-    if checked.is_ok() {
-        verdict.problems.push(format!("the checker found nothing, yet: {}", ended.complaint));
-    }
-    Ok((verdict, "refused"))
 }

@@ -4,9 +4,14 @@
 use super::device::{Device, FILE_NAME};
 use crate::{Failure, process};
 use fuser::{BackgroundSession, Config, MountOption};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -41,6 +46,13 @@ impl FileSystem {
             FileSystem::Xfs => ("mkfs.xfs", &["-q", "-f", "-K"], "xfsprogs"),
             FileSystem::Btrfs => ("mkfs.btrfs", &["-q", "-f", "-K"], "btrfs-progs"),
         }
+    }
+
+    /// Makes an empty file system on a device or in a file.
+    pub(super) fn make_on(self, disk: &OsStr) -> Result<(), Failure> {
+        let (mkfs, words, _) = self.mkfs();
+        let words = words.iter().copied().map(OsStr::new).chain([disk]);
+        program(mkfs, &words.collect::<Vec<_>>()).map(drop)
     }
 
     /// Discards are of no use here: the served file refuses them.
@@ -94,15 +106,24 @@ impl FileSystem {
 pub(super) struct Places {
     served: PathBuf,
     mounted: PathBuf,
+    guest: PathBuf,
+    /// The process group of the guest that runs, or 0.
+    guest_group: Arc<AtomicI32>,
 }
 
 impl Places {
     pub(super) fn below(dir: &Path) -> Places {
-        Places { served: dir.join("served"), mounted: dir.join("mounted") }
+        let [served, mounted, guest] = ["served", "mounted", "guest"].map(|name| dir.join(name));
+        Places { served, mounted, guest, guest_group: Arc::default() }
     }
 
     /// Lets go of everything that this run, or a dead one, holds.
     pub(super) fn release(&self) {
+        let group = self.guest_group.swap(0, Ordering::AcqRel);
+        if group > 0 {
+            // It may have ended by itself.
+            let _gone = killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
         for place in [&self.mounted, &self.served] {
             if place == &self.served {
                 self.detach_all();
@@ -117,10 +138,38 @@ impl Places {
         }
     }
 
+    /// Where a guest's disk and all else of it lies.
+    pub(super) fn guest_folder(&self) -> PathBuf {
+        self.guest.clone()
+    }
+
+    /// A guest runs in this process group; 0: none does.
+    pub(super) fn note_guest(&self, group: u32) {
+        self.guest_group.store(group as i32, Ordering::Release);
+    }
+
+    /// Where a disk is mounted that nobody serves.
+    pub(super) fn mounted(&self) -> &Path {
+        &self.mounted
+    }
+
+    /// Mounts a disk that is a file of the host's.
+    pub(super) fn mount_file(&self, kind: FileSystem, disk: &Path) -> Result<(), Failure> {
+        fs::create_dir_all(&self.mounted).map_err(|error| format!("mount point: {error}"))?;
+        let words = ["-t", kind.name(), "-o", "loop"].map(OsStr::new);
+        program("mount", &[&words[..], &[disk.as_os_str(), self.mounted.as_os_str()]].concat())
+            .map(drop)
+    }
+
+    /// Unmounts it; its loop device goes with it.
+    pub(super) fn unmount_file(&self) -> Result<(), Failure> {
+        again(|| program("umount", &[self.mounted.as_os_str()]))
+    }
+
     fn detach_all(&self) {
         let listed = program(
             "losetup",
-            &["--list", "--noheadings", "--output", "NAME,BACK-FILE"].map(std::ffi::OsStr::new),
+            &["--list", "--noheadings", "--output", "NAME,BACK-FILE"].map(OsStr::new),
         );
         let ours = self.served.to_string_lossy().into_owned();
         for line in listed.unwrap_or_default().lines().filter(|line| line.contains(&ours)) {
@@ -171,23 +220,21 @@ impl Host {
 
     pub(super) fn attach(&mut self) -> Result<(), Failure> {
         let file = self.places.served.join(FILE_NAME);
-        let words = ["--find", "--show", "--direct-io=on"].map(std::ffi::OsStr::new);
+        let words = ["--find", "--show", "--direct-io=on"].map(OsStr::new);
         let name = program("losetup", &[&words[..], &[file.as_os_str()]].concat())?;
         self.attached = Some(name.trim().to_owned());
         Ok(())
     }
 
     pub(super) fn make(&mut self) -> Result<(), Failure> {
-        let (mkfs, words, _) = self.file_system.mkfs();
         let device = self.attached.as_deref().ok_or("no loop device is attached")?;
-        let words = words.iter().copied().chain([device]).map(std::ffi::OsStr::new);
-        program(mkfs, &words.collect::<Vec<_>>()).map(drop)
+        self.file_system.make_on(OsStr::new(device))
     }
 
     pub(super) fn mount(&mut self) -> Result<(), Failure> {
         let device = self.attached.clone().ok_or("no loop device is attached")?;
         let (kind, options) = (self.file_system.name(), self.file_system.mount_options());
-        let words = ["-t", kind, "-o", options, &device].map(std::ffi::OsStr::new);
+        let words = ["-t", kind, "-o", options, &device].map(OsStr::new);
         program("mount", &[&words[..], &[self.places.mounted.as_os_str()]].concat()).map(drop)
     }
 
@@ -237,7 +284,7 @@ fn again(mut work: impl FnMut() -> Result<String, Failure>) -> Result<(), Failur
 }
 
 /// Runs a program to its end; its standard output, or why it failed.
-fn program(name: &str, words: &[&std::ffi::OsStr]) -> Result<String, Failure> {
+fn program(name: &str, words: &[&OsStr]) -> Result<String, Failure> {
     let mut command = Command::new("timeout");
     command.args(["--signal=KILL", PROGRAM_SECONDS_MAX, name]).args(words);
     let output = command.output().map_err(|error| format!("cannot start {name}: {error}"))?;

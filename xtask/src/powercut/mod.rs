@@ -6,6 +6,8 @@
 //! which a process of its own writes and is killed now and then. Afterwards the recording is cut
 //! at many places: the kernel mounts what a disk may have kept, and the store is checked, opened
 //! and compared with what had been acknowledged. This process never touches what is mounted.
+//!
+//! `--uml` asks another kernel: a guest with a disk of its own, killed while it writes.
 
 mod device;
 mod faults;
@@ -14,6 +16,7 @@ mod image;
 mod states;
 mod timeline;
 mod totals;
+mod uml;
 mod writer;
 
 use crate::kill::{self, Course, Driver, Judge, Plan, Workload};
@@ -48,11 +51,14 @@ const STATES_PER_NOTE: u64 = 50;
 #[derive(clap::Args)]
 pub(crate) struct PowercutArguments {
     /// The file system under the store
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value_t = FileSystem::Ext4)]
     fs: FileSystem,
     /// How many states of the disk to mount and judge, besides those of the control
-    #[arg(long)]
+    #[arg(long, default_value_t = 0, required_unless_present_any = ["faults", "uml"])]
     states: u64,
+    /// Kills so many User-Mode Linux guests at work instead, besides those of the control
+    #[arg(long, value_name = "GUESTS", conflicts_with_all = ["states", "faults", "control"])]
+    uml: Option<u64>,
     /// Seed of the workload, of the cuts and of what the disk keeps
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -70,14 +76,21 @@ pub(crate) struct PowercutArguments {
 pub(crate) struct CheckArguments {
     #[arg(long)]
     store: PathBuf,
+    /// Write the blocks of the log that an opening must read instead
+    #[arg(long)]
+    live_log: bool,
 }
 
 pub(crate) fn run_check(arguments: &CheckArguments) -> Result<(), Failure> {
-    kill::check(&arguments.store)
+    match arguments.live_log {
+        false => kill::check(&arguments.store),
+        true => faults::tell_live_log(&arguments.store),
+    }
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &PowercutArguments) -> Result<(), Failure> {
-    if let Some(missing) = arguments.fs.missing() {
+    let for_guest = || arguments.uml.and_then(|_| uml::missing(arguments.fs));
+    if let Some(missing) = arguments.fs.missing().or_else(for_guest) {
         println!("powercut: SKIPPED: {missing}");
         return Ok(());
     }
@@ -90,11 +103,16 @@ pub(crate) fn run(workspace: &Workspace, arguments: &PowercutArguments) -> Resul
     places.release();
     release_when_interrupted(&places)?;
     println!("powercut: {}, seed {}", arguments.fs.versions(), arguments.seed);
-    let host = Host::serve(Device::new(DISK_BYTES), arguments.fs, &places)?;
-    let mut test = PowerCuts { arguments, host, totals: Totals::default(), life: 0 };
-    let outcome = test.run();
-    let PowerCuts { host, totals, .. } = test;
-    drop(host);
+    let (totals, outcome) = match arguments.uml {
+        Some(guests) => uml::run(arguments, guests, &places),
+        None => {
+            let host = Host::serve(Device::new(DISK_BYTES), arguments.fs, &places)?;
+            let mut test = PowerCuts { arguments, host, totals: Totals::default(), life: 0 };
+            let outcome = test.run();
+            (test.totals, outcome)
+        }
+    };
+    places.release();
     // The next run takes the folder as it is.
     let _in_use = std::fs::remove_dir(&dir);
     println!("{totals}");
@@ -238,7 +256,7 @@ impl PowerCuts<'_> {
             let verdict = self.judge(recording, &state, image)?;
             let State { durable, cut, kind, seed } = state;
             let name = format!("{kind:?} {durable}..{cut} seed {seed:#x}");
-            self.totals.add(kind, &name, verdict);
+            self.totals.add(kind.row(), &name, verdict);
             self.totals.judging = begun.elapsed();
             if self.totals.states().is_multiple_of(STATES_PER_NOTE) {
                 let (states, seconds) = (self.totals.states(), begun.elapsed().as_secs());
@@ -287,17 +305,26 @@ impl PowerCuts<'_> {
         verdict: &mut Verdict,
     ) -> Result<(), Failure> {
         let plan = self.plan(Course::Compare, 0, shards);
-        let ended = writer::compare(&self.host.device, &plan)?;
-        if !ended.status.success() {
-            verdict.problems.push(format!("does not open: {}", ended.complaint));
-            return Ok(());
-        }
-        let reported = judge.hear(&ended.lines.all())?;
-        verdict.lost += reported.lost;
-        verdict.half_applied += reported.half_applied;
-        verdict.problems.extend(reported.violations);
-        Ok(())
+        compare(&self.host.device, &plan, judge, verdict)
     }
+}
+
+fn compare(
+    device: &Device,
+    plan: &Plan,
+    judge: &mut dyn Judge,
+    verdict: &mut Verdict,
+) -> Result<(), Failure> {
+    let ended = writer::compare(device, plan)?;
+    if !ended.status.success() {
+        verdict.problems.push(format!("does not open: {}", ended.complaint));
+        return Ok(());
+    }
+    let reported = judge.hear(&ended.lines.all())?;
+    verdict.lost += reported.lost;
+    verdict.half_applied += reported.half_applied;
+    verdict.problems.extend(reported.violations);
+    Ok(())
 }
 
 /// What a writer said must fit together before any power is cut.

@@ -6,6 +6,7 @@ mod tests;
 
 use super::device::Op;
 use super::image::{Image, SECTOR_BYTES};
+use super::totals::CONTROL;
 use sombra_sim::random::{Random, mix};
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -16,6 +17,17 @@ pub(super) enum StateKind {
     Between,
     /// Negative control: the disk only said that it flushed, some flushes ago and since.
     Control,
+}
+
+impl StateKind {
+    /// Its row in the report.
+    pub(super) fn row(self) -> &'static str {
+        match self {
+            StateKind::AtFlush => "at a flush",
+            StateKind::Between => "between flushes",
+            StateKind::Control => CONTROL,
+        }
+    }
 }
 
 /// One state of the disk. Positions count operations of the recording.

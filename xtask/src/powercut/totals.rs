@@ -1,6 +1,5 @@
 //! What all states together came to.
 
-use super::states::StateKind;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -15,6 +14,9 @@ pub(super) struct Verdict {
     pub(super) problems: Vec<String>,
 }
 
+/// The row of states in which commits must be missed.
+pub(super) const CONTROL: &str = "control";
+
 #[derive(Default)]
 struct Sum {
     states: u64,
@@ -27,7 +29,8 @@ struct Sum {
 
 #[derive(Default)]
 pub(super) struct Totals {
-    sums: BTreeMap<StateKind, Sum>,
+    /// By what the states have in common.
+    sums: BTreeMap<&'static str, Sum>,
     /// The first problems of states in which there should be none.
     pub(super) problems: Vec<String>,
     pub(super) writes: u64,
@@ -42,15 +45,15 @@ pub(super) struct Totals {
 const PROBLEMS_TOLD_MAX: usize = 10;
 
 impl Totals {
-    pub(super) fn add(&mut self, kind: StateKind, name: &str, verdict: Verdict) {
-        let sum = self.sums.entry(kind).or_default();
+    pub(super) fn add(&mut self, row: &'static str, name: &str, verdict: Verdict) {
+        let sum = self.sums.entry(row).or_default();
         sum.states += 1;
         sum.acknowledged += verdict.acknowledged;
         sum.lost += verdict.lost;
         sum.half_applied += verdict.half_applied;
         sum.checks += u64::from(verdict.checked);
         sum.bad += u64::from(!verdict.problems.is_empty());
-        if kind != StateKind::Control {
+        if row != CONTROL {
             self.bad(name, verdict.problems);
         }
     }
@@ -69,14 +72,16 @@ impl Totals {
 
     /// Whether commits were missed that a lying disk had lost; `None` without such a disk.
     pub(super) fn control(&self) -> Option<bool> {
-        self.sums.get(&StateKind::Control).map(|sum| sum.lost > 0)
+        self.sums.get(CONTROL).map(|sum| sum.lost > 0)
     }
 }
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mib = self.written_bytes >> 20;
-        writeln!(f, "recorded: {} writes ({mib} MiB), {} flushes", self.writes, self.flushes)?;
+        if self.writes > 0 {
+            let mib = self.written_bytes >> 20;
+            writeln!(f, "recorded: {} writes ({mib} MiB), {} flushes", self.writes, self.flushes)?;
+        }
         for count in &self.counts {
             writeln!(f, "  {count}")?;
         }
@@ -85,12 +90,7 @@ impl fmt::Display for Totals {
             "{:<16}{:>8}{:>14}{:>8}{:>14}{:>8}{:>12}",
             "states", "count", "acknowledged", "lost", "half applied", "checks", "violations"
         )?;
-        for (kind, sum) in &self.sums {
-            let name = match kind {
-                StateKind::AtFlush => "at a flush",
-                StateKind::Between => "between flushes",
-                StateKind::Control => "control",
-            };
+        for (name, sum) in &self.sums {
             let Sum { states, acknowledged, lost, half_applied, checks, bad } = sum;
             writeln!(
                 f,
@@ -99,7 +99,7 @@ impl fmt::Display for Totals {
             )?;
         }
         for (name, count) in &self.faults {
-            writeln!(f, "{name:<46}{count:>6}")?;
+            writeln!(f, "{name:<68}{count:>6}")?;
         }
         let rate = self.states() as f64 / self.judging.as_secs_f64().max(0.001);
         writeln!(f, "states/s {rate:.1}")?;
