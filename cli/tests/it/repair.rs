@@ -213,7 +213,8 @@ fn page_of_a_tree(original: &mut Original, kind: u8) {
         let from_log: u64 = report.lost.iter().map(|lost| lost.rows_from_log).sum();
         let missing = missing_rows(original, &contents_of(&into), &lost);
         let named = count_named(original, &lost);
-        assert!(missing > 0 && missing + from_log == named, "{missing} {from_log} {named}");
+        // How much of it the log still held depends on what had been merged.
+        assert!(named > 0 && missing + from_log == named, "{missing} {from_log} {named}");
         tell(0, &["check", &into]);
         if kind == LEAF {
             let again = original.place();
