@@ -43,3 +43,5 @@ pub(crate) const PLANTED_SEEDS_AT_ONCE_MAX: u64 = 64;
 pub(crate) const PLANTED_CONTROL_SEEDS_MAX: u64 = 100;
 /// `planted`: longest time for a build, a run of seeds or a run of tests.
 pub(crate) const PLANTED_COMMAND_SECONDS_MAX: u64 = 30 * 60;
+/// `planted`: characters of a failing seed's reason in the table; all of it comes when it replays.
+pub(crate) const PLANTED_REASON_CHARS_MAX: usize = 110;

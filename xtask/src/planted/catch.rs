@@ -4,7 +4,10 @@ use super::manifest::{Catcher, Tests};
 use super::replica::Replica;
 use crate::{
     Failure,
-    limits::{PLANTED_COMMAND_SECONDS_MAX, PLANTED_SEEDS_AT_ONCE_MAX, PLANTED_SEEDS_FIRST},
+    limits::{
+        PLANTED_COMMAND_SECONDS_MAX, PLANTED_REASON_CHARS_MAX, PLANTED_SEEDS_AT_ONCE_MAX,
+        PLANTED_SEEDS_FIRST,
+    },
     process,
 };
 use nix::sys::signal::{Signal, killpg};
@@ -65,6 +68,7 @@ impl Hunt<'_> {
             if !status.success() {
                 let (seed, why) = first_failing_seed(&output)
                     .ok_or_else(|| format!("{what}: {status}, and no seed is named"))?;
+                let why: String = why.chars().take(PLANTED_REASON_CHARS_MAX).collect();
                 let by = format!("{what}{described}, seed {seed}: {why}");
                 return Ok(Verdict::Caught { by, needed: seeds_text(seed + 1) });
             }
