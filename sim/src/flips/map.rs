@@ -48,8 +48,8 @@ impl FileMap {
         }
     }
 
-    /// Names all bytes of the first block of each part that is not in `seen` yet and not vast,
-    /// and one in `every` of the others.
+    /// Names all bytes of the first block of each part that is not in `seen` yet and not vast, and
+    /// of stretches shorter than a block; one in `every` of the others.
     pub(super) fn sample(
         &self,
         (every, every_vast): (u64, u64),
@@ -57,7 +57,9 @@ impl FileMap {
         mut visit: impl FnMut(u64),
     ) {
         for (range, part) in self.ranges() {
-            let block = if part.is_vast() || !seen.insert(part) { 0 } else { 4096 };
+            let is_short = range.end - range.start < BLOCK_SIZE_BYTES as u64;
+            let is_whole = !part.is_vast() && (seen.insert(part) || is_short);
+            let block = if is_whole { BLOCK_SIZE_BYTES as u64 } else { 0 };
             let whole = range.start..(range.start + block).min(range.end);
             whole.clone().for_each(&mut visit);
             let step = if part.is_vast() { every_vast } else { every };
