@@ -2,7 +2,10 @@
 //! works, and end it.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::fmt::Debug;
+use std::future::Future;
+use std::rc::Rc;
 
 use sombra::DurabilityMethod;
 use sombra_runtime::sim::{RunEnd, SimDisk, SimDiskOptions, SimLatency, SimWorld};
@@ -66,6 +69,23 @@ pub(crate) fn work<P: PartialEq + Debug>(
             return Err(format!("no progress for {idle:?}, {steps} steps: {where_now}"));
         }
     }
+}
+
+/// Turns the world until a client of its own has run to its end. Fails when that does not come.
+pub(crate) fn finish<T: 'static>(
+    world: &mut SimWorld,
+    name: &str,
+    task: impl Future<Output = T> + 'static,
+) -> Result<T, String> {
+    let answer = Rc::new(RefCell::new(None));
+    let slot = Rc::clone(&answer);
+    world.spawn_client(name, async move {
+        let outcome = task.await;
+        *slot.borrow_mut() = Some(outcome);
+    });
+    let end = world.run(limits::STEPS_OPEN_MAX, || answer.borrow().is_some());
+    let outcome = answer.borrow_mut().take();
+    outcome.ok_or_else(|| format!("{name} hangs ({end:?}): {}", world.describe()))
 }
 
 /// How a world ends that nobody ended.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use sombra::{Db, KeyRange, Lsn, OpenMode, Options, ReadError, ScrubReport, inspect};
 use sombra_runtime::Runtime;
@@ -12,7 +12,7 @@ use sombra_runtime::sim::{SimDisk, SimOptions, SimWorld};
 use super::part::Part;
 use super::store::{STORE_DIR, options};
 use super::{BytePlace, Rows};
-use crate::limits;
+use crate::machine;
 
 /// Who was the first to notice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -104,18 +104,14 @@ pub(super) fn look(
     let mut world = SimWorld::new(SimOptions::new(seed, 1, disk.clone()));
     let runtime = world.runtime();
     let expected = expected.map(Arc::clone);
-    let answer = Arc::new(Mutex::new(None));
-    let slot = Arc::clone(&answer);
-    world.spawn_client("look", async move {
-        let looked = look_at(&runtime, expected.as_deref()).await;
-        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked);
-    });
-    let is_there = || answer.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-    let end = world.run(limits::STEPS_OPEN_MAX, is_there);
-    let described = world.describe();
+    let looked =
+        machine::finish(
+            &mut world,
+            "look",
+            async move { look_at(&runtime, expected.as_deref()).await },
+        );
     world.kill();
-    let looked = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
-    looked.ok_or_else(|| format!("hangs ({end:?}): {described}"))?
+    looked?
 }
 
 async fn look_at(runtime: &Runtime, expected: Option<&Rows>) -> Result<Looked, String> {

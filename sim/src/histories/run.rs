@@ -1,6 +1,6 @@
 //! The lives of one recorded history: open, work, crash, open again, until there is enough.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use sombra::{Db, OpenError, Options};
 use sombra_runtime::sim::{DiskOp, SimDisk, SimOptions, SimWorld};
@@ -27,9 +27,6 @@ struct Opened {
     db: Db,
     spaces: Vec<Space>,
 }
-
-/// What an opening left behind: the store, or why there is none.
-pub(super) type Answer<T> = Arc<Mutex<Option<T>>>;
 
 pub(super) struct Run {
     random: Random,
@@ -183,14 +180,11 @@ impl Run {
 
     /// Opens the store and looks at all of it. `Ok(None)`: it needs more memory, and gets it.
     fn open(&mut self, world: &mut SimWorld) -> Result<Option<Opened>, Failed> {
-        let opened: Answer<Result<Opened, OpenFailed>> = Answer::default();
-        let (answer, runtime) = (Arc::clone(&opened), world.runtime());
-        let (options, plan) = (self.options.clone(), Arc::clone(&self.plan));
-        world.spawn_client("opening", async move {
-            let outcome = open(&runtime, options, &plan).await;
-            *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        });
-        let opened = match wait(world, &opened)? {
+        let (runtime, options) = (world.runtime(), self.options.clone());
+        let plan = Arc::clone(&self.plan);
+        let opened =
+            machine::finish(world, "opening", async move { open(&runtime, options, &plan).await });
+        let opened = match opened? {
             Ok(opened) => opened,
             Err(OpenFailed::Memory) if self.options.memory_bytes < limits::MEMORY_BYTES_AMPLE => {
                 self.options.memory_bytes = limits::MEMORY_BYTES_AMPLE;
@@ -203,23 +197,13 @@ impl Run {
         self.book.begin_life(snapshot.lsn().as_u64());
         drop(snapshot);
         let options = self.client_options(world.runtime(), &opened, 0);
-        let looked = Answer::default();
-        let (answer, session) = (Arc::clone(&looked), Session::Handle(opened.db.clone()));
-        world.spawn_client("look", async move {
-            let ended = Client::new(options, session).look_at_all().await;
-            *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended.is_ok());
-        });
-        wait(world, &looked)?;
+        let session = Session::Handle(opened.db.clone());
+        // What its reads show is in the history, whatever they end with.
+        let _ended = machine::finish(world, "look", async move {
+            Client::new(options, session).look_at_all().await
+        })?;
         Ok(Some(opened))
     }
-}
-
-/// Turns the world until the answer is there.
-pub(super) fn wait<T>(world: &mut SimWorld, answer: &Answer<T>) -> Result<T, Failed> {
-    let lock = || answer.lock().unwrap_or_else(PoisonError::into_inner);
-    let end = world.run(limits::STEPS_OPEN_MAX, || lock().is_some());
-    let found = lock().take();
-    found.ok_or_else(|| format!("opening hangs ({end:?}): {}", world.describe()))
 }
 
 enum OpenFailed {

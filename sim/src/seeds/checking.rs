@@ -1,15 +1,16 @@
 //! The offline checker between two openings: what a crash leaves must be whole at once, not
 //! only once recovery has looked at it.
 
+use std::future::Future;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use sombra::inspect::{self, CheckReport};
+use sombra_runtime::Runtime;
 use sombra_runtime::sim::{SimOptions, SimWorld};
 
 use super::opening::STORE_DIR;
 use super::run::{Failed, Run};
-use crate::limits;
+use crate::machine;
 
 impl Run {
     /// Checks the store on the disk that nobody has open, once there is one.
@@ -26,26 +27,28 @@ impl Run {
 
     /// What the checker says.
     pub(super) fn inspect(&mut self) -> Result<CheckReport, Failed> {
-        let options = SimOptions::new(self.random.next_u64(), 1, self.disk.clone());
-        let mut world = SimWorld::new(options);
-        let runtime = world.runtime();
-        let answer = Arc::new(Mutex::new(None));
-        let slot = Arc::clone(&answer);
-        world.spawn_client("check", async move {
-            let checked = inspect::check(&runtime, Path::new(STORE_DIR), |_, _| ()).await;
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(checked);
+        let checked = self.on_closed_store("check", |runtime| async move {
+            inspect::check(&runtime, Path::new(STORE_DIR), |_, _| ()).await
         });
-        let is_there = || answer.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let end = world.run(limits::STEPS_OPEN_MAX, is_there);
-        let checked = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let described = world.describe();
-        self.fold_world(&world);
-        world.kill();
-        let report = checked.ok_or_else(|| format!("checker hangs ({end:?}): {described}"))?;
-        let report = report.map_err(|error| format!("checker: {error}"))?;
+        let report = checked?.map_err(|error| format!("checker: {error}"))?;
         self.report.trees.checks += 1;
         let trees = report.tablets.iter().filter(|tablet| tablet.height > 0).count();
         self.report.trees.trees_checked += trees as u64;
         Ok(report)
+    }
+
+    /// Runs a task in a world of its own, on the disk that nobody uses.
+    pub(super) fn on_closed_store<T: 'static, F: Future<Output = T> + 'static>(
+        &mut self,
+        name: &str,
+        task: impl FnOnce(Runtime) -> F,
+    ) -> Result<T, Failed> {
+        let options = SimOptions::new(self.random.next_u64(), 1, self.disk.clone());
+        let mut world = SimWorld::new(options);
+        let task = task(world.runtime());
+        let outcome = machine::finish(&mut world, name, task);
+        self.fold_world(&world);
+        world.kill();
+        outcome
     }
 }

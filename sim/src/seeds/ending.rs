@@ -1,6 +1,6 @@
 //! How an episode ends: by power cut, death, close, or a device that fails.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use sombra::{CommitError, Db, ReadError};
 use sombra_runtime::sim::SimWorld;
@@ -9,8 +9,7 @@ use super::faults;
 use super::opening::Opened;
 use super::run::{Failed, Run};
 use super::swarm::Ending;
-use crate::limits;
-use crate::machine::Crash;
+use crate::machine::{self, Crash};
 use crate::workload::Tally;
 
 impl Run {
@@ -84,16 +83,11 @@ impl Run {
             return Ok(());
         }
         let (db, keyspace) = (opened.db.clone(), opened.spaces[0].keyspace.clone());
-        let answer = Arc::new(Mutex::new(None));
-        let slot = Arc::clone(&answer);
-        world.spawn_client("after poison", async move {
-            let (put, get) = (db.put(&keyspace, "k", "v").await, db.get(&keyspace, "k").await);
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((put, get));
-        });
-        let outcome = || answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        world.run(limits::STEPS_OPEN_MAX, || outcome().is_some());
-        match outcome() {
-            Some((Err(CommitError::Poisoned { .. }), Err(ReadError::Poisoned { .. }))) => Ok(()),
+        let answers = machine::finish(world, "after poison", async move {
+            (db.put(&keyspace, "k", "v").await, db.get(&keyspace, "k").await)
+        })?;
+        match answers {
+            (Err(CommitError::Poisoned { .. }), Err(ReadError::Poisoned { .. })) => Ok(()),
             other => Err(format!("the store had stopped, and answered {other:?}")),
         }
     }
@@ -131,24 +125,12 @@ impl Run {
             world.run(self.random.scale(1, 20_000), || false);
             return Ok(());
         }
-        let closed = Arc::new(Mutex::new(None));
-        let answer = Arc::clone(&closed);
         let Opened { db, spaces } = opened;
         drop(spaces);
-        world.spawn_client("close", async move {
-            let outcome = db.close().await;
-            *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        });
-        let outcome = || closed.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let end = world.run(limits::STEPS_OPEN_MAX, || outcome().is_some());
-        match outcome() {
-            Some(Ok(())) => {
-                self.clean = true;
-                Ok(())
-            }
-            Some(Err(error)) => Err(format!("close: {error}")),
-            None => Err(format!("close hangs ({end:?}): {}", world.describe())),
-        }
+        let outcome = machine::finish(world, "close", async move { db.close().await })?;
+        outcome.map_err(|error| format!("close: {error}"))?;
+        self.clean = true;
+        Ok(())
     }
 
     /// A store stops itself only if a device failed it.

@@ -1,8 +1,6 @@
 //! Faults that come beside the crashes: what a seed draws, when each is planned, and what it
 //! counts as. The disk counts what it did itself.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use sombra::format::log_block::verify_block_of_store;
 use sombra::format::segment::{locate, segment_file_name};
 use sombra::format::superblock::{Superblock, SuperblockCopy};
@@ -13,6 +11,7 @@ use super::marks;
 use super::opening::STORE_DIR;
 use super::run::{EIO, Failed, Run};
 use crate::limits;
+use crate::machine;
 use crate::random::Random;
 
 pub(super) const SECOND_OPENER: &str = "second opener";
@@ -151,23 +150,17 @@ impl Run {
         }
         let open_mode = *self.random.pick(&[OpenMode::CreateIfMissing, OpenMode::ReadOnly]);
         let options = Options { open_mode, ..self.options.clone() };
-        let (runtime, answer) = (world.runtime(), Arc::new(Mutex::new(None)));
-        let slot = Arc::clone(&answer);
-        world.spawn_client("second opener", async move {
-            let opened = Db::open(&runtime, STORE_DIR, options).await;
-            let outcome = match opened {
-                Err(OpenError::Locked { .. }) => Ok(()),
-                Err(error) => Err(format!("a second opener was told: {error}")),
-                Ok(_) => Err("a second opener got in".to_owned()),
-            };
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        let runtime = world.runtime();
+        let opened = machine::finish(world, SECOND_OPENER, async move {
+            Db::open(&runtime, STORE_DIR, options).await
         });
-        let is_there = || answer.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let end = world.run(limits::STEPS_OPEN_MAX, is_there);
-        let outcome = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.report.injected.add(SECOND_OPENER, 1);
         self.report.marks.add(marks::SECOND_OPENER, 1);
-        outcome.unwrap_or_else(|| Err(format!("a second opener hangs ({end:?})")))
+        match opened? {
+            Err(OpenError::Locked { .. }) => Ok(()),
+            Err(error) => Err(format!("a second opener was told: {error}")),
+            Ok(_) => Err("a second opener got in".to_owned()),
+        }
     }
 
     /// What happens to a disk between two openings, beside what the crash did.

@@ -2,11 +2,11 @@
 //! nobody needs, and account for every byte of its file.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use sombra::inspect::{self, SpaceReport};
 use sombra::{Db, Metrics};
-use sombra_runtime::sim::{SimOptions, SimWorld};
+use sombra_runtime::sim::SimWorld;
 
 use super::opening::{Opened, STORE_DIR};
 use super::run::{Failed, Run};
@@ -69,20 +69,9 @@ impl Run {
     }
 
     pub(super) fn space(&mut self) -> Result<SpaceReport, Failed> {
-        let options = SimOptions::new(self.random.next_u64(), 1, self.disk.clone());
-        let mut world = SimWorld::new(options);
-        let (runtime, answer) = (world.runtime(), Arc::new(Mutex::new(None)));
-        let slot = Arc::clone(&answer);
-        world.spawn_client("space", async move {
-            let report = inspect::space(&runtime, Path::new(STORE_DIR)).await;
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
-        });
-        let is_there = || answer.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let end = world.run(limits::STEPS_OPEN_MAX, is_there);
-        let report = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.fold_world(&world);
-        world.kill();
-        let report = report.ok_or_else(|| format!("space: hangs ({end:?})"))?;
+        let report = self.on_closed_store("space", |runtime| async move {
+            inspect::space(&runtime, Path::new(STORE_DIR)).await
+        })?;
         report.map_err(|error| format!("space: {error}"))
     }
 }

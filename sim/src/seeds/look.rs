@@ -11,7 +11,7 @@ use sombra_runtime::sim::{DiskOp, Fault, SimDisk};
 use super::opening::STORE_DIR;
 use super::run::{Failed, Run};
 use crate::limits;
-use crate::machine::Crash;
+use crate::machine::{self, Crash};
 use crate::model::{Found, Observation, Stamp, TxnId, decode, encode, key_bytes, key_index};
 use crate::random::Random;
 
@@ -109,7 +109,6 @@ impl Run {
     /// Opens, compares every key with what is expected, writes, compares again, and lets go.
     pub(super) fn look(&mut self, expected: &Expected, looking: Looking) -> Result<Seen, Failed> {
         let (mut world, _) = self.world();
-        let answer = Arc::new(Mutex::new(None));
         let ends_by_cut = looking.ends_by_cut;
         let look = Look {
             runtime: world.runtime(),
@@ -121,23 +120,15 @@ impl Run {
             disk: self.disk.clone(),
             looking,
         };
-        let slot = Arc::clone(&answer);
-        world.spawn_client("look", async move {
-            let outcome = look.run().await;
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-        });
-        let is_there = || answer.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let end = world.run(limits::STEPS_OPEN_MAX, is_there);
-        let described = world.describe();
+        let outcome = machine::finish(&mut world, "look", look.run());
         if ends_by_cut {
             world.run(limits::STEPS_PER_LOOK, || false);
         }
         self.fold_world(&world);
-        let outcome = answer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let crash = if ends_by_cut { Crash::PowerCut } else { Crash::Kill };
         crash.end(world, &self.disk);
         self.disk.clear_faults();
-        let (seen, kept) = outcome.ok_or_else(|| format!("hangs ({end:?}): {described}"))??;
+        let (seen, kept) = outcome??;
         drop(kept);
         Ok(seen)
     }

@@ -1,7 +1,6 @@
 //! What is left after the failure: the check, an opening that the model judges, writes, a close,
 //! and the check again.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::Path;
@@ -17,6 +16,7 @@ use super::report::CaseReport;
 use super::script;
 use super::worker::{SharedSheet, Worker};
 use crate::limits;
+use crate::machine;
 use crate::model::{Shared, TxnId, Violation};
 use crate::seeds::STORE_DIR;
 use crate::workload::observe;
@@ -69,22 +69,16 @@ impl Finale {
         F: Future<Output = T> + 'static,
     {
         let mut world = SimWorld::new(SimOptions::new(limits::SWEEP_SEED, 2, self.disk.clone()));
-        let answer = Rc::new(RefCell::new(None));
-        let slot = Rc::clone(&answer);
-        let future = program(world.runtime(), world.clients());
-        world.spawn_client("finale", async move {
-            let value = future.await;
-            *slot.borrow_mut() = Some(value);
-        });
-        let end = world.run(limits::STEPS_OPEN_MAX, || answer.borrow().is_some());
+        let task = program(world.runtime(), world.clients());
+        let outcome = machine::finish(&mut world, "finale", task);
         report.trace_hash ^= world.trace_hash();
-        let value = answer.borrow_mut().take();
-        if value.is_none() {
-            report.hangs += 1;
-            report.findings.push(format!("hangs ({end:?}): {}", world.describe()));
-        }
         world.kill();
-        value
+        outcome
+            .map_err(|hang| {
+                report.hangs += 1;
+                report.findings.push(hang);
+            })
+            .ok()
     }
 
     fn check(&self, report: &mut CaseReport, when: &str) {

@@ -6,7 +6,7 @@
 //! honoured without the penalty that who comes after `Balance` would have to charge.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use sombra::{CommitError, Db, Keyspace, Options, Routing};
@@ -14,7 +14,6 @@ use sombra_runtime::sim::{SimDisk, SimOptions, SimWorld};
 use sombra_runtime::{Runtime, ShardId};
 
 use super::super::record::{Abort, Book, Pen};
-use super::super::run::{Answer, wait};
 use crate::isolation::{Action, Hex, History, Isolation, Phenomenon, Report, Transaction, check};
 use crate::limits;
 use crate::machine;
@@ -325,13 +324,7 @@ async fn open_accounts(bank: Bank, customers: Vec<Customer>) {
 
 /// Runs a task of a client to its end.
 fn finish<T: 'static>(world: &mut SimWorld, task: impl Future<Output = T> + 'static) -> T {
-    let answer = Answer::default();
-    let told = Arc::clone(&answer);
-    world.spawn_client("bank", async move {
-        let outcome = task.await;
-        *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-    });
-    wait(world, &answer).unwrap()
+    machine::finish(world, "bank", task).unwrap()
 }
 
 /// Plays every customer's schedule in the machine of one seed.
