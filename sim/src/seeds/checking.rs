@@ -13,14 +13,14 @@ use super::run::{Failed, Run};
 use crate::machine;
 
 impl Run {
-    /// Checks the store on the disk that nobody has open, once there is one.
-    pub(super) fn check(&mut self) -> Result<(), Failed> {
+    /// Checks the store on the disk that nobody has open, once there is one that must be whole.
+    pub(super) fn check(&mut self) -> Result<Option<CheckReport>, Failed> {
         if self.report.reopens == 0 || self.flush_suppressed {
-            return Ok(());
+            return Ok(None);
         }
         let report = self.inspect()?;
         match report.problems.as_slice() {
-            [] => Ok(()),
+            [] => Ok(Some(report)),
             [first, ..] => Err(format!("checker: {first} ({} problems)", report.problems.len())),
         }
     }

@@ -58,7 +58,6 @@ impl Run {
         }
         self.count_crash(&opened.db);
         self.mark_store(&opened.db);
-        self.mark_crash(&opened.db);
         self.fold_world(&world);
         let crash = match ending {
             Ending::PowerCut => Crash::PowerCut,
@@ -97,10 +96,8 @@ impl Run {
         let trees = &mut self.report.trees;
         trees.merges += metrics.value("sombra_merges_total") as u64;
         trees.root_writes += metrics.value("sombra_root_writes_total") as u64;
-        let recycled = metrics.value("sombra_wal_recycled_segments_total") as u64;
-        trees.recycled += recycled;
-        self.report.injected.add(faults::OLD_SEGMENT, recycled);
-        self.report.trees.snapshots_ended += metrics.value("sombra_snapshots_ended_total") as u64;
+        trees.recycled += metrics.value("sombra_wal_recycled_segments_total") as u64;
+        trees.snapshots_ended += metrics.value("sombra_snapshots_ended_total") as u64;
     }
 
     /// Notes what the store was at when it was cut off.
@@ -111,6 +108,7 @@ impl Run {
         trees.crashes_in_merge += is("sombra_merges_running");
         trees.crashes_in_publication += is("sombra_root_publications_running");
         trees.crashes_in_switch += is("sombra_wal_segment_preparing");
+        trees.crashes_in_growth += is("sombra_data_file_growing");
     }
 
     /// Lets the store go, with a close or by dropping its last handle.

@@ -4,6 +4,7 @@
 use sombra::format::log_block::verify_block_of_store;
 use sombra::format::segment::{locate, segment_file_name};
 use sombra::format::superblock::{Superblock, SuperblockCopy};
+use sombra::inspect::CheckReport;
 use sombra::{Db, OpenError, OpenMode, Options};
 use sombra_runtime::sim::{Corruption, DiskOp, Fault, SimWorld};
 
@@ -94,8 +95,12 @@ impl FaultMix {
 }
 
 impl Run {
-    /// Takes in what the disk counted.
-    pub(super) fn count_disk_faults(&mut self) {
+    /// Takes in what the disk and the report counted.
+    pub(super) fn count_faults(&mut self) {
+        let (trees, injected) = (self.report.trees, &mut self.report.injected);
+        injected.add(ROOT_DAMAGE, trees.rotten_roots);
+        injected.add(PAGE_DAMAGE, trees.rotten_pages);
+        injected.add(OLD_SEGMENT, trees.recycled);
         for (name, count) in self.disk.counters().named() {
             if OF_THE_DISK.contains(&name) {
                 self.report.injected.add(name, count);
@@ -163,50 +168,56 @@ impl Run {
         }
     }
 
-    /// What happens to a disk between two openings, beside what the crash did.
-    pub(super) fn damage_between(&mut self) -> Result<(), Failed> {
-        if self.report.reopens == 0 || self.flush_suppressed {
-            return Ok(());
-        }
+    /// What happens to a disk between two openings, beside what the crash did: nothing that costs
+    /// the store, as `checked` found it, any of its rows.
+    pub(super) fn damage_between(&mut self, checked: &CheckReport) -> Result<(), Failed> {
+        let mut is_changed = false;
         if self.random.percent(self.swarm.faults.tail_garbage) {
-            self.write_behind_log()?;
+            is_changed |= self.write_behind_log(checked);
         }
         if self.random.percent(self.swarm.faults.superblock) {
-            self.rot_superblock();
+            is_changed |= self.rot_superblock();
+        }
+        if self.random.percent(self.swarm.rot_percent) {
+            is_changed |= self.rot_roots(checked.store_id);
+        }
+        if is_changed {
+            self.check()?;
         }
         Ok(())
     }
 
     /// Damages one of two whole copies of the superblock.
-    fn rot_superblock(&mut self) {
+    fn rot_superblock(&mut self) -> bool {
         let path = format!("{STORE_DIR}/superblock");
-        let Some(bytes) = self.disk.read_file(&path) else { return };
+        let Some(bytes) = self.disk.read_file(&path) else { return false };
         let copy_of = |copy: SuperblockCopy| {
             let at = copy.offset() as usize;
             bytes.get(at..).is_some_and(|bytes| Superblock::decode(bytes).is_ok())
         };
         let copies = [SuperblockCopy::A, SuperblockCopy::B];
         if !copies.into_iter().all(copy_of) {
-            return;
+            return false;
         }
         let offset = self.random.pick(&copies).offset() + self.random.below(64);
         let bit = self.random.below(8) as u8;
         self.disk.corrupt(&path, offset, Corruption::FlipBit { bit });
         self.report.injected.add(SUPERBLOCK_DAMAGE, 1);
+        true
     }
 
     /// Puts noise, or a block from elsewhere in the log, where the log has ended.
-    fn write_behind_log(&mut self) -> Result<(), Failed> {
-        let report = self.inspect()?;
-        let end = locate(report.log_end, self.options.segment_bytes);
+    fn write_behind_log(&mut self, checked: &CheckReport) -> bool {
+        let end = locate(checked.log_end, self.options.segment_bytes);
         let path = format!("{STORE_DIR}/wal/{}", segment_file_name(end.segment_number));
-        let Some(bytes) = self.disk.read_file(&path) else { return Ok(()) };
+        let Some(bytes) = self.disk.read_file(&path) else { return false };
         let block_bytes = sombra::format::BLOCK_SIZE_BYTES;
         let first = end.block_offset_bytes() as usize / block_bytes + 1;
         let blocks: Vec<&[u8]> = bytes.chunks_exact(block_bytes).collect();
-        let is_valid = |at: &usize| verify_block_of_store(blocks[*at], report.store_id).is_ok();
+        let is_valid = |at: &usize| verify_block_of_store(blocks[*at], checked.store_id).is_ok();
         let wanted = self.random.between(1, limits::GARBAGE_BLOCKS_MAX) as usize;
         let until = blocks.len().min(first + wanted);
+        let mut is_changed = false;
         for at in (first..until).filter(|at| !is_valid(at)) {
             let damage = match self.random.percent(50) {
                 true => Corruption::Garbage { len_bytes: block_bytes as u64 },
@@ -217,7 +228,8 @@ impl Run {
             }
             self.disk.corrupt(&path, (at * block_bytes) as u64, damage);
             self.report.injected.add(TAIL_GARBAGE, 1);
+            is_changed = true;
         }
-        self.check()
+        is_changed
     }
 }

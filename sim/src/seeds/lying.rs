@@ -37,7 +37,7 @@ impl Run {
         let seen = self.look(&expected, looking);
         self.disk.set_options(|disk| disk.remember_older_versions = false);
         let seen = seen.map_err(|error| format!("beside a lying device: {error}"))?;
-        self.report.marks.add(marks::DAMAGE_TOLD, seen.damaged_reads);
+        self.report.trees.damaged_reads += seen.damaged_reads;
         self.look_behind_lies(&expected)
     }
 
@@ -46,7 +46,7 @@ impl Run {
         let problems = self.inspect()?.problems.len();
         let seen = self.look(expected, Looking::sober(limits::WRITES_AFTER_ROT));
         let seen = seen.map_err(|error| format!("after a lying device: {error}"))?;
-        self.report.marks.add(marks::DAMAGE_TOLD, seen.damaged_reads);
+        self.report.trees.damaged_reads += seen.damaged_reads;
         let is_refused = seen.refused.is_some();
         self.report.marks.add(marks::DAMAGED_LOG_REFUSED, u64::from(is_refused));
         if (seen.damaged_reads > 0 || is_refused) && problems == 0 {

@@ -83,8 +83,6 @@ impl Run {
         let marks = &mut self.report.marks;
         marks.add(FLUSHES_WITH_HOLE, is("sombra_wal_flushes_out_of_order_total"));
         marks.add(VIEW_KEPT, is("sombra_views_kept"));
-        marks.add(SNAPSHOT_ENDED, is("sombra_snapshots_ended_total"));
-        marks.add(SEGMENT_RECYCLED, is("sombra_wal_recycled_segments_total"));
         marks.add(POISON, is("sombra_poisoned"));
         marks.add(RESERVE_USED, is("sombra_data_reserve_extents_total"));
         marks.add(MERGE_STUCK, is("sombra_merge_stuck"));
@@ -97,21 +95,23 @@ impl Run {
         marks.add(PREPARE_CONFLICT, u64::from(prepared > 0.0));
     }
 
-    /// The bounds that clients met.
-    pub(super) fn mark_bounds(&mut self) {
-        let (work, marks) = (self.report.work, &mut self.report.marks);
-        marks.add(LOG_FULL, work.log_full);
-        marks.add(DISK_FULL, work.disk_full);
-    }
-
-    /// Where a store was when it was cut off.
-    pub(super) fn mark_crash(&mut self, db: &Db) {
-        let metrics = db.metrics();
-        let is = |name: &str| u64::from(metrics.value(name) > 0.0);
+    /// What the report has counted by other names.
+    pub(super) fn mark_counts(&mut self) {
+        let (work, trees) = (self.report.work, self.report.trees);
         let marks = &mut self.report.marks;
-        marks.add(CRASH_IN_MERGE, is("sombra_merges_running"));
-        marks.add(CRASH_IN_PUBLICATION, is("sombra_root_publications_running"));
-        marks.add(CRASH_IN_SWITCH, is("sombra_wal_segment_preparing"));
-        marks.add(CRASH_IN_GROWTH, is("sombra_data_file_growing"));
+        for (name, count) in [
+            (LOG_FULL, work.log_full),
+            (DISK_FULL, work.disk_full),
+            (SNAPSHOT_ENDED, trees.snapshots_ended),
+            (SEGMENT_RECYCLED, trees.recycled),
+            (CRASH_IN_MERGE, trees.crashes_in_merge),
+            (CRASH_IN_PUBLICATION, trees.crashes_in_publication),
+            (CRASH_IN_SWITCH, trees.crashes_in_switch),
+            (CRASH_IN_GROWTH, trees.crashes_in_growth),
+            (CRASH_IN_OPENING, self.report.crashes_in_open),
+            (DAMAGE_TOLD, trees.damaged_reads),
+        ] {
+            marks.add(name, count);
+        }
     }
 }

@@ -57,10 +57,11 @@ pub struct TreesReport {
     pub recycled: u64,
     pub snapshots_ended: u64,
     /// Crashes while a merge ran, while roots were being published, while a segment was being
-    /// made or taken again.
+    /// made or taken again, while the data file grew.
     pub crashes_in_merge: u64,
     pub crashes_in_publication: u64,
     pub crashes_in_switch: u64,
+    pub crashes_in_growth: u64,
     /// Offline checks, and the tablets with a tree that they walked.
     pub checks: u64,
     pub trees_checked: u64,
@@ -79,6 +80,7 @@ impl std::ops::AddAssign for TreesReport {
         self.crashes_in_merge += other.crashes_in_merge;
         self.crashes_in_publication += other.crashes_in_publication;
         self.crashes_in_switch += other.crashes_in_switch;
+        self.crashes_in_growth += other.crashes_in_growth;
         self.checks += other.checks;
         self.trees_checked += other.trees_checked;
         self.rotten_roots += other.rotten_roots;

@@ -8,7 +8,6 @@ use sombra_runtime::sim::Corruption;
 use super::look::Looking;
 use super::opening::STORE_DIR;
 use super::run::{Failed, Run};
-use super::{faults, marks};
 use crate::limits;
 
 impl Run {
@@ -17,29 +16,22 @@ impl Run {
     }
 
     /// Damages the newest copy of a few root slots whose other copy is whole.
-    pub(super) fn rot_roots(&mut self) -> Result<(), Failed> {
-        if self.report.reopens == 0 || self.flush_suppressed {
-            return Ok(());
-        }
-        if !self.random.percent(self.swarm.rot_percent) {
-            return Ok(());
-        }
-        let store_id = self.inspect()?.store_id;
-        let Some(bytes) = self.disk.read_file(Self::data_path()) else { return Ok(()) };
+    pub(super) fn rot_roots(&mut self, store_id: StoreId) -> bool {
+        let Some(bytes) = self.disk.read_file(Self::data_path()) else { return false };
         let mut candidates: Vec<RootPlace> = (0..sombra::limits::ROOT_SLOTS)
             .filter_map(|slot| newest_of_two(&bytes, store_id, slot))
             .collect();
-        for _ in 0..limits::ROTTEN_ROOTS_MAX.min(candidates.len()) {
+        let count = limits::ROTTEN_ROOTS_MAX.min(candidates.len());
+        for _ in 0..count {
             let at = self.random.below(candidates.len() as u64) as usize;
             let place = candidates.swap_remove(at);
             let offset = place.offset_bytes() + self.random.below(200);
             let bit = self.random.below(8) as u8;
             self.disk.corrupt(Self::data_path(), offset, Corruption::FlipBit { bit });
             self.report.trees.rotten_roots += 1;
-            self.report.injected.add(faults::ROOT_DAMAGE, 1);
-            self.roots_rotted = true;
         }
-        self.check()
+        self.roots_rotted |= count > 0;
+        count > 0
     }
 
     /// The end of some seeds: pages of the closed store rot, and it is opened again, twice.
@@ -48,8 +40,7 @@ impl Run {
         if is_off || !self.random.percent(self.swarm.rot_percent) {
             return Ok(());
         }
-        let page_bytes = u64::from(self.inspect()?.page_size_bytes);
-        self.damage_pages(page_bytes);
+        self.damage_pages(u64::from(self.options.page_size_bytes));
         let problems = self.inspect()?.problems.len();
         let expected = self.expected();
         let mut damaged_reads = 0;
@@ -62,7 +53,6 @@ impl Run {
             damaged_reads += looked.damaged_reads;
         }
         self.report.trees.damaged_reads += damaged_reads;
-        self.report.marks.add(marks::DAMAGE_TOLD, damaged_reads);
         if damaged_reads > 0 && problems == 0 {
             return Err("reads met damage, and the checker had found none".to_owned());
         }
@@ -93,7 +83,6 @@ impl Run {
             }
             self.disk.corrupt(Self::data_path(), offset, damage);
             self.report.trees.rotten_pages += 1;
-            self.report.injected.add(faults::PAGE_DAMAGE, 1);
         }
     }
 }

@@ -91,8 +91,8 @@ impl Run {
         self.report.lost = count(crate::model::Violation::lost);
         self.report.half_applied = count(crate::model::Violation::half_applied);
         self.report.failure = outcome.err();
-        self.mark_bounds();
-        self.count_disk_faults();
+        self.mark_counts();
+        self.count_faults();
         for number in [totals.intents, totals.acknowledged, totals.refused, totals.reads] {
             self.fold(number);
         }
@@ -112,9 +112,9 @@ impl Run {
             let seen = |error: Failed| format!("episode {number}: {error}");
             self.episode().map_err(seen)?;
             self.sound().map_err(seen)?;
-            self.check().map_err(seen)?;
-            self.damage_between().map_err(seen)?;
-            self.rot_roots().map_err(seen)?;
+            if let Some(checked) = self.check().map_err(seen)? {
+                self.damage_between(&checked).map_err(seen)?;
+            }
         }
         let seen = |error: Failed| format!("last opening: {error}");
         self.last_look().map_err(seen)?;
@@ -156,7 +156,6 @@ impl Run {
             self.tell(format!("{shards} shards, not opened"));
             self.report.crashes += 1;
             self.report.crashes_in_open += 1;
-            self.report.marks.add(marks::CRASH_IN_OPENING, 1);
             self.crash(world);
             return Ok(());
         };
