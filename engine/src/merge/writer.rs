@@ -132,15 +132,13 @@ impl SliceWriter {
         limits::MERGE_WRITE_BYTES / self.page_size()
     }
 
-    /// A full data file, and no pages for a simulation's reason, are the same to a merge.
-    fn no_room(&self, extents: u32) -> SliceError {
-        self.store.volume.want_extents(extents);
-        SliceError::NoSpace
-    }
-
+    /// No pages for a simulation's reason: the same to a merge as a full data file.
     fn refuse_if_planned(&self) -> Result<(), SliceError> {
-        let is_refused = self.store.shard.refuses(FaultPoint::PageAllocation);
-        if is_refused { Err(self.no_room(1)) } else { Ok(()) }
+        if !self.store.shard.refuses(FaultPoint::PageAllocation) {
+            return Ok(());
+        }
+        self.store.volume.want_extents(1);
+        Err(SliceError::NoSpace)
     }
 
     /// Takes extents until `pages` single pages can be allocated.
@@ -163,8 +161,7 @@ impl SliceWriter {
     }
 
     fn take_extents(&mut self, count: u32, contiguous: bool) -> Result<Vec<u32>, SliceError> {
-        let taken = self.store.volume.take_extents(count, contiguous);
-        taken.ok_or_else(|| self.no_room(count))
+        self.store.volume.take_extents(count, contiguous).ok_or(SliceError::NoSpace)
     }
 
     /// Writes a value that no leaf holds; returns the reference that its leaf will hold.

@@ -23,8 +23,8 @@ use crate::keyspace::{KeyspaceDef, LoadedKeyspace};
 use crate::options::{Options, Routing};
 use crate::tablet::TreeParts;
 use crate::volume::{
-    Access, DamagedRoot, LoadedRoots, PageAllocator, PageRun, ReadMapError, RootTable,
-    SlotGeneration, Volume, VolumeConfig,
+    Access, DamagedRoot, LoadedRoots, PageAllocator, PageRun, ReadMapError, ReadPageError,
+    RootTable, SlotGeneration, Volume, VolumeConfig,
 };
 
 pub(crate) const DATA_FILE: &str = "pages.sombra";
@@ -264,13 +264,11 @@ impl Loader<'_> {
         tablet: TabletId,
         space: &TabletSpace,
     ) -> Result<Result<SpaceMap, ReadMapError>, OpenError> {
-        let read = self.volume.read_space_map(self.shard, self.owner(tablet), space).await;
-        match read.map_err(ReadMapError::into_device) {
-            Ok(map) => Ok(Ok(map)),
-            Err(Err(damage)) => Ok(Err(damage)),
-            Err(Ok((path, source))) => {
+        match self.volume.read_space_map(self.shard, self.owner(tablet), space).await {
+            Err(ReadMapError::Read(ReadPageError::Device { path, source, .. })) => {
                 Err(OpenError::Io { path, operation: "read a space map", source })
             }
+            read => Ok(read),
         }
     }
 

@@ -90,17 +90,6 @@ pub(crate) enum ReadMapError {
     Map { path: PathBuf, tablet: TabletId, source: SpaceMapError },
 }
 
-impl ReadMapError {
-    /// The device's own error, if it did not deliver a page: what lies there is not known to be
-    /// damaged.
-    pub(crate) fn into_device(self) -> Result<(PathBuf, io::Error), ReadMapError> {
-        match self {
-            ReadMapError::Read(ReadPageError::Device { path, source, .. }) => Ok((path, source)),
-            other => Err(other),
-        }
-    }
-}
-
 /// A data write or a data flush failed. Caller: poison the store (INV-7).
 #[derive(Debug, thiserror::Error)]
 #[error("{path} at byte {offset}: {operation} of {len_bytes} bytes: {source}")]
