@@ -13,7 +13,7 @@ use sombra_runtime::Shard;
 
 use crate::error::OpenError;
 use crate::format::log_record::Record;
-use crate::format::superblock::SuperblockTwin;
+use crate::format::superblock::{Superblock, SuperblockTwin};
 use crate::ids::{Lsn, PageAddr, StoreId, TabletId};
 use crate::keyspace::LoadedKeyspace;
 use crate::options::{Options, Routing};
@@ -68,6 +68,25 @@ pub struct CheckReport {
     pub problems: Vec<CheckProblem>,
 }
 
+impl CheckReport {
+    /// Of a store of which nothing but its superblock has been looked at.
+    pub(crate) fn new(superblock: &Superblock) -> CheckReport {
+        CheckReport {
+            store_id: superblock.store_id,
+            page_size_bytes: superblock.page_size_bytes,
+            data_file_bytes: 0,
+            free_extents: 0,
+            tablets: Vec::new(),
+            log_records: 0,
+            replay_from: Lsn::ZERO,
+            log_end: Lsn::ZERO,
+            log_stopped_by: String::new(),
+            notes: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+}
+
 /// Checks the closed store in `dir`; `progress` is told of every tablet that is done.
 ///
 /// # Errors
@@ -80,19 +99,7 @@ pub(crate) async fn check(
 ) -> Result<CheckReport, OpenError> {
     let picked = recovery::look_at_superblock(shard, dir).await?;
     let superblock = &picked.superblock;
-    let mut report = CheckReport {
-        store_id: superblock.store_id,
-        page_size_bytes: superblock.page_size_bytes,
-        data_file_bytes: 0,
-        free_extents: 0,
-        tablets: Vec::new(),
-        log_records: 0,
-        replay_from: Lsn::ZERO,
-        log_end: Lsn::ZERO,
-        log_stopped_by: String::new(),
-        notes: Vec::new(),
-        problems: Vec::new(),
-    };
+    let mut report = CheckReport::new(superblock);
     if let SuperblockTwin::Damaged { error } = &picked.twin {
         let path = dir.join(recovery::SUPERBLOCK_FILE);
         report.notes.push(format!("{}, copy {}: {error}", path.display(), picked.copy.twin()));
@@ -162,7 +169,8 @@ impl ReplaySink for CountRecords {
     }
 }
 
-async fn check_data(
+/// Checks every tree and space map; each problem names its tablet.
+pub(crate) async fn check_data(
     shard: &Shard,
     data: &DataFile,
     report: &mut CheckReport,

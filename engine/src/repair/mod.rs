@@ -15,7 +15,7 @@ use std::path::Path;
 
 use sombra_runtime::{Runtime, Shard};
 
-use crate::check::{self, ProblemPlace, problem};
+use crate::check::{self, CheckReport, ProblemPlace, problem};
 use crate::error::OpenError;
 use crate::format::root_table::{RootRow, RowKey};
 use crate::format::superblock::{PickedSuperblock, Superblock, SuperblockTwin};
@@ -78,7 +78,7 @@ struct Looked {
 async fn look(
     shard: &Shard,
     dir: &Path,
-    progress: impl FnMut(usize, usize),
+    mut progress: impl FnMut(usize, usize),
 ) -> Result<Looked, OpenError> {
     let picked = recovery::look_at_superblock(shard, dir).await?;
     let mut report = RepairReport::new(picked.superblock.store_id);
@@ -102,8 +102,11 @@ async fn look(
         let expected = format!("both copies of root slot {}", damaged.slot);
         report.find(problem(place, &expected, &damaged.reason), Remedy::RewriteCopy);
     }
-    let checked = check::check(shard, dir, progress).await?;
-    for problem in checked.problems.into_iter().filter(|problem| problem.tablet.is_some()) {
+    let mut checked = CheckReport::new(&picked.superblock);
+    if let Some(data) = &data {
+        check::check_data(shard, data, &mut checked, &mut progress).await;
+    }
+    for problem in checked.problems {
         report.find(problem, Remedy::Salvage);
     }
     let marks = data.as_ref().map_or(RootMarks::NONE, |data| data.marks);
