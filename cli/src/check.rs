@@ -13,7 +13,7 @@ use sombra_bench::Progress;
 
 use crate::Outcome;
 use crate::failure::Failure;
-use crate::output::{print_json, stdout};
+use crate::output::{print_json, stdout, tablets_done};
 use crate::problem::Problem;
 use crate::store::start_runtime;
 
@@ -63,16 +63,7 @@ struct Tablet<'r> {
 
 pub(crate) fn run(args: &CheckArgs) -> Outcome {
     let bar = Arc::new(Progress::new(true));
-    bar.begin("checking", 1);
-    let shown = Arc::clone(&bar);
-    let mut was_done = 0;
-    let progress = move |done: usize, tablets: usize| {
-        if done == 0 {
-            shown.begin("checking tablets", tablets as u64);
-        }
-        shown.advance((done - was_done) as u64);
-        was_done = done;
-    };
+    let progress = tablets_done(&bar, "checking");
     let runtime = start_runtime()?;
     let report = runtime.block_on(inspect::check(&runtime, &args.store, progress));
     runtime.shutdown();

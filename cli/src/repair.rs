@@ -12,7 +12,7 @@ use sombra_bench::Progress;
 
 use crate::Outcome;
 use crate::failure::Failure;
-use crate::output::{print_json, stdout};
+use crate::output::{print_json, stdout, tablets_done};
 use crate::problem::Problem;
 use crate::store::start_runtime;
 use crate::text::Notation;
@@ -128,26 +128,16 @@ pub(crate) fn run(args: &RepairArgs) -> Outcome {
     }
 }
 
-/// Tells the bar of the tablets that are done.
-fn progress(bar: &Arc<Progress>) -> impl FnMut(usize, usize) + Send + 'static {
-    bar.begin("reading", 1);
-    let shown = Arc::clone(bar);
-    let mut was_done = 0;
-    move |done: usize, tablets: usize| {
-        if done == 0 {
-            shown.begin("reading tablets", tablets as u64);
-        }
-        shown.advance((done - was_done) as u64);
-        was_done = done;
-    }
-}
-
 fn run_repair(args: &RepairArgs) -> Outcome {
     let bar = Arc::new(Progress::new(true));
     let runtime = start_runtime()?;
     let report = match args.apply {
-        false => runtime.block_on(repair::plan(&runtime, &args.store, progress(&bar))),
-        true => runtime.block_on(repair::apply(&runtime, &args.store, progress(&bar))),
+        false => {
+            runtime.block_on(repair::plan(&runtime, &args.store, tablets_done(&bar, "reading")))
+        }
+        true => {
+            runtime.block_on(repair::apply(&runtime, &args.store, tablets_done(&bar, "reading")))
+        }
     };
     runtime.shutdown();
     bar.end();
@@ -167,7 +157,8 @@ fn run_salvage(args: &RepairArgs, into: &std::path::Path) -> Outcome {
     let runtime = start_runtime()?;
     let options = Options { metrics_file: false, ..Options::default() };
     let paths = (args.store.as_path(), into);
-    let report = runtime.block_on(repair::salvage(&runtime, paths, options, progress(&bar)));
+    let report =
+        runtime.block_on(repair::salvage(&runtime, paths, options, tablets_done(&bar, "reading")));
     runtime.shutdown();
     bar.end();
     let report = report.map_err(Failure::work)?;
