@@ -84,11 +84,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &SimArguments) -> Result<(),
 fn run_seeds(arguments: &SimArguments) -> Result<(), Failure> {
     let options = SeedOptions {
         flush_suppressed: arguments.flush_suppressed,
-        load: arguments.load,
-        ..SeedOptions::default()
+        ..SeedOptions::of(arguments.load, arguments.ops)
     };
-    let options =
-        SeedOptions { operations_min: arguments.ops.unwrap_or(options.operations_min), ..options };
     let seeds = arguments.range();
     let begun = Instant::now();
     let mut report = run_all(&seeds, &options, arguments.jobs, arguments.seed.is_some());

@@ -49,6 +49,16 @@ impl Default for SeedOptions {
     }
 }
 
+impl SeedOptions {
+    /// What a caller asks for, and the usual where it does not.
+    #[must_use]
+    pub fn of(load: Option<Load>, operations_min: Option<u64>) -> SeedOptions {
+        let usual = SeedOptions::default();
+        let operations_min = operations_min.unwrap_or(usual.operations_min);
+        SeedOptions { load, operations_min, ..usual }
+    }
+}
+
 /// What merges, root publications and log truncations there were.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct TreesReport {

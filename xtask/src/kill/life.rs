@@ -21,6 +21,19 @@ pub(crate) struct Plan {
     pub(crate) lie: bool,
 }
 
+impl Plan {
+    /// A life of the model's workload that acknowledges what it did and nothing else.
+    pub(crate) fn of_model(
+        store: PathBuf,
+        (seed, life): (u64, u32),
+        shards: u64,
+        driver: Driver,
+        course: Course,
+    ) -> Plan {
+        Plan { store, workload: Workload::Model, seed, life, shards, driver, course, lie: false }
+    }
+}
+
 /// How a life goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Course {

@@ -221,16 +221,8 @@ impl PowerCuts<'_> {
 
     fn plan(&mut self, course: Course, seed: u64, shards: u64) -> Plan {
         self.life += 1;
-        Plan {
-            store: self.host.store(),
-            workload: Workload::Model,
-            seed,
-            life: self.life,
-            shards,
-            driver: self.arguments.driver,
-            course,
-            lie: false,
-        }
+        let life = (seed, self.life);
+        Plan::of_model(self.host.store(), life, shards, self.arguments.driver, course)
     }
 
     fn judge_all(&mut self, recording: &Recording, random: &mut Random) -> Result<(), Failure> {

@@ -145,16 +145,14 @@ impl GuestCuts<'_> {
 
     fn plan(&mut self, course: Course, seed: u64, shards: u64) -> Plan {
         self.life += 1;
-        Plan {
-            store: self.places.mounted().join("store"),
-            workload: Workload::Model,
-            seed,
-            life: self.life,
+        let life = (seed, self.life);
+        Plan::of_model(
+            self.places.mounted().join("store"),
+            life,
             shards,
-            driver: self.arguments.driver,
+            self.arguments.driver,
             course,
-            lie: false,
-        }
+        )
     }
 }
 

@@ -19,9 +19,7 @@ pub(super) fn run(workspace: &Workspace) -> Result<(), Failure> {
     let known = parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut failed = Vec::new();
     for Known { seed, ops, load } in &known {
-        let usual = SeedOptions::default();
-        let operations_min = ops.unwrap_or(usual.operations_min);
-        let report = run_seed(*seed, &SeedOptions { load: *load, operations_min, ..usual });
+        let report = run_seed(*seed, &SeedOptions::of(*load, *ops));
         if let Some(failure) = report.failure {
             println!("seed {seed}: {failure}");
             failed.push(seed.to_string());
