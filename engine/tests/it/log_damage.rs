@@ -101,15 +101,10 @@ fn log_of_a_later_opening_than_the_superblock_names_is_refused() {
 #[test]
 fn older_superblock_put_back_over_a_newer_log_is_refused() {
     let bench = Bench::new();
-    bench.write_and_close(&["a"]);
-    let path = bench.store().join("superblock");
-    let older = fs::read(&path).unwrap();
-    bench.write_and_close(&["b"]);
-    let newer = fs::read(&path).unwrap();
-    fs::write(&path, older).unwrap();
+    let newer = bench.with_older_superblock();
     let error = bench.refusal();
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
-    fs::write(&path, newer).unwrap();
+    fs::write(bench.store().join("superblock"), newer).unwrap();
     assert_eq!(bench.keys_and_close().0, ["a", "b"]);
     bench.end();
 }

@@ -10,7 +10,7 @@ use sombra::{
 };
 use sombra_runtime::sim::{DiskOp, RunEnd, SimDisk, SimDiskOptions, SimOptions, SimWorld};
 
-use crate::support::options;
+use crate::support::{options, run_client};
 
 const STEPS_MAX: u64 = 2_000_000;
 const EIO: i32 = 5;
@@ -23,14 +23,7 @@ fn open_options(method: DurabilityMethod) -> Options {
 
 /// Runs a client to its end.
 fn run<T: 'static>(world: &mut SimWorld, client: impl Future<Output = T> + 'static) -> T {
-    let result = Rc::new(RefCell::new(None));
-    let slot = Rc::clone(&result);
-    world.spawn_client("test", async move {
-        *slot.borrow_mut() = Some(client.await);
-    });
-    let end = world.run(STEPS_MAX, || result.borrow().is_some());
-    assert_eq!(end, RunEnd::Done, "{}", world.describe());
-    result.borrow_mut().take().unwrap()
+    run_client(world, STEPS_MAX, client)
 }
 
 /// Lets the store do what it still wants to do, stamps and prepared segments included.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use sombra::{Db, Keyspace, Options, Routing};
 use sombra_runtime::sim::{SimDisk, SimDiskOptions, SimOptions, SimWorld};
 
-use crate::support::options;
+use crate::support::{options, run_client};
 
 const DIR: &str = "/store";
 const STEPS_MAX: u64 = 1_000_000;
@@ -110,18 +110,11 @@ fn cut_at(seed: u64, step: u64) -> SimDisk {
 fn problems(disk: &SimDisk, seed: u64) -> Vec<String> {
     let mut world = SimWorld::new(SimOptions::new(seed, 1, disk.clone()));
     let runtime = world.runtime();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    world.spawn_client("check", async move {
-        let report = sombra::inspect::check(&runtime, DIR.as_ref(), |_, _| ()).await;
-        let _ = sender.send(report.map(|report| report.problems));
-    });
-    let mut answer = None;
-    world.run(STEPS_MAX, || {
-        answer = receiver.try_recv().ok();
-        answer.is_some()
+    let report = run_client(&mut world, STEPS_MAX, async move {
+        sombra::inspect::check(&runtime, DIR.as_ref(), |_, _| ()).await
     });
     world.kill();
-    match answer.expect("the checker ends") {
+    match report.map(|report| report.problems) {
         Ok(problems) => problems.iter().map(ToString::to_string).collect(),
         Err(error) => vec![error.to_string()],
     }

@@ -127,11 +127,7 @@ fn repair_moves_strangers_aside_and_loses_nothing() {
 #[test]
 fn repair_of_an_older_superblock_tells_what_came_later() {
     let bench = Bench::new();
-    bench.write_and_close(&["a"]);
-    let path = bench.store().join("superblock");
-    let older = fs::read(&path).unwrap();
-    bench.write_and_close(&["b"]);
-    fs::write(&path, older).unwrap();
+    bench.with_older_superblock();
     let cut = plan(&bench).log_cut.unwrap();
     let told: Vec<&[u8]> = cut.keys.iter().map(|lost| lost.key.as_slice()).collect();
     assert_eq!(told, [b"b"], "{cut:?}");

@@ -1,9 +1,13 @@
 //! Runtimes and directories for tests.
 
+use std::cell::RefCell;
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sombra::{Db, Keyspace, OpenError, Options, Routing};
+use sombra_runtime::sim::{RunEnd, SimWorld};
 use sombra_runtime::{DriverChoice, Runtime, RuntimeOptions};
 
 /// A directory of one test, removed when the test ends.
@@ -63,6 +67,22 @@ pub(crate) fn on_both_drivers(test: impl Fn(DriverChoice)) {
     test(DriverChoice::Threads);
 }
 
+/// Runs a client of a simulated machine to its end.
+pub(crate) fn run_client<T: 'static>(
+    world: &mut SimWorld,
+    steps_max: u64,
+    client: impl Future<Output = T> + 'static,
+) -> T {
+    let result = Rc::new(RefCell::new(None));
+    let slot = Rc::clone(&result);
+    world.spawn_client("test", async move {
+        *slot.borrow_mut() = Some(client.await);
+    });
+    let end = world.run(steps_max, || result.borrow().is_some());
+    assert_eq!(end, RunEnd::Done, "{}", world.describe());
+    result.borrow_mut().take().unwrap()
+}
+
 /// A store on the portable driver that is opened, damaged and opened again.
 pub(crate) struct Bench {
     pub(crate) dir: TestDir,
@@ -107,6 +127,18 @@ impl Bench {
             db.blocking().put(&keyspace, key, key).unwrap();
         }
         db.blocking().close().unwrap();
+    }
+
+    /// Two openings that write a and b, then the first one's superblock back in its place;
+    /// returns the newer one.
+    pub(crate) fn with_older_superblock(&self) -> Vec<u8> {
+        let path = self.store().join("superblock");
+        self.write_and_close(&["a"]);
+        let older = std::fs::read(&path).unwrap();
+        self.write_and_close(&["b"]);
+        let newer = std::fs::read(&path).unwrap();
+        std::fs::write(&path, older).unwrap();
+        newer
     }
 
     /// The keys that one opening finds, and what it reports.

@@ -1,11 +1,11 @@
 //! A simulated machine whose store is opened again and again.
 
-use std::cell::RefCell;
 use std::future::Future;
-use std::rc::Rc;
 
 use sombra::{Db, Options, ScrubReport};
-use sombra_runtime::sim::{RunEnd, SimClients, SimDisk, SimDiskOptions, SimOptions, SimWorld};
+use sombra_runtime::sim::{SimClients, SimDisk, SimDiskOptions, SimOptions, SimWorld};
+
+use crate::support::run_client;
 
 const DIR: &str = "/store";
 const STEPS_MAX: u64 = 30_000_000;
@@ -40,15 +40,7 @@ impl World {
 
     /// Runs a client to its end.
     pub(super) fn run<T: 'static>(&mut self, client: impl Future<Output = T> + 'static) -> T {
-        let world = self.running();
-        let result = Rc::new(RefCell::new(None));
-        let slot = Rc::clone(&result);
-        world.spawn_client("test", async move {
-            *slot.borrow_mut() = Some(client.await);
-        });
-        let end = world.run(STEPS_MAX, || result.borrow().is_some());
-        assert_eq!(end, RunEnd::Done, "{}", world.describe());
-        result.borrow_mut().take().unwrap()
+        run_client(self.running(), STEPS_MAX, client)
     }
 
     pub(super) fn open(&mut self, options: Options) -> Db {
