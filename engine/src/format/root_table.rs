@@ -184,7 +184,7 @@ impl RootPage {
         };
         let (head, rows) = RootPageBytes::ref_from_prefix(page).expect("INV-6: checked above");
         if head.magic != ROOT_PAGE_MAGIC {
-            return match page.iter().all(|&byte| byte == 0) {
+            return match *page == [0; ROOT_PAGE_BYTES] {
                 true => Ok(None),
                 false => Err(RootPageError::NotARootPage { found: head.magic }),
             };

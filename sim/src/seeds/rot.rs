@@ -17,7 +17,10 @@ impl Run {
 
     /// Damages the newest copy of a few root slots whose other copy is whole.
     pub(super) fn rot_roots(&mut self, store_id: StoreId) -> bool {
-        let Some(bytes) = self.disk.read_file(Self::data_path()) else { return false };
+        let table_bytes = 2 * ROOT_COPY_BYTES as usize;
+        let Some(bytes) = self.disk.read_part(Self::data_path(), 0, table_bytes) else {
+            return false;
+        };
         let mut candidates: Vec<RootPlace> = (0..sombra::limits::ROOT_SLOTS)
             .filter_map(|slot| newest_of_two(&bytes, store_id, slot))
             .collect();
@@ -60,13 +63,11 @@ impl Run {
     }
 
     fn damage_pages(&mut self, page_bytes: u64) {
-        let Some(bytes) = self.disk.read_file(Self::data_path()) else { return };
+        let Some(blocks) = self.disk.written_blocks(Self::data_path()) else { return };
         let first = 2 * ROOT_COPY_BYTES / page_bytes;
-        let is_used = |page: &u64| {
-            let at = (page * page_bytes) as usize;
-            bytes[at..at + page_bytes as usize].iter().any(|byte| *byte != 0)
-        };
-        let mut used: Vec<u64> = (first..bytes.len() as u64 / page_bytes).filter(is_used).collect();
+        let mut used: Vec<u64> = blocks.iter().map(|offset| offset / page_bytes).collect();
+        used.dedup();
+        used.retain(|page| *page >= first);
         let count = self.random.scale(1, limits::ROTTEN_PAGES_MAX).min(used.len() as u64);
         for _ in 0..count {
             let page = used.swap_remove(self.random.below(used.len() as u64) as usize);
@@ -76,10 +77,11 @@ impl Run {
                 1 => Corruption::Garbage { len_bytes: self.random.between(1, 64) },
                 _ => Corruption::Zeroes { len_bytes: self.random.between(1, 64) },
             };
-            if let Corruption::Zeroes { len_bytes } = damage
-                && bytes[offset as usize..][..len_bytes as usize].iter().all(|byte| *byte == 0)
-            {
-                continue;
+            if let Corruption::Zeroes { len_bytes } = damage {
+                let before = self.disk.read_part(Self::data_path(), offset, len_bytes as usize);
+                if before.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0)) {
+                    continue;
+                }
             }
             self.disk.corrupt(Self::data_path(), offset, damage);
             self.report.trees.rotten_pages += 1;

@@ -125,6 +125,13 @@ impl Body {
         self.len_bytes
     }
 
+    /// Offsets of the chunks that a reader does not find all zero.
+    pub(super) fn written_blocks(&self) -> Vec<u64> {
+        let is_written = |chunk: &Chunk| chunk.volatile.bytes() != ZEROES;
+        let written = self.chunks.iter().filter(|(_, chunk)| is_written(chunk));
+        written.map(|(index, _)| index * CHUNK_SIZE_BYTES as u64).collect()
+    }
+
     #[cfg(test)]
     pub(super) fn chunk_count(&self) -> usize {
         self.chunks.len()

@@ -147,13 +147,31 @@ impl SimDisk {
 
     /// What a process would read now, durable or not.
     pub fn read_file(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        self.read_part(path, 0, usize::MAX)
+    }
+
+    /// As `read_file`, of `len_bytes` at `offset`: shorter where the file ends.
+    pub fn read_part(
+        &self,
+        path: impl AsRef<Path>,
+        offset: u64,
+        len_bytes: usize,
+    ) -> Option<Vec<u8>> {
         let key = path_key(path.as_ref()).ok()?;
         let device = self.device();
         let body = device.bodies.get(&device.names.file(&key).ok()?)?;
-        let view = body.read(0, usize::try_from(body.len_bytes()).ok()?);
+        let view = body.read(offset, len_bytes);
         let mut bytes = vec![0; view.len_bytes()];
         view.copy_to(&mut bytes);
         Some(bytes)
+    }
+
+    /// The offsets of a file's 4 KiB blocks that hold more than zeroes, in order.
+    pub fn written_blocks(&self, path: impl AsRef<Path>) -> Option<Vec<u64>> {
+        let key = path_key(path.as_ref()).ok()?;
+        let device = self.device();
+        let body = device.bodies.get(&device.names.file(&key).ok()?)?;
+        Some(body.written_blocks())
     }
 
     /// Creates or replaces a file with durable content; its directory must exist.

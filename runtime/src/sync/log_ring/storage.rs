@@ -1,12 +1,19 @@
-//! The memory of the ring: `block_count` blocks in one allocation aligned for direct I/O.
+//! The memory of the ring: `block_count` blocks in one allocation, aligned for direct I/O.
+//!
+//! The allocation is one block longer than asked for and the blocks are aligned within it: an
+//! aligned zeroed allocation is filled by hand, this one comes zeroed from the kernel, page by
+//! page as it is first used, so that opening a store does not touch the whole ring.
 
 use super::{BLOCK_BYTES, BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES};
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
 pub(super) struct Storage {
-    blocks: NonNull<u8>,
+    allocation: NonNull<u8>,
     layout: Layout,
+    /// The first block, within `allocation`.
+    blocks: NonNull<u8>,
+    len_bytes: usize,
 }
 
 // SAFETY: the allocation belongs to `Storage` alone, which has no thread affinity.
@@ -24,13 +31,19 @@ pub(super) struct Image {
 impl Storage {
     pub(super) fn new(block_count: usize) -> Self {
         let len_bytes = block_count.checked_mul(BLOCK_BYTES).expect("INV-9: a ring fits in memory");
-        let layout =
-            Layout::from_size_align(len_bytes, BLOCK_BYTES).expect("INV-9: a ring fits in memory");
         assert!(len_bytes > 0, "a ring has blocks");
+        let padded_bytes =
+            len_bytes.checked_add(BLOCK_BYTES).expect("INV-9: a ring fits in memory");
+        let layout =
+            Layout::from_size_align(padded_bytes, 1).expect("INV-9: a ring fits in memory");
         // SAFETY: the layout's size is not zero, as asserted.
         let pointer = unsafe { alloc_zeroed(layout) };
-        let Some(blocks) = NonNull::new(pointer) else { handle_alloc_error(layout) };
-        Self { blocks, layout }
+        let Some(allocation) = NonNull::new(pointer) else { handle_alloc_error(layout) };
+        let padding_bytes = pointer.align_offset(BLOCK_BYTES);
+        assert!(padding_bytes < BLOCK_BYTES, "a byte pointer can be aligned");
+        // SAFETY: less than one block further, within an allocation that is one block too long.
+        let blocks = unsafe { allocation.add(padding_bytes) };
+        Self { allocation, layout, blocks, len_bytes }
     }
 
     /// Address of `offset_bytes` in block `slot`, from where `len_bytes` lie within the block.
@@ -38,7 +51,7 @@ impl Storage {
         let in_block = offset_bytes + len_bytes <= BLOCK_BYTES;
         assert!(in_block, "{len_bytes} bytes at {offset_bytes} leave the block");
         let offset = slot * BLOCK_BYTES + offset_bytes;
-        assert!(offset + len_bytes <= self.layout.size(), "slot {slot} is not in the ring");
+        assert!(offset + len_bytes <= self.len_bytes, "slot {slot} is not in the ring");
         // SAFETY: the offset is inside the allocation, as asserted.
         unsafe { self.blocks.as_ptr().add(offset) }
     }
@@ -86,7 +99,7 @@ impl Storage {
 impl Drop for Storage {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout, and freed here only.
-        unsafe { dealloc(self.blocks.as_ptr(), self.layout) };
+        unsafe { dealloc(self.allocation.as_ptr(), self.layout) };
     }
 }
 
@@ -101,7 +114,7 @@ impl Image {
         let len_bytes = self.block_count * BLOCK_BYTES;
         let first = storage.address(self.first_slot, 0, BLOCK_BYTES);
         let offset = self.first_slot * BLOCK_BYTES;
-        assert!(offset + len_bytes <= storage.layout.size(), "sealed blocks do not wrap");
+        assert!(offset + len_bytes <= storage.len_bytes, "sealed blocks do not wrap");
         // SAFETY: the range is inside the allocation, as asserted, whose bytes are initialised
         // from the start; the caller excludes writers.
         unsafe { std::slice::from_raw_parts(first, len_bytes) }
