@@ -35,7 +35,7 @@ impl SimDriver {
     pub(crate) fn reap(&mut self, slab: &mut OpSlab, now: Moment, woken: &mut Vec<Waker>) -> usize {
         let finished = self.disk.take_finished(self.from);
         let count = finished.len();
-        for Finished { token, result } in finished {
+        for Finished { token, result, .. } in finished {
             let key = OpKey::from_user_data(token);
             let op = slab.take_op(key);
             let done = match result {

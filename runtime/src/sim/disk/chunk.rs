@@ -70,15 +70,19 @@ impl Image {
     }
 }
 
+/// Whether an operation makes another one durable, which may have been abandoned meanwhile.
+pub(super) type Claims<'a> = &'a dyn Fn(OpId, Option<OpId>) -> bool;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Sectors may part ways at a cut.
     Data,
     /// A truncation: happens whole or not at all.
     Whole,
-    /// Its operation, or a flush that should have covered it, failed: only a cut decides, and no
-    /// later flush may claim it.
-    Abandoned,
+    /// Its operation, or a flush that should have covered it, failed, and somebody was told of
+    /// that when this operation was the newest one: no later flush may claim it, only a cut
+    /// decides.
+    Abandoned(OpId),
 }
 
 #[derive(Clone)]
@@ -128,8 +132,8 @@ impl Chunk {
         self.older.as_ref().unwrap_or(&self.volatile)
     }
 
-    pub(super) fn cover(&mut self, covered: &dyn Fn(OpId) -> bool, remember: bool) {
-        let claims = |v: &Version| v.kind != Kind::Abandoned && covered(v.op);
+    pub(super) fn cover(&mut self, claims: Claims<'_>, remember: bool) {
+        let claims = |v: &Version| claims(v.op, v.abandoned());
         if self.versions.iter().all(claims) {
             self.set_durable(self.volatile.clone(), remember);
             self.versions.clear();
@@ -202,6 +206,13 @@ impl Chunk {
 }
 
 impl Version {
+    fn abandoned(&self) -> Option<OpId> {
+        match self.kind {
+            Kind::Abandoned(last) => Some(last),
+            Kind::Data | Kind::Whole => None,
+        }
+    }
+
     fn settle(&self, fate: Fate, bytes: &mut [u8], dice: &mut Dice, tally: &mut CutTally) {
         for sector in (0..SECTORS_PER_CHUNK).filter(|s| self.sectors & (1 << s) != 0) {
             let old = &mut bytes[sector * SECTOR_SIZE_BYTES..(sector + 1) * SECTOR_SIZE_BYTES];

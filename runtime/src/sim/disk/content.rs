@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::chunk::{
-    CHUNK_SIZE_BYTES, Chunk, CutTally, Fate, Image, Kind, OpId, ZEROES, sector_mask,
+    CHUNK_SIZE_BYTES, Chunk, Claims, CutTally, Fate, Image, Kind, OpId, ZEROES, sector_mask,
 };
 use crate::sim::dice::Dice;
 
@@ -13,7 +13,7 @@ use crate::sim::dice::Dice;
 struct LengthChange {
     op: OpId,
     len_bytes: u64,
-    abandoned: bool,
+    abandoned: Option<OpId>,
 }
 /// Bytes of a write on their way to the file.
 #[derive(Clone)]
@@ -79,6 +79,11 @@ pub(super) struct Coverage {
 impl Coverage {
     pub(super) fn holds(&self, op: OpId) -> bool {
         op < self.before && !self.unfinished.contains(&op)
+    }
+
+    /// As `holds`, unless another flush failed for it before this one was submitted.
+    pub(super) fn claims(&self, op: OpId, abandoned: Option<OpId>) -> bool {
+        self.holds(op) && abandoned.is_none_or(|last| self.before <= last)
     }
 }
 
@@ -185,7 +190,7 @@ impl Body {
     fn grow(&mut self, op: OpId, end: u64) {
         self.len_bytes = self.len_bytes.max(end);
         if end > self.durable_len_bytes || !self.lengths.is_empty() {
-            self.lengths.push(LengthChange { op, len_bytes: self.len_bytes, abandoned: false });
+            self.lengths.push(LengthChange { op, len_bytes: self.len_bytes, abandoned: None });
         }
     }
 
@@ -194,11 +199,11 @@ impl Body {
             self.clear(op, Kind::Whole, len_bytes, self.len_bytes - len_bytes);
         }
         self.len_bytes = len_bytes;
-        self.lengths.push(LengthChange { op, len_bytes, abandoned: false });
+        self.lengths.push(LengthChange { op, len_bytes, abandoned: None });
     }
 
-    /// Makes durable, of the bytes of `range` (all of them when `None`), what `covered` names.
-    pub(super) fn cover(&mut self, range: Option<(u64, u64)>, covered: &dyn Fn(OpId) -> bool) {
+    /// Makes durable, of the bytes of `range` (all of them when `None`), what `claims` names.
+    pub(super) fn cover(&mut self, range: Option<(u64, u64)>, claims: Claims<'_>) {
         let within = match range {
             Some((_, 0)) => return,
             Some((offset, len_bytes)) => chunk_range(offset, len_bytes),
@@ -207,7 +212,7 @@ impl Body {
         let touched: Vec<u64> = self.dirty.range(within).copied().collect();
         for index in touched {
             let chunk = self.chunks.get_mut(&index).expect("a dirty chunk exists");
-            chunk.cover(covered, self.remember_older);
+            chunk.cover(claims, self.remember_older);
             if chunk.versions.is_empty() {
                 self.dirty.remove(&index);
             }
@@ -215,24 +220,25 @@ impl Body {
     }
 
     /// The length that a covered operation left becomes durable, as fdatasync promises.
-    pub(super) fn cover_length(&mut self, covered: &dyn Fn(OpId) -> bool) {
-        let claims = |c: &LengthChange| !c.abandoned && covered(c.op);
+    pub(super) fn cover_length(&mut self, claims: Claims<'_>) {
+        let claims = |c: &LengthChange| claims(c.op, c.abandoned);
         if let Some(last) = self.lengths.iter().rposition(claims) {
             self.durable_len_bytes = self.lengths[last].len_bytes;
             self.lengths.drain(..=last);
         }
     }
 
-    /// The operations' data can no longer become durable by any flush; readers still see it.
-    pub(super) fn abandon(&mut self, failed: &dyn Fn(OpId) -> bool) {
+    /// The operations' data can no longer become durable by a flush that is submitted after
+    /// `last`; readers still see it.
+    pub(super) fn abandon(&mut self, last: OpId, failed: &dyn Fn(OpId) -> bool) {
         for index in &self.dirty {
             let chunk = self.chunks.get_mut(index).expect("a dirty chunk exists");
             for version in chunk.versions.iter_mut().filter(|v| failed(v.op)) {
-                version.kind = Kind::Abandoned;
+                version.kind = Kind::Abandoned(last);
             }
         }
         for change in self.lengths.iter_mut().filter(|c| failed(c.op)) {
-            change.abandoned = true;
+            change.abandoned = Some(last);
         }
     }
 

@@ -78,6 +78,10 @@ impl Device {
                 self.decide_after_kill(op, &mut pending.request, pending.fault);
             }
         }
+        // No later process hears of a flush that failed.
+        for finished in std::mem::take(&mut self.finished).into_iter().flatten() {
+            self.abandon_unsaved(&finished);
+        }
         for body in self.bodies.values_mut() {
             body.unfinished.clear();
         }

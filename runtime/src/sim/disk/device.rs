@@ -197,6 +197,7 @@ impl Device {
     fn complete(&mut self, op: OpId, pending: Pending) {
         let Pending { shard, token, request, answer, coverage, .. } = pending;
         let result = answer.expect("an operation takes effect before it completes");
+        let mut unsaved = None;
         let handle = request.handle().and_then(|handle| self.handle(handle).ok());
         match (&request, handle) {
             (Request::Write { offset, payload, how: mode, .. }, Some(Handle { file, how })) => {
@@ -214,7 +215,10 @@ impl Device {
             (Request::Flush { .. }, Some(Handle { file, .. })) => {
                 self.counters.flushes += 1;
                 let coverage = coverage.expect("a flush of an open file knows what it covers");
-                self.settle_flush(file, &coverage, result.is_ok());
+                match result {
+                    Ok(_) => self.settle_flush(file, &coverage),
+                    Err(_) => unsaved = Some((file, coverage)),
+                }
             }
             // Replacing a file is the one change of names that nobody syncs.
             (Request::Replace { .. }, _) => {}
@@ -223,7 +227,7 @@ impl Device {
         }
         self.trace.add(token ^ (shard as u64) << 48 ^ u64::from(result.is_err()) << 63);
         self.counters.completions += 1;
-        self.finished[shard].push_back(Finished { token, result });
+        self.finished[shard].push_back(Finished { token, result, unsaved });
     }
 
     fn settle_write(
@@ -238,22 +242,36 @@ impl Device {
         let write_through = how.direct && self.options.write_cache == WriteCache::WriteThrough;
         let body = self.body(file);
         if dsync || write_through {
-            body.cover(range, &|by| by == op);
+            body.cover(range, &|by, _| by == op);
         }
         if dsync {
-            body.cover_length(&|by| by == op);
+            body.cover_length(&|by, _| by == op);
         }
     }
 
-    fn settle_flush(&mut self, file: FileId, coverage: &Coverage, succeeded: bool) {
-        let suppressed = self.options.flush_suppressed;
-        let body = self.body(file);
-        if !succeeded {
-            // The kernel may drop the dirty state with the error: a retry would lie.
-            body.abandon(&|op| coverage.holds(op));
-        } else if !suppressed {
-            body.cover(None, &|op| coverage.holds(op));
-            body.cover_length(&|op| coverage.holds(op));
+    fn settle_flush(&mut self, file: FileId, coverage: &Coverage) {
+        if !self.options.flush_suppressed {
+            let body = self.body(file);
+            body.cover(None, &|op, abandoned| coverage.claims(op, abandoned));
+            body.cover_length(&|op, abandoned| coverage.claims(op, abandoned));
+        }
+    }
+
+    /// Hands a shard what has finished for it.
+    pub(super) fn take_finished(&mut self, shard: usize) -> Vec<Finished> {
+        let finished: Vec<Finished> = self.finished[shard].drain(..).collect();
+        finished.iter().for_each(|finished| self.abandon_unsaved(finished));
+        finished
+    }
+
+    /// The kernel may drop the dirty state with the error of a flush: a retry would lie. Flushes
+    /// submitted before anybody was told of the error answer for themselves.
+    pub(super) fn abandon_unsaved(&mut self, finished: &Finished) {
+        let last = OpId(self.next_number);
+        if let Some((file, coverage)) = &finished.unsaved
+            && let Some(body) = self.bodies.get_mut(file)
+        {
+            body.abandon(last, &|op| coverage.holds(op));
         }
     }
 }

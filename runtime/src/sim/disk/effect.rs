@@ -149,7 +149,7 @@ impl Device {
         match fault {
             Some(Fault::Errno(errno)) => {
                 self.write_partly(op, file, *offset, payload);
-                self.body(file).abandon(&|by| by == op);
+                self.body(file).abandon(OpId(0), &|by| by == op);
                 return Err(errno);
             }
             Some(Fault::LostWrite) => {

@@ -182,8 +182,8 @@ impl SimDisk {
             bound.unwrap_or_else(|errno| panic!("{key}: errno {errno}"));
             let body = device.new_body(file);
             body.write(op, 0, &Payload::Bytes(content.into()));
-            body.cover(None, &|by| by == op);
-            body.cover_length(&|by| by == op);
+            body.cover(None, &|by, _| by == op);
+            body.cover_length(&|by, _| by == op);
         });
     }
 
@@ -265,7 +265,7 @@ impl SimDisk {
         if epoch != device.epoch {
             return Vec::new();
         }
-        device.finished[shard].drain(..).collect()
+        device.take_finished(shard)
     }
 
     /// Lets `advance` stop right after the disk's n-th completion; `None`: nowhere.

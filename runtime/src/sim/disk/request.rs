@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use super::chunk::OpId;
 use super::content::{Coverage, Payload, ReadView};
-use super::namespace::Errno;
+use super::namespace::{Errno, FileId};
 use super::{DiskOp, Fault};
 use crate::file::{DirEntry, DiskInfo, FlushScope, LockKind, OpenHow, WriteMode};
 
@@ -145,6 +145,8 @@ pub(crate) enum Answer {
 pub(crate) struct Finished {
     pub(crate) token: u64,
     pub(crate) result: Result<Answer, Errno>,
+    /// What a flush that failed should have covered.
+    pub(super) unsaved: Option<(FileId, Coverage)>,
 }
 
 /// An operation between submission and completion.

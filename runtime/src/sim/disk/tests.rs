@@ -588,6 +588,23 @@ fn persistent_fault_lasts_until_cleared() {
 }
 
 #[test]
+fn flush_in_flight_beside_one_that_fails_answers_for_itself() {
+    let mut failed_first = 0;
+    for seed in 0..SEEDS {
+        let mut rig = Rig::seeded(seed);
+        let handle = rig.prepared("f", 1);
+        rig.write(handle, 0, &[7; BLOCK], false);
+        rig.disk.fail_next(DiskOp::Flush, 1, libc::EIO);
+        let fails = rig.start(Request::Flush { handle, scope: FlushScope::Data });
+        let succeeds = rig.start(Request::Flush { handle, scope: FlushScope::Data });
+        assert!(rig.wait(succeeds).is_ok());
+        failed_first += u32::from(rig.done.iter().any(|done| done.token == fails));
+        assert_eq!(rig.cut().read_file("f"), Some(vec![7; BLOCK]), "seed {seed}");
+    }
+    assert!(failed_first > SEEDS as u32 / 4, "{failed_first}");
+}
+
+#[test]
 fn flush_repeated_after_an_error_does_not_save_the_data() {
     let mut lost = 0;
     for seed in 0..SEEDS {
