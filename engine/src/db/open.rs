@@ -12,7 +12,6 @@ use crate::commit::{SnapshotAges, StoreCore, StoreCoreParts};
 use crate::error::{CloseError, OpenError};
 use crate::format::BLOCK_SIZE_BYTES;
 use crate::format::log_record::pad_header;
-use crate::format::segment::segment_start;
 use crate::limits;
 use crate::memory::MemoryBudget;
 use crate::merge::PublishRequest;
@@ -25,7 +24,7 @@ use crate::shard::{
     StoreParts, StoreShared, settle_log, start_replay, start_services,
 };
 use crate::wal::group_commit::GroupCommit;
-use crate::wal::segments::Segments;
+use crate::wal::segments::{self, Segments};
 
 /// All outside handles of one store; when the last one goes, the store is closed.
 pub(crate) struct StoreHandle {
@@ -148,6 +147,7 @@ impl Opening {
         let (memory, dir) = (Arc::clone(&self.memory), self.dir.clone());
         let mut feed = ReplayFeed::new(replaying, memory, dir);
         let opened = recovery::open(shard, &self.dir, &self.options, &mut feed).await?;
+        feed.drop_older_namesakes().await?;
         self.assemble(opened, feed).await
     }
 
@@ -236,7 +236,7 @@ impl Opening {
         let identity = opened.identity.clone();
         let segments = match &opened.segments {
             OpenedSegments::Writing { first: (number, file), older } => {
-                ring.set_space_end(segment_start(number + 1, segment_bytes).as_u64());
+                ring.set_space_end(segments::space_end(*number, segment_bytes).as_u64());
                 let first = (*number, file.clone());
                 Segments::new(identity, first, older.clone(), self.options.log_bytes_max)
             }

@@ -218,7 +218,7 @@ impl LogReader<'_> {
             )),
             None => {
                 self.refuse_lost_commits(&stop)?;
-                self.refuse_lost_start(link, &stop)?;
+                self.refuse_lost_segment(link, &stop)?;
                 self.look_behind(link, &stop).await
             }
         }
@@ -362,15 +362,12 @@ impl LogReader<'_> {
         Err(self.damaged(stop, "the log ends before what is merged into the trees", expected))
     }
 
-    /// A link is written after its segment. Where that is gone or has no header, something was
-    /// lost, unless an opening crashed while it took the still empty segment under a new number:
-    /// then a higher file tells of it.
-    fn refuse_lost_start(&self, link: &IncarnationLink, stop: &Stop) -> Result<(), OpenError> {
-        if link.new_start < self.marks.start {
-            // Its start may have been truncated away.
-            return Ok(());
-        }
-        let number = locate(link.new_start, self.superblock.segment_bytes).segment_number;
+    /// A segment has its name and its header before the link to it is written, or the last block
+    /// of the one before it (INV-11). Where the log stops for want of one, something was lost,
+    /// unless an opening crashed while it took the still empty segment under a new number: then a
+    /// higher file tells of it.
+    fn refuse_lost_segment(&self, link: &IncarnationLink, stop: &Stop) -> Result<(), OpenError> {
+        let number = locate(stop.at, self.superblock.segment_bytes).segment_number;
         let is_own = |segment: &SegmentFile| {
             segment.header.as_ref().is_ok_and(|header| header.incarnation == link.incarnation)
         };
@@ -381,8 +378,8 @@ impl LogReader<'_> {
         if !is_lost {
             return Ok(());
         }
-        let expected = format!("segment {number}, in which opening {} began", link.incarnation);
-        Err(self.damaged(stop, "the start of the newest opening's log is lost", expected))
+        let expected = format!("segment {number} of opening {}", link.incarnation);
+        Err(self.damaged(stop, "a segment of the newest opening's log is lost", expected))
     }
 
     /// A segment that has its name is whole, and only older openings' segments are ever cut.

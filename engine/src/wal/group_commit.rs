@@ -231,6 +231,9 @@ impl GroupCommit {
         };
         let buffer = IoBuf::Log(sealed);
         let offset = place.block_offset_bytes();
+        if offset + written_bytes == self.segments.identity().segment_bytes {
+            self.segments.assert_successor(place.segment_number);
+        }
         let outcome = async {
             let buffer = shard.write_all_at(&file, IoClass::Log, offset, buffer, mode).await?;
             match self.method {

@@ -10,10 +10,10 @@ use sombra_runtime::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sombra_runtime::sync::{EpochCell, LogRing, Signal};
 use sombra_runtime::{Create, DmaFile, FlushVia, IoClass, OpenHow, Shard, WriteMode};
 
-use crate::format::IncarnationLink;
 use crate::format::segment::{
     SegmentHeader, payload_bytes_per_segment, segment_file_name, segment_start,
 };
+use crate::format::{BLOCK_PAYLOAD_BYTES, IncarnationLink};
 use crate::ids::{Incarnation, Lsn, StoreId};
 use crate::limits;
 
@@ -146,6 +146,18 @@ impl Segments {
         files.get(&segment_number).cloned().expect("INV-9: no charge beyond prepared segments")
     }
 
+    /// To be called before the last block of a segment is written.
+    ///
+    /// # Panics
+    /// If the next segment is not prepared (INV-11).
+    pub(crate) fn assert_successor(&self, segment_number: u64) {
+        let newest = self.files.load().last_key_value().map(|(&number, _)| number);
+        assert!(
+            newest.is_some_and(|newest| newest > segment_number),
+            "INV-11: segment {segment_number} filled before there is a next one: {newest:?}"
+        );
+    }
+
     pub(crate) fn state(&self) -> SpaceState {
         (*self.state.load()).clone()
     }
@@ -252,7 +264,8 @@ impl Segments {
     fn is_short(&self, ring: &LogRing) -> bool {
         let ahead = ring.space_end().saturating_sub(ring.tail());
         let segment = payload_bytes_per_segment(self.identity.segment_bytes);
-        let is_short = ahead < segment.max(self.missing_bytes.load(Ordering::Relaxed));
+        let usable = segment - BLOCK_PAYLOAD_BYTES as u64;
+        let is_short = ahead < usable.max(self.missing_bytes.load(Ordering::Relaxed));
         if !is_short {
             self.missing_bytes.store(0, Ordering::Relaxed);
         }
@@ -278,7 +291,7 @@ impl Segments {
         let mut files = (*self.files.load()).clone();
         files.insert(number, file);
         self.files.replace(Arc::new(files));
-        ring.set_space_end(segment_start(number + 1, segment_bytes).as_u64());
+        ring.set_space_end(space_end(number, segment_bytes).as_u64());
         Ok(Ok(()))
     }
 
@@ -379,6 +392,14 @@ impl Segments {
         self.used_bytes.store(on_disk.values().sum(), Ordering::Relaxed);
         self.on_disk.replace(Arc::new(on_disk));
     }
+}
+
+/// Where the log's space ends that the segments up to this one give. The last block of the newest
+/// waits until there is a next one (INV-11): then a full segment without a successor tells that
+/// the successor was lost.
+pub(crate) fn space_end(segment_number: u64, segment_bytes: u64) -> Lsn {
+    let end = segment_start(segment_number + 1, segment_bytes).as_u64();
+    Lsn::new(end - BLOCK_PAYLOAD_BYTES as u64)
 }
 
 /// Makes a segment: zeroes written through a plain descriptor, header, flush, then the name.

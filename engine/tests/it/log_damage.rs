@@ -201,6 +201,44 @@ fn segment_that_is_missing_is_refused_instead_of_opening_without_its_commits() {
     bench.end();
 }
 
+/// A store whose newest opening has filled its first segment and written on in the next.
+fn into_a_second_segment() -> Bench {
+    let bench = Bench::new();
+    let (db, keyspace) = bench.open();
+    let first = segments(&bench.store()).pop().unwrap();
+    for number in 0..10 {
+        db.blocking().put(&keyspace, format!("{number}"), vec![7; 128 << 10]).unwrap();
+    }
+    db.blocking().close().unwrap();
+    let newest = newest_blocks(&bench.store()).0.pop().unwrap();
+    assert!(newest.path > first, "ten values of 128 KiB do not fit {}", first.display());
+    bench
+}
+
+#[test]
+fn last_segment_that_is_missing_behind_a_full_one_is_refused() {
+    let bench = into_a_second_segment();
+    let newest = newest_blocks(&bench.store()).0.pop().unwrap();
+    let aside = bench.dir.beside("aside");
+    fs::create_dir(&aside).unwrap();
+    let later: Vec<_> =
+        segments(&bench.store()).into_iter().filter(|path| *path >= newest.path).collect();
+    for path in &later {
+        fs::rename(path, aside.join(path.file_name().unwrap())).unwrap();
+    }
+    let error = bench.refusal();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains(newest.path.to_str().unwrap()), "{error}");
+    for path in &later {
+        fs::rename(aside.join(path.file_name().unwrap()), path).unwrap();
+    }
+    // Its header alone is as good as all of it: without it nobody knows whose blocks follow.
+    patch(&newest.path, 0, &[0x5A; BLOCK_SIZE_BYTES]);
+    let error = bench.refusal();
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    bench.end();
+}
+
 #[test]
 fn file_in_the_log_directory_that_is_no_segment_is_refused_by_name() {
     let bench = three_openings();
