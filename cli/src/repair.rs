@@ -57,6 +57,8 @@ struct Finding {
 
 #[derive(Serialize)]
 struct Cut {
+    /// Whether `--apply` ends the log there; else it is left for `--salvage`.
+    is_in_place: bool,
     end_lsn: u64,
     lost_up_to_lsn: u64,
     records_behind: u64,
@@ -106,6 +108,7 @@ struct Salvage {
     log_gaps: Vec<Gap>,
     /// Writes of the log to keyspaces of which neither name nor routing is known.
     log_writes_unplaced: u64,
+    is_complete: bool,
 }
 
 #[derive(Serialize)]
@@ -162,8 +165,10 @@ fn run_salvage(args: &RepairArgs, into: &std::path::Path) -> Outcome {
     runtime.shutdown();
     bar.end();
     let report = report.map_err(Failure::work)?;
-    let problems =
-        report.lost.len() + report.log_gaps.len() + usize::from(report.log_damage.is_some());
+    let problems = report.lost.len()
+        + report.log_gaps.len()
+        + usize::from(report.log_damage.is_some())
+        + usize::from(report.log_writes_unplaced > 0);
     let salvage = Salvage::new(args, into, &report);
     if args.json {
         print_json(&salvage)?
@@ -178,14 +183,14 @@ impl Repair {
         let findings = report.findings.iter().map(|finding| Finding {
             problem: Problem::from(&finding.problem),
             remedy: finding.remedy.to_string(),
-            is_done: report.is_applied && finding.remedy != Remedy::Salvage,
+            is_done: report.is_applied && report.does(finding.remedy),
         });
         Repair {
             store,
             store_id: report.store_id.to_string(),
             is_applied: report.is_applied,
             findings: findings.collect(),
-            log_cut: report.log_cut.as_ref().map(Cut::new),
+            log_cut: report.log_cut.as_ref().map(|cut| Cut::new(cut, report)),
             kept_in: report.kept_in.as_ref().map(|path| path.display().to_string()),
             left: report.left.iter().map(Problem::from).collect(),
         }
@@ -201,8 +206,14 @@ impl Repair {
             let told = if finding.is_done { "done" } else { "what helps" };
             writeln!(out, "  {told}: {}", finding.remedy)?;
         }
-        if let Some(cut) = &self.log_cut {
-            cut.write_for_people(&mut out, will)?;
+        match &self.log_cut {
+            Some(cut) if cut.is_in_place => cut.write_for_people(&mut out, will)?,
+            Some(_) => writeln!(
+                out,
+                "the log is left as it is: --salvage, which other damage needs, reads it past its \
+                 own"
+            )?,
+            None => {}
         }
         if let Some(kept_in) = &self.kept_in {
             writeln!(out, "kept: what was taken away lies in {kept_in}")?;
@@ -232,7 +243,7 @@ fn gap(gap: &LogGap) -> Gap {
 }
 
 impl Cut {
-    fn new(cut: &LogCut) -> Cut {
+    fn new(cut: &LogCut, report: &RepairReport) -> Cut {
         let ahead = cut.tablets_ahead.iter().map(|ahead| Ahead {
             keyspace: ahead.tablet.keyspace.clone(),
             keyspace_id: ahead.tablet.id.keyspace.as_u32(),
@@ -240,6 +251,7 @@ impl Cut {
             tree_lsn: ahead.tree_lsn.as_u64(),
         });
         Cut {
+            is_in_place: report.does(Remedy::CutLog),
             end_lsn: cut.end.as_u64(),
             lost_up_to_lsn: cut.lost_up_to.as_u64(),
             records_behind: cut.records,
@@ -329,6 +341,7 @@ impl Salvage {
             log_damage: report.log_damage.clone(),
             log_gaps: report.log_gaps.iter().map(gap).collect(),
             log_writes_unplaced: report.log_writes_unplaced,
+            is_complete: report.is_complete(),
         }
     }
 
@@ -365,7 +378,7 @@ impl Salvage {
                 self.log_writes_unplaced
             )?;
         }
-        if self.lost.is_empty() && self.log_gaps.is_empty() && self.log_damage.is_none() {
+        if self.is_complete {
             writeln!(out, "nothing was lost")?;
         }
         Ok(out.flush()?)

@@ -242,6 +242,17 @@ impl Router {
         self
     }
 
+    /// Keyspaces whose name a newer one has. They were dropped before that was made: a log that
+    /// was cut between the two lacks the record of it, while the root table has the newer one.
+    pub(crate) fn older_namesakes(&self) -> Vec<Keyspace> {
+        let mut newest = BTreeMap::new();
+        for keyspace in self.by_id.values() {
+            newest.insert(keyspace.name(), keyspace.id());
+        }
+        let is_older = |keyspace: &&Keyspace| newest[keyspace.name()] != keyspace.id();
+        self.by_id.values().filter(is_older).cloned().collect()
+    }
+
     pub(crate) fn remove(&mut self, id: KeyspaceId) {
         self.by_id.remove(&id);
     }

@@ -274,6 +274,9 @@ pub const REBUILD_NEED_PAGES_MAX: usize = 128;
 pub const ERROR_KEY_BYTES_MAX: usize = 64;
 /// Bytes that a repair copies at a time, when it keeps a segment aside.
 pub const REPAIR_COPY_BYTES: usize = 256 << 10;
+/// Segments whose numbers a repair leaves out when it ends a log, for those that are gone: of
+/// 64 MiB, more than 4 TiB.
+pub const REPAIR_SEGMENTS_SKIPPED: u64 = 1 << 16;
 /// Lost keys that a repair names; of more it tells how many there are.
 pub const REPAIR_LOST_KEYS_MAX: usize = 10_000;
 /// Rows, and bytes of values, that a salvage writes in one transaction.

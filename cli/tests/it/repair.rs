@@ -8,7 +8,9 @@ use sombra::Lsn;
 use sombra::format::superblock::{SUPERBLOCK_COPY_BYTES, Superblock};
 use sombra::inspect::KeySpan;
 
-use crate::damage::{Contents, Original, contents_of, flip_byte, logged_writes, newest_blocks};
+use crate::damage::{
+    Contents, LATE_ROWS, Original, contents_of, flip_byte, logged_writes, newest_blocks,
+};
 use crate::harness::{names, run, succeed};
 use crate::trees::{INNER, LEAF, OVERFLOW, SPACE_MAP, flip, pages_file, pages_of_kind, runtime};
 
@@ -256,6 +258,31 @@ fn space_map(original: &mut Original) {
     let into = original.place();
     names(&tell(0, &["repair", "--salvage", &into, &store]), &["nothing was lost"]);
     assert!(contents_of(&into) == original.contents);
+}
+
+#[test]
+fn log_is_not_cut_in_place_while_a_damaged_page_needs_a_salvage() {
+    let mut original = Original::new();
+    let store = original.copy();
+    newest_blocks(&store)[10].write(0, &[0; 4_096]);
+    flip(&store, pages_of_kind(&store, LEAF)[0], 2_000);
+    let wal = format!("{store}/wal");
+    let log = || {
+        let mut files: Vec<_> =
+            fs::read_dir(&wal).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect::<Vec<_>>()
+    };
+    let before = log();
+    names(&tell(3, &["repair", &store]), &["end the log", "the log is left as it is"]);
+    names(&tell(3, &["repair", "--apply", &store]), &["left: ", "the log is left as it is"]);
+    assert!(before == log(), "what lies behind the damage is for the salvage");
+    let into = original.place();
+    let told = json(&tell(3, &["repair", "--salvage", &into, "--json", &store]));
+    assert_eq!(told["log_gaps"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["is_complete"], false);
+    let last = format!("late-{:02}", LATE_ROWS - 1).into_bytes();
+    assert_eq!(contents_of(&into)[&("ranges".to_owned(), last)], b"v29", "from behind the hole");
 }
 
 #[test]

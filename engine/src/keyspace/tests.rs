@@ -178,6 +178,20 @@ fn router_never_gives_an_id_again_after_a_drop() {
 }
 
 #[test]
+fn router_tells_older_keyspaces_of_a_name_that_a_newer_one_has() {
+    let mut router = Router::default();
+    for (id, name) in [(1, "a"), (2, "b"), (3, "a"), (4, "c"), (5, "a")] {
+        let (id, name, routing) = (KeyspaceId::new(id), name.to_owned(), Routing::range());
+        router.insert(Keyspace::new(KeyspaceDef { id, name, routing, created_lsn: Lsn::ZERO }));
+    }
+    let older: Vec<u32> = router.older_namesakes().iter().map(|k| k.id().as_u32()).collect();
+    assert_eq!(older, [1, 3]);
+    older.into_iter().for_each(|id| router.remove(KeyspaceId::new(id)));
+    assert_eq!(router.by_name("a").map(|k| k.id().as_u32()), Some(5));
+    assert!(router.older_namesakes().is_empty());
+}
+
+#[test]
 fn sampled_boundaries_split_keys_like_the_sample_evenly_whatever_its_order() {
     // Dense at the low end: even steps of the key space would be far off.
     let key = |number: u64| (number * number).to_be_bytes();

@@ -21,7 +21,7 @@ use crate::format::IncarnationLink;
 use crate::format::segment::{locate, segment_start};
 use crate::format::superblock::Superblock;
 use crate::ids::{Incarnation, Lsn};
-use crate::limits::REPAIR_COPY_BYTES;
+use crate::limits::{REPAIR_COPY_BYTES, REPAIR_SEGMENTS_SKIPPED};
 use crate::options::Options;
 use crate::volume::{Access, RootTable, Volume};
 use crate::wal::segments;
@@ -99,14 +99,9 @@ impl FoundLog {
         replay(shard, superblock, (&self.files, marks), sink).await
     }
 
-    /// How far the log may have gone behind a place where nothing more is found: to the end of
-    /// its segment, where that is missing or was cut.
-    pub(crate) fn reach(&self, at: Lsn, segment_bytes: u64) -> Lsn {
-        let number = locate(at, segment_bytes).segment_number;
-        match self.files.get(number) {
-            Some(segment) if segment.len_bytes >= segment_bytes => at,
-            _ => segment_start(number + 1, segment_bytes),
-        }
+    /// How far the log may have gone, as [`Surveyed::reach`].
+    pub(crate) fn reach(&self, seen: &Surveyed, segment_bytes: u64) -> Lsn {
+        seen.reach(&self.files, segment_bytes)
     }
 
     /// Moves the strangers to `keep`.
@@ -174,6 +169,8 @@ fn link_behind(
         .max(number_of(marks.newest))
         .max(number_of(seen.newest_stamp))
         .max(number_of(seen.end));
+    // Of segments that are gone nobody knows how many there were.
+    let number = number + REPAIR_SEGMENTS_SKIPPED;
     superblock.links.truncate(damage.link + 1);
     let mut previous_end = damage.end;
     // An incarnation that nothing is left of makes room for the next.

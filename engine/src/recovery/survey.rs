@@ -29,6 +29,8 @@ pub struct LogGap {
 pub(crate) struct Surveyed {
     /// End of the last record that was read.
     pub(crate) end: Lsn,
+    /// End of the newest valid block.
+    blocks_end: Lsn,
     pub(crate) records: u64,
     /// Valid blocks of the store, records or none.
     pub(crate) blocks: u64,
@@ -36,6 +38,19 @@ pub(crate) struct Surveyed {
     pub(crate) newest_stamp: Lsn,
     pub(crate) newest_incarnation: Incarnation,
     pub(crate) gaps: Vec<LogGap>,
+}
+
+impl Surveyed {
+    /// How far the log may have gone: behind the last record that was read, to the end of the
+    /// segment that would follow its blocks where that is missing or was cut.
+    pub(crate) fn reach(&self, files: &SegmentFiles, segment_bytes: u64) -> Lsn {
+        let at = self.end.max(self.blocks_end);
+        let number = locate(at, segment_bytes).segment_number;
+        match files.get(number) {
+            Some(segment) if segment.len_bytes >= segment_bytes => self.end,
+            _ => segment_start(number + 1, segment_bytes),
+        }
+    }
 }
 
 /// Hands all records above `from`, which is where one begins, to `sink`, in the order of the log;
@@ -85,6 +100,7 @@ impl Survey<'_> {
     fn new(superblock: &Superblock) -> Survey<'_> {
         let found = Surveyed {
             end: Lsn::ZERO,
+            blocks_end: Lsn::ZERO,
             records: 0,
             blocks: 0,
             newest_stamp: Lsn::ZERO,
@@ -133,6 +149,7 @@ impl Survey<'_> {
         }
         let found = &mut self.found;
         found.blocks += 1;
+        found.blocks_end = end;
         found.newest_stamp = found.newest_stamp.max(valid.header.durable);
         found.newest_incarnation = found.newest_incarnation.max(valid.header.incarnation);
         if self.assembler.is_none() || first_lsn != self.next_block {
@@ -146,6 +163,10 @@ impl Survey<'_> {
                 self.found.gaps.push(LogGap { from: self.found.end, to: begins });
             }
             self.begin(begins);
+            if self.next_block != first_lsn {
+                // What follows in this block lies behind the end of its opening.
+                return Ok(());
+            }
         }
         self.next_block = end;
         self.read(valid.payload, sink)
@@ -185,3 +206,6 @@ impl Survey<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! can bring back to an openable store, [`salvage`] reads into a new one. Every byte is verified
 //! as an opening would verify it (INV-6).
 
+mod log_rows;
 mod lost;
 mod report;
 mod roots;
@@ -34,7 +35,8 @@ pub use salvage::{LostKeys, SalvageError, SalvageReport, SalvagedKeyspace, salva
 /// cost. Writes nothing but the lock. `progress` is told how many tablets of how many are done.
 ///
 /// # Errors
-/// The store is held by somebody, or its superblock or a file of its log cannot be read at all.
+/// The store is held by somebody, its superblock is damaged in both copies, or a device or file
+/// system fails to read what may be whole.
 pub async fn plan(
     runtime: &Runtime,
     dir: &Path,
@@ -91,6 +93,7 @@ async fn look(
     let data = recovery::look_at_data(shard, dir, &picked.superblock, &Options::default()).await;
     let data = match data {
         Ok(data) => data,
+        Err(error @ OpenError::Io { .. }) => return Err(error),
         Err(error) => {
             let place = ProblemPlace::file(&dir.join(recovery::DATA_FILE));
             report.find(problem(place, "a data file", error), Remedy::Salvage);
@@ -144,7 +147,7 @@ fn gaps(
 ) -> (Vec<LogGap>, Lsn) {
     let linked = superblock.links.iter().map(|link| link.previous_end).max();
     let known = newest.max(seen.newest_stamp).max(linked.unwrap_or(Lsn::ZERO));
-    let known = known.max(log.reach(seen.end, superblock.segment_bytes));
+    let known = known.max(log.reach(seen, superblock.segment_bytes));
     let mut gaps = seen.gaps.clone();
     if known > seen.end {
         gaps.push(LogGap { from: seen.end, to: known });
@@ -191,7 +194,8 @@ async fn mend(shard: &Shard, dir: &Path, looked: Looked) -> Result<RepairReport,
     let Looked { mut report, picked, marks, log } = looked;
     report.is_applied = true;
     let has = |remedy: Remedy| report.findings.iter().any(|finding| finding.remedy == remedy);
-    let (moves, cuts) = (has(Remedy::MoveAside), has(Remedy::CutLog));
+    let moves = has(Remedy::MoveAside);
+    let cuts = has(Remedy::CutLog) && report.does(Remedy::CutLog);
     if matches!(picked.twin, SuperblockTwin::Damaged { .. }) {
         recovery::rewrite_superblock(shard, dir).await?;
     }
@@ -205,7 +209,7 @@ async fn mend(shard: &Shard, dir: &Path, looked: Looked) -> Result<RepairReport,
     if let Some((found, seen)) = log.filter(|_| moves || cuts) {
         let keep = recovery::make_keep_dir(shard, dir).await?;
         found.set_aside(shard, &keep).await?;
-        if let (Some(damage), Some(seen)) = (&found.damage, &seen) {
+        if let (true, Some(damage), Some(seen)) = (cuts, &found.damage, &seen) {
             recovery::cut_log(shard, dir, (&found, damage, marks), seen, &keep).await?;
         }
         report.kept_in = Some(keep);

@@ -37,6 +37,7 @@ pub enum Remedy {
     /// The file is moved out of the log's directory.
     MoveAside,
     /// The log ends at its last whole record before the damage; what follows is lost.
+    /// Not done while a finding needs a salvage: see [`RepairReport::does`].
     CutLog,
     /// Nothing in place: what can be read is read into a new store.
     Salvage,
@@ -92,6 +93,17 @@ impl RepairReport {
             log_cut: None,
             kept_in: None,
             left: Vec::new(),
+        }
+    }
+
+    /// Whether a repair in place does this. It leaves a damaged log as it is where another finding
+    /// needs a salvage, which reads the log past its damage.
+    #[must_use]
+    pub fn does(&self, remedy: Remedy) -> bool {
+        match remedy {
+            Remedy::RewriteCopy | Remedy::MoveAside => true,
+            Remedy::CutLog => self.findings.iter().all(|finding| finding.remedy != Remedy::Salvage),
+            Remedy::Salvage => false,
         }
     }
 

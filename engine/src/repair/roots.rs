@@ -41,6 +41,8 @@ pub(super) struct SourceTablet {
     pub(super) walked: WalkedTablet,
     pub(super) root: Option<TreeRoot>,
     pub(super) merge_lsn: Lsn,
+    /// The last row that was read of it.
+    pub(super) last_key: Option<Vec<u8>>,
 }
 
 impl SourceKeyspace {
@@ -51,6 +53,19 @@ impl SourceKeyspace {
 
     /// Up to where the tree that the key belongs to holds everything.
     pub(super) fn merge_lsn(&self, key: &[u8]) -> Lsn {
+        self.tablet_of(key).map_or(Lsn::ZERO, |tablet| tablet.merge_lsn)
+    }
+
+    /// Whether damage of this tablet can have cost the key. Where a range begins whose row is
+    /// lost nobody knows: what the tree before it goes up to belongs to that tree.
+    pub(super) fn may_lack(&self, damaged: TabletId, key: &[u8]) -> bool {
+        let is_read = self.tablets.iter().any(|tablet| tablet.walked.name.id == damaged);
+        let is_hash = matches!(self.keyspace.routing(), Routing::Hash { .. });
+        let last = self.tablet_of(key).and_then(|tablet| tablet.last_key.as_deref());
+        is_read || is_hash || last.is_none_or(|last| last < key)
+    }
+
+    fn tablet_of(&self, key: &[u8]) -> Option<&SourceTablet> {
         let at = match self.keyspace.routing() {
             Routing::Hash { .. } => {
                 let index = self.keyspace.place(key).tablet.index;
@@ -63,7 +78,7 @@ impl SourceKeyspace {
                 self.tablets.partition_point(is_below).checked_sub(1)
             }
         };
-        at.map_or(Lsn::ZERO, |at| self.tablets[at].merge_lsn)
+        at.map(|at| &self.tablets[at])
     }
 }
 
@@ -160,7 +175,7 @@ impl Source {
             match own.get(&index) {
                 Some(row) => {
                     let (root, merge_lsn) = (tree_root(row), row.merge_lsn);
-                    tablets.push(SourceTablet { walked, root, merge_lsn });
+                    tablets.push(SourceTablet { walked, root, merge_lsn, last_key: None });
                 }
                 None => {
                     let found = "a row in a root slot that is lost";
@@ -214,3 +229,6 @@ fn told(copy: &RootCopyState) -> &str {
         RootCopyState::Blank | RootCopyState::Valid(_) => "blank, though it was written",
     }
 }
+
+#[cfg(test)]
+mod tests;

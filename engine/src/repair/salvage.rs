@@ -9,7 +9,8 @@ use std::path::Path;
 use sombra_runtime::{Runtime, Shard};
 
 use super::LogGap;
-use super::roots::{Source, SourceKeyspace, SourceTablet};
+use super::log_rows::LogRows;
+use super::roots::{Source, SourceTablet};
 use super::target::Target;
 use crate::check::{self, CheckProblem, TreeWalk, problem};
 use crate::error::{CloseError, KeyspaceError, OpenError, TransactionError};
@@ -18,8 +19,7 @@ use crate::format::node::{Leaf, LeafValue};
 use crate::format::superblock::Superblock;
 use crate::ids::{KeyspaceId, Lsn, StoreId};
 use crate::inspect::on_shard;
-use crate::keyspace::KeyspaceDef;
-use crate::options::{Options, Routing};
+use crate::options::Options;
 use crate::recovery::{self, ReplaySink, RootMarks};
 use crate::volume::{Access, Volume};
 
@@ -75,6 +75,17 @@ pub struct LostKeys {
     pub problem: CheckProblem,
     /// Rows of these keys that are there all the same: the log holds their newest values.
     pub rows_from_log: u64,
+}
+
+impl SalvageReport {
+    /// Whether everything that was ever committed is in the new store, as far as can be known.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.lost.is_empty()
+            && self.log_damage.is_none()
+            && self.log_gaps.is_empty()
+            && self.log_writes_unplaced == 0
+    }
 }
 
 /// Reads what is whole of the closed store in `dir` into a new store in `into`, with the same
@@ -145,8 +156,10 @@ impl Salvage<'_> {
         }
         let mut lost = std::mem::take(&mut self.source.lost);
         if let Some(volume) = self.source.volume.take() {
-            let tablets = self.source.keyspaces.values().flat_map(|source| &source.tablets);
-            let (mut done, total) = (0, tablets.clone().count());
+            let total = self.source.keyspaces.values().map(|source| source.tablets.len()).sum();
+            let keyspaces = self.source.keyspaces.values_mut();
+            let tablets = keyspaces.flat_map(|source| &mut source.tablets);
+            let mut done = 0;
             for tablet in tablets {
                 progress(done, total);
                 let into = (&mut self.target, &mut self.counts);
@@ -227,7 +240,7 @@ impl Salvage<'_> {
     }
 }
 
-fn counted(name: &str) -> SalvagedKeyspace {
+pub(super) fn counted(name: &str) -> SalvagedKeyspace {
     SalvagedKeyspace { name: name.to_owned(), rows_from_trees: 0, writes_from_log: 0 }
 }
 
@@ -235,7 +248,7 @@ fn counted(name: &str) -> SalvagedKeyspace {
 async fn copy_tree(
     shard: &Shard,
     volume: &Volume,
-    tablet: &SourceTablet,
+    tablet: &mut SourceTablet,
     (target, counts): (&mut Target, &mut BTreeMap<KeyspaceId, SalvagedKeyspace>),
 ) -> Result<Vec<CheckProblem>, SalvageError> {
     let Some(root) = tablet.root else { return Ok(Vec::new()) };
@@ -243,6 +256,7 @@ async fn copy_tree(
     let key_offset = tablet.walked.key_offset();
     let mut walk = TreeWalk::new(shard, volume, &tablet.walked);
     walk.begin(root);
+    let mut last_key = None;
     while let Some(found) = walk.next_leaf().await {
         let leaf = Leaf::new(&found.page);
         for index in 0..leaf.len() {
@@ -258,123 +272,15 @@ async fn copy_tree(
                     &outside[..]
                 }
             };
-            target.add(id, &key[key_offset.min(key.len())..], Some(value));
-            target.flush_if_full().await?;
+            let key = &key[key_offset.min(key.len())..];
+            target.add(id, key, Some(value)).await?;
+            last_key = Some(key.to_vec());
             counts.entry(id).and_modify(|count| count.rows_from_trees += 1);
         }
     }
-    Ok(walk.problems)
-}
-
-/// A change that the log holds and the new store does not have yet.
-enum Change {
-    Commit(Vec<(KeyspaceId, Vec<u8>, Option<Vec<u8>>)>),
-    Create { id: KeyspaceId, name: String, routing: Routing },
-    Drop(KeyspaceId),
-}
-
-/// Brings the log's records in, in its order, as far as the trees do not hold them.
-struct LogRows<'a> {
-    source: &'a mut Source,
-    target: &'a mut Target,
-    counts: &'a mut BTreeMap<KeyspaceId, SalvagedKeyspace>,
-    lost: Vec<CheckProblem>,
-    /// Keys of each lost span that the log gives back.
-    from_log: Vec<BTreeSet<Vec<u8>>>,
-    waiting: Vec<Change>,
-    unplaced: u64,
-    failure: &'a mut Option<SalvageError>,
-}
-
-impl LogRows<'_> {
-    /// Whether a write is not in a tree that was read; notes what it gives back.
-    fn is_wanted(&mut self, lsn: Lsn, (id, key, is_put): (KeyspaceId, &[u8], bool)) -> bool {
-        let Some(source) = self.source.keyspaces.get(&id) else {
-            self.unplaced += 1;
-            return false;
-        };
-        let mut is_wanted = lsn > source.merge_lsn(key);
-        for (problem, rows) in self.lost.iter().zip(&mut self.from_log) {
-            let (Some(tablet), Some(keys)) = (&problem.tablet, &problem.keys) else { continue };
-            if tablet.id.keyspace == id && keys.contains(key) {
-                is_wanted = true;
-                if is_put {
-                    rows.insert(key.to_vec());
-                } else {
-                    rows.remove(key);
-                }
-            }
-        }
-        is_wanted
-    }
-
-    async fn bring_in(&mut self, change: Change) -> Result<(), SalvageError> {
-        match change {
-            Change::Create { id, name, routing } => {
-                self.counts.insert(id, counted(&name));
-                self.target.create(id, &name, routing).await
-            }
-            Change::Drop(id) => {
-                self.counts.remove(&id);
-                self.target.drop_keyspace(id).await
-            }
-            Change::Commit(writes) => {
-                for (id, key, value) in writes {
-                    self.target.add(id, &key, value.as_deref());
-                    self.counts.entry(id).and_modify(|count| count.writes_from_log += 1);
-                }
-                self.target.flush_if_full().await
-            }
-        }
-    }
-}
-
-impl ReplaySink for LogRows<'_> {
-    fn record(&mut self, lsn: Lsn, record: Record<'_>) -> Result<(), OpenError> {
-        // The root table knows what became of keyspaces up to here.
-        let is_known = |catalog: &Source| catalog.catalog.is_some_and(|row| lsn <= row.catalog_lsn);
-        match record {
-            Record::Pad => {}
-            Record::CreateKeyspace(create) => {
-                let (id, name) = (create.keyspace, create.name.to_owned());
-                if is_known(self.source) || self.source.keyspaces.contains_key(&id) {
-                    return Ok(());
-                }
-                let (routing, created_lsn) = (create.routing, lsn);
-                let def = KeyspaceDef { id, name: name.clone(), routing, created_lsn };
-                self.waiting.push(Change::Create { id, name, routing: def.routing.clone() });
-                self.source.keyspaces.insert(id, SourceKeyspace::only_in_log(def));
-            }
-            Record::DropKeyspace { keyspace, .. } => {
-                if !is_known(self.source) && self.source.keyspaces.remove(&keyspace).is_some() {
-                    self.waiting.push(Change::Drop(keyspace));
-                }
-            }
-            Record::Commit(commit) => {
-                let mut writes = Vec::new();
-                for write in commit.writes {
-                    let is_put = write.value.is_some();
-                    if self.is_wanted(lsn, (write.keyspace, write.key, is_put)) {
-                        let (key, value) = (write.key.to_vec(), write.value.map(<[u8]>::to_vec));
-                        writes.push((write.keyspace, key, value));
-                    }
-                }
-                self.waiting.push(Change::Commit(writes));
-            }
-        }
-        Ok(())
-    }
-
-    async fn settle(&mut self) -> Result<(), OpenError> {
-        for change in std::mem::take(&mut self.waiting) {
-            if self.failure.is_some() {
-                return Ok(());
-            }
-            let outcome = self.bring_in(change).await;
-            *self.failure = outcome.err();
-        }
-        Ok(())
-    }
+    let problems = walk.problems;
+    tablet.last_key = last_key;
+    Ok(problems)
 }
 
 /// For a look at where a log is damaged.

@@ -57,23 +57,26 @@ impl Target {
         }
     }
 
-    /// Adds a put, or a delete; it is in the store after the next [`Target::flush`].
-    pub(super) fn add(&mut self, old: KeyspaceId, key: &[u8], value: Option<&[u8]>) {
-        let Some(keyspace) = self.keyspaces.get(&old) else { return };
+    /// Adds a put, or a delete; it is in the store after the next [`Target::flush`]. Commits what
+    /// was added before where both together would be more than one commit should hold.
+    pub(super) async fn add(
+        &mut self,
+        old: KeyspaceId,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), SalvageError> {
+        let bytes = key.len() + value.map_or(0, <[u8]>::len);
+        if self.rows >= SALVAGE_BATCH_ROWS || self.bytes + bytes > SALVAGE_BATCH_BYTES {
+            self.flush().await?;
+        }
+        let Some(keyspace) = self.keyspaces.get(&old) else { return Ok(()) };
         self.rows += 1;
-        self.bytes += key.len() + value.map_or(0, <[u8]>::len);
+        self.bytes += bytes;
         match value {
             Some(value) => self.batch.put(keyspace, key, value.to_vec()),
             None => self.batch.delete(keyspace, key),
         };
-    }
-
-    /// Commits what was added once it is worth a commit.
-    pub(super) async fn flush_if_full(&mut self) -> Result<(), SalvageError> {
-        if self.rows < SALVAGE_BATCH_ROWS && self.bytes < SALVAGE_BATCH_BYTES {
-            return Ok(());
-        }
-        self.flush().await
+        Ok(())
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), SalvageError> {

@@ -209,6 +209,15 @@ impl ReplayFeed {
         self.batch_bytes.set(0);
     }
 
+    /// Once all is replayed: drops what only a log that was cut lets come back.
+    pub(crate) async fn drop_older_namesakes(&mut self) -> Result<(), OpenError> {
+        for keyspace in self.router.older_namesakes() {
+            self.change(&keyspace, false);
+            self.router.remove(keyspace.id());
+        }
+        self.settle().await
+    }
+
     /// Tells every shard to begin.
     pub(crate) async fn begin(self, starts: Vec<ShardStart>) -> Result<(), OpenError> {
         for (sender, start) in self.shards.iter().zip(starts) {

@@ -125,6 +125,57 @@ fn repair_moves_strangers_aside_and_loses_nothing() {
 }
 
 #[test]
+fn repair_tells_what_a_stranger_in_the_place_of_an_own_segment_costs() {
+    let (bench, other) = (Bench::new(), three_openings());
+    let (db, keyspace) = bench.open();
+    for number in 0..20 {
+        db.blocking().put(&keyspace, format!("{number:02}"), vec![7; 128 << 10]).unwrap();
+    }
+    db.blocking().close().unwrap();
+    let end = blocks(&bench.store()).last().unwrap().header.first_lsn;
+    // Of the opening that wrote the rows the last two segments go, the later one unseen.
+    let mut own: Vec<_> = blocks(&bench.store()).into_iter().map(|block| block.path).collect();
+    own.dedup();
+    let (replaced, removed) = (&own[own.len() - 2], &own[own.len() - 1]);
+    fs::copy(&segments(&other.store())[0], replaced).unwrap();
+    fs::remove_file(removed).unwrap();
+    assert!(matches!(bench.refusal(), OpenError::ForeignLog { .. }));
+    let cut = plan(&bench).log_cut.expect("an own segment is lost");
+    assert!(!cut.gaps.is_empty() && cut.lost_up_to > cut.end, "{cut:?}");
+    apply(&bench);
+    let (keys, _) = bench.keys_and_close();
+    assert!(!keys.is_empty() && keys.len() < 20, "{keys:?}");
+    bench.write_and_close(&["later"]);
+    let later = blocks(&bench.store()).last().unwrap().header.first_lsn;
+    assert!(later > end, "no LSN is used twice");
+    bench.end();
+    other.end();
+}
+
+#[test]
+fn salvage_brings_in_commits_that_are_too_large_for_the_new_store() {
+    let bench = Bench::new();
+    let (db, keyspace) = bench.open();
+    db.blocking().put(&keyspace, "first", vec![1; 200 << 10]).unwrap();
+    let mut large = sombra::WriteBatch::new();
+    for number in 0..40 {
+        large.put(&keyspace, format!("{number:02}"), vec![number; 100 << 10]);
+    }
+    db.blocking().write(&large).unwrap();
+    db.blocking().close().unwrap();
+    let into = bench.dir.beside("new");
+    let options = Options { metrics_file: false, memory_bytes: 16 << 20, ..Options::default() };
+    let paths = (bench.store(), into.as_path());
+    let salvaged = repair::salvage(&bench.runtime, (&paths.0, paths.1), options, |_, _| {});
+    let report = bench.runtime.block_on(salvaged).unwrap();
+    assert!(report.is_complete(), "{report:?}");
+    let (db, keyspace) = bench.open_at(&into);
+    assert_eq!(crate::support::keys(&db, &keyspace).len(), 41);
+    db.blocking().close().unwrap();
+    bench.end();
+}
+
+#[test]
 fn repair_of_an_older_superblock_tells_what_came_later() {
     let bench = Bench::new();
     bench.with_older_superblock();
