@@ -160,7 +160,6 @@ impl Metrics {
         let sum = |of: fn(&ShardCounters) -> &AtomicU64| {
             core.counters.iter().map(|shard| of(shard).load(Ordering::Relaxed)).sum::<u64>()
         };
-        let page_bytes = core.volume.page_size_bytes() as u64;
         self.counter("sombra_merges_total", sum(|c| &c.merges), "Windows merged into trees.");
         let merging = core.running(DataWork::Merge) as f64;
         self.gauge("sombra_merges_running", merging, "Windows that are being merged.");
@@ -184,14 +183,7 @@ impl Metrics {
         let reserve = core.volume.reserve_extents_taken_total();
         let help = "Extents taken out of the reserve of a full data file.";
         self.counter("sombra_data_reserve_extents_total", reserve, help);
-        let free = u64::from(core.volume.free_extents()) * crate::limits::EXTENT_BYTES;
-        self.gauge("sombra_data_free_bytes", free as f64, "Extents that no tablet has.");
-        let live = sum(|c| &c.live_pages) * page_bytes;
-        self.gauge("sombra_data_live_bytes", live as f64, "Pages that newest roots reach.");
-        let waiting = sum(|c| &c.waiting_pages) * page_bytes;
-        let help = "Pages that only older roots reach.";
-        self.gauge("sombra_data_waiting_bytes", waiting as f64, help);
-        self.gauge("sombra_gc_debt_bytes", waiting as f64, "Pages that wait for their release.");
+        self.add_space(shared);
         let views = sum(|c| &c.views_kept) as f64;
         self.gauge("sombra_views_kept", views, "Older roots and windows kept for snapshots.");
         let kept = sum(|c| &c.kept_bytes) as f64;
@@ -200,6 +192,31 @@ impl Metrics {
         self.counter("sombra_snapshots_ended_total", ended, "Snapshots ended as too old.");
         let stuck = f64::from(u8::from(core.is_merge_stuck()));
         self.gauge("sombra_merge_stuck", stuck, "1 while merges wait for room in the data file.");
+    }
+
+    /// Who has the data file's bytes: the root table, free extents, tablets, dropped ones.
+    fn add_space(&mut self, shared: &StoreShared) {
+        let (core, extent_bytes) = (&shared.core, crate::limits::EXTENT_BYTES);
+        let sum = |of: fn(&ShardCounters) -> &AtomicU64| {
+            core.counters.iter().map(|shard| of(shard).load(Ordering::Relaxed)).sum::<u64>()
+        };
+        let free = u64::from(core.volume.free_extents()) * extent_bytes;
+        self.gauge("sombra_data_free_bytes", free as f64, "Extents that no tablet has.");
+        let tablets = sum(|c| &c.tablet_extents) * extent_bytes;
+        self.gauge("sombra_data_tablets_bytes", tablets as f64, "Extents that tablets have.");
+        let dropped = (sum(|c| &c.dropped_extents) + core.volume.extents_aside()) * extent_bytes;
+        let help = "Extents of dropped keyspaces, not free yet.";
+        self.gauge("sombra_data_dropped_bytes", dropped as f64, help);
+        let page_bytes = core.volume.page_size_bytes() as u64;
+        let live = sum(|c| &c.live_pages) * page_bytes;
+        self.gauge("sombra_data_live_bytes", live as f64, "Pages that newest roots reach.");
+        let waiting = sum(|c| &c.waiting_pages) * page_bytes;
+        let help = "Pages that only older roots reach.";
+        self.gauge("sombra_data_waiting_bytes", waiting as f64, help);
+        let held = sum(|c| &c.held_pages) * page_bytes;
+        let help = "Pages that are live, waiting, or being built.";
+        self.gauge("sombra_data_held_bytes", held as f64, help);
+        self.gauge("sombra_gc_debt_bytes", waiting as f64, "Pages that wait for their release.");
     }
 
     fn add_scrub(&mut self, shared: &StoreShared) {

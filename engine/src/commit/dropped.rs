@@ -41,6 +41,10 @@ impl Dropped {
         is_gone && Rc::strong_count(&tree.allocator) == 1 && !tree.is_read()
     }
 
+    pub(crate) fn extent_count(&self) -> u64 {
+        self.tablet.tree.allocator.borrow().extent_count()
+    }
+
     /// Everything that it owned.
     pub(crate) fn into_extents(self) -> Vec<u32> {
         self.tablet.tree.allocator.borrow().extents().collect()

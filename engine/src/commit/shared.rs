@@ -48,6 +48,11 @@ pub(crate) struct ShardCounters {
     /// How often the shard has looked what it may release.
     pub(crate) releases: AtomicU64,
     pub(crate) live_pages: AtomicU64,
+    /// Pages that must not be written: live, waiting, or of a merge that is running.
+    pub(crate) held_pages: AtomicU64,
+    pub(crate) tablet_extents: AtomicU64,
+    /// Extents of tablets whose keyspace was dropped.
+    pub(crate) dropped_extents: AtomicU64,
     pub(crate) cache_hits: AtomicU64,
     pub(crate) cache_misses: AtomicU64,
     pub(crate) cache_evictions: AtomicU64,
@@ -82,6 +87,9 @@ impl ShardCounters {
             pinned_pages: AtomicU64::new(0),
             releases: AtomicU64::new(0),
             live_pages: AtomicU64::new(0),
+            held_pages: AtomicU64::new(0),
+            tablet_extents: AtomicU64::new(0),
+            dropped_extents: AtomicU64::new(0),
             cache_hits: AtomicU64::new(0),
             cache_misses: AtomicU64::new(0),
             cache_evictions: AtomicU64::new(0),

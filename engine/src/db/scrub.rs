@@ -25,6 +25,9 @@ impl Db {
     /// that is done, with what this pass found; damage stops nothing. Takes as much of the disk
     /// and of the cores as maintenance may.
     ///
+    /// One such pass runs at a time. Calls that come while it runs share the next one, so that
+    /// each gets what was read after it was made.
+    ///
     /// # Errors
     /// The store closed or stopped before the pass was over.
     pub async fn scrub(&self) -> Result<ScrubReport, ReadError> {

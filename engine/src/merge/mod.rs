@@ -67,6 +67,7 @@ impl Merger {
 
     /// Runs for the life of the store on this shard.
     pub(crate) async fn run(self) {
+        self.publish_gauges();
         loop {
             self.core.store.merge_signal(self.core.shard.id()).wait().await;
             loop {
@@ -147,15 +148,14 @@ impl Merger {
                 Ok(is_whole) => is_whole,
                 Err(error) => {
                     slice.abandon().await;
+                    self.publish_gauges();
                     return Err(self.stop_of(error));
                 }
             };
             let merge_lsn = if is_whole { Some(frozen.upto) } else { None };
-            slice
-                .publish(&self.publisher, frozen.upto, merge_lsn)
-                .await
-                .map_err(|e| self.stop_of(e))?;
+            let published = slice.publish(&self.publisher, frozen.upto, merge_lsn).await;
             self.release();
+            published.map_err(|error| self.stop_of(error))?;
             if is_whole {
                 break;
             }
@@ -163,6 +163,7 @@ impl Merger {
         self.core.store.set_merge_stuck(self.core.shard.id(), false);
         // The window is the tablet's alone again, unless somebody reads it.
         drop(frozen);
+        self.give_back_spare(id);
         let needs_index = self.is_index_needed(upto);
         self.core.with_tablet_mut(id, |tablet| tablet.end_merge(needs_index));
         self.core.tidy(limits::GARBAGE_STEP_MAX);

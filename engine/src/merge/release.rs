@@ -6,7 +6,7 @@ use sombra_runtime::Moment;
 use sombra_runtime::sync::atomic::Ordering;
 
 use super::Merger;
-use crate::ids::Lsn;
+use crate::ids::{Lsn, TabletId};
 use crate::limits;
 use crate::mvcc::registry::SnapshotKind;
 
@@ -103,6 +103,16 @@ impl Merger {
         self.give_back(extents);
     }
 
+    /// Gives back the room that a merge took for its largest step and did not need. Not after one
+    /// that found no room: it would be told of what it gave back itself, and try again for ever.
+    pub(super) fn give_back_spare(&self, id: TabletId) {
+        let spare = self.core.with_tablet(id, |tablet| {
+            tablet.tree.allocator.borrow_mut().take_empty_extents(limits::EXTENTS_KEPT)
+        });
+        self.give_back(spare.unwrap_or_default());
+        self.publish_gauges();
+    }
+
     fn release_dropped(&self) {
         let roots = &self.core.store.roots;
         let mut extents = Vec::new();
@@ -127,7 +137,8 @@ impl Merger {
         self.core.store.announce_room();
     }
 
-    fn publish_gauges(&self) {
+    /// Shows what the tablets have; true whenever no merge is running.
+    pub(super) fn publish_gauges(&self) {
         let mut gauges = Gauges::default();
         self.core.for_each_tablet(|tablet| {
             gauges.window_bytes += tablet.window_bytes();
@@ -137,8 +148,14 @@ impl Merger {
             let (waiting, pinned) = tablet.tree.waiting_pages();
             gauges.waiting_pages += waiting;
             gauges.pinned_pages += pinned;
-            gauges.live_pages += tablet.tree.allocator.borrow().live_pages();
+            let allocator = tablet.tree.allocator.borrow();
+            gauges.live_pages += allocator.live_pages();
+            gauges.held_pages += allocator.held_pages();
+            gauges.tablet_extents += allocator.extent_count();
         });
+        gauges.dropped_extents = self
+            .core
+            .with_dropped(|dropped| dropped.iter().map(crate::commit::Dropped::extent_count).sum());
         let counters = self.core.counters();
         for (gauge, value) in [
             (&counters.window_bytes, gauges.window_bytes),
@@ -148,6 +165,9 @@ impl Merger {
             (&counters.waiting_pages, gauges.waiting_pages),
             (&counters.pinned_pages, gauges.pinned_pages),
             (&counters.live_pages, gauges.live_pages),
+            (&counters.held_pages, gauges.held_pages),
+            (&counters.tablet_extents, gauges.tablet_extents),
+            (&counters.dropped_extents, gauges.dropped_extents),
         ] {
             gauge.store(value, Ordering::Relaxed);
         }
@@ -165,4 +185,7 @@ struct Gauges {
     waiting_pages: u64,
     pinned_pages: u64,
     live_pages: u64,
+    held_pages: u64,
+    tablet_extents: u64,
+    dropped_extents: u64,
 }

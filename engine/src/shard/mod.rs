@@ -43,6 +43,7 @@ pub(crate) struct ShardState {
     pub(crate) pages: Rc<PageStore>,
     /// A change of the set of keyspaces is on its way (shard 0 only).
     catalog_is_busy: Cell<bool>,
+    scrub_callers: scrubbing::ScrubCallers,
     mesh: MeshPort<Request>,
     stops: RefCell<Vec<Rc<Signal>>>,
 }
@@ -63,6 +64,7 @@ impl ShardState {
             shared,
             pages,
             catalog_is_busy: Cell::new(false),
+            scrub_callers: scrubbing::ScrubCallers::default(),
             mesh,
             stops: RefCell::default(),
         }))

@@ -1,6 +1,7 @@
 //! Passes of the scrubber: shard 0 reads what belongs to the whole store, then every shard its own
 //! tablets. In the background one after the other, so that the rate is the store's.
 
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -44,14 +45,51 @@ pub(super) fn start(state: &Rc<ShardState>, plan: ScrubPlan) {
     });
 }
 
-/// Runs one pass from shard 0, as fast as the share of maintenance allows; no answer when the
-/// store closes or stops meanwhile.
+/// Who waits for a pass that somebody asked for (shard 0 only).
+#[derive(Default)]
+pub(crate) struct ScrubCallers {
+    /// They asked while a pass ran, which may have passed by what they ask about.
+    waiting: RefCell<Vec<oneshot::Sender<ScrubReport>>>,
+    is_running: Cell<bool>,
+}
+
+/// The one task that runs passes for callers; those who still wait when it ends get no answer.
+struct Serving(Rc<ShardState>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.scrub_callers.waiting.borrow_mut().clear();
+        self.0.scrub_callers.is_running.set(false);
+    }
+}
+
+/// Runs a pass from shard 0, as fast as the share of maintenance allows. One at a time: who asks
+/// meanwhile shares the next with all others who do. No answer when the store closes or stops.
 pub(crate) fn scrub_now(state: &Rc<ShardState>, reply: oneshot::Sender<ScrubReport>) {
-    let on_shard = Rc::clone(state);
+    let callers = &state.scrub_callers;
+    {
+        let mut waiting = callers.waiting.borrow_mut();
+        // One that went away must not be kept until a long pass is over.
+        waiting.retain(|caller| !caller.is_canceled());
+        waiting.push(reply);
+    }
+    if callers.is_running.replace(true) {
+        return;
+    }
+    let serving = Serving(Rc::clone(state));
     state.spawn_service("scrub now", TaskClass::Maintenance, async move {
-        if let Ok(report) = scrub(&on_shard, None).await {
-            // A caller that went away does not want the answer.
-            let _ = reply.send(report);
+        let on_shard = &serving.0;
+        loop {
+            let mut served = std::mem::take(&mut *on_shard.scrub_callers.waiting.borrow_mut());
+            served.retain(|caller| !caller.is_canceled());
+            if served.is_empty() {
+                return;
+            }
+            let Ok(report) = scrub(on_shard, None).await else { return };
+            for caller in served {
+                // A caller that went away does not want the answer.
+                let _ = caller.send(report.clone());
+            }
         }
     });
 }

@@ -245,8 +245,12 @@ impl PageAllocator {
         self.extents.keys().copied()
     }
 
+    pub(crate) fn extent_count(&self) -> u64 {
+        self.extents.len() as u64
+    }
+
     pub(crate) fn free_pages(&self) -> u64 {
-        let all = self.extents.len() as u64 * u64::from(pages_per_extent(self.page_size_bytes));
+        let all = self.extent_count() * u64::from(pages_per_extent(self.page_size_bytes));
         all - self.held_pages
     }
 

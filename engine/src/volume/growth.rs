@@ -266,6 +266,11 @@ impl Volume {
         self.space.free_count.load(Ordering::Relaxed)
     }
 
+    /// Extents that are set aside.
+    pub(crate) fn extents_aside(&self) -> u64 {
+        self.space.pool().aside.len() as u64
+    }
+
     /// What commits leave for deletes and merges, in bytes.
     pub(crate) fn reserve_bytes(&self) -> u64 {
         u64::from(self.space.reserve_extents()) * limits::EXTENT_BYTES

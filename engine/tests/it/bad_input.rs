@@ -13,8 +13,8 @@ use sombra::{
 };
 use sombra_runtime::{DriverChoice, DriverKind, Runtime, RuntimeOptions};
 
-use crate::child;
 use crate::support::{Bench, TestDir, keys, open, options, runtime};
+use crate::{child, disk};
 
 #[test]
 fn second_opener_in_another_process_is_refused_until_the_first_has_gone() {
@@ -123,23 +123,41 @@ fn child_fills_its_disk() {
         assert!(db.blocking().get(&keyspace, number.to_be_bytes()).unwrap().is_some());
     }
     db.blocking().close().unwrap();
-    refuse_to_be_made_on_a_full_disk(&bench, &dir);
+    refuse_to_be_opened_or_made_on_a_full_disk(&bench, &dir);
     bench.end();
 }
 
-fn refuse_to_be_made_on_a_full_disk(bench: &Bench, dir: &Path) {
+fn refuse_to_be_opened_or_made_on_a_full_disk(bench: &Bench, dir: &Path) {
     let mut file = fs::File::create(dir.join("ballast")).unwrap();
-    while file.write_all(&[0; 65_536]).is_ok() {}
-    let second = dir.join("second");
-    let error = bench.try_open_at(&second).map(drop).unwrap_err();
-    let OpenError::Io { path, source, .. } = &error else { panic!("{error}") };
-    assert!(path.starts_with(&second), "{error}");
-    assert_eq!(source.kind(), std::io::ErrorKind::StorageFull, "{error}");
+    let (first, second) = (dir.join("store"), dir.join("second"));
+    for store in [&first, &second] {
+        // Segments made ahead serve a few openings that write.
+        let refused = (0..8).find_map(|number: u32| {
+            while file.write_all(&[0; 65_536]).is_ok() {}
+            while file.write_all(&[0; 512]).is_ok() {}
+            let db = match bench.try_open_at(store) {
+                Ok(db) => db,
+                Err(error) => return Some(error),
+            };
+            let keyspace = db.keyspace("k").unwrap();
+            db.blocking().put(&keyspace, number.to_be_bytes(), "v").unwrap();
+            db.blocking().close().map(|()| None).unwrap()
+        });
+        let error = refused.expect("the disk is full");
+        let OpenError::Io { path, source, .. } = &error else { panic!("{error}") };
+        assert!(path.starts_with(store), "{error}");
+        assert_eq!(source.kind(), std::io::ErrorKind::StorageFull, "{error}");
+        let before = disk::contents(store);
+        assert!(bench.try_open_at(store).is_err());
+        disk::assert_same(&before, &disk::contents(store));
+    }
     drop(file);
     fs::remove_file(dir.join("ballast")).unwrap();
-    let (db, keyspace) = bench.open_at(&second);
-    db.blocking().put(&keyspace, "a", "b").unwrap();
-    db.blocking().close().unwrap();
+    for store in [&first, &second] {
+        let (db, keyspace) = bench.open_at(store);
+        db.blocking().put(&keyspace, "a", "b").unwrap();
+        db.blocking().close().unwrap();
+    }
 }
 
 #[test]

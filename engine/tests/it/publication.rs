@@ -2,8 +2,10 @@
 //! next slice of the merge already takes pages: both copies of the root must find theirs.
 
 use bytes::Bytes;
+use sombra::format::root_table::{RootCopy, RootRow};
+use sombra::inspect::RootCopyState;
 use sombra::{Db, Keyspace, Options, Routing};
-use sombra_runtime::sim::{SimDisk, SimDiskOptions, SimOptions, SimWorld};
+use sombra_runtime::sim::{Corruption, SimDisk, SimDiskOptions, SimOptions, SimWorld};
 
 use crate::support::{options, run_client};
 
@@ -130,4 +132,72 @@ fn pages_of_both_root_copies_outlive_power_cuts_amid_a_publication() {
             assert!(found.is_empty(), "seed {seed}, {before} steps before the end: {found:#?}");
         }
     }
+}
+
+/// Where the space map of an older root begins that the newer copy of its row does not name.
+fn older_map(disk: &SimDisk, seed: u64) -> Option<u64> {
+    let mut world = SimWorld::new(SimOptions::new(seed, 1, disk.clone()));
+    let runtime = world.runtime();
+    let report = run_client(&mut world, STEPS_MAX, async move {
+        sombra::inspect::root(&runtime, DIR.as_ref()).await.expect("a whole root table")
+    });
+    world.kill();
+    let maps = |state: &RootCopyState| -> Vec<_> {
+        let RootCopyState::Valid(page) = state else { return Vec::new() };
+        let rows = page.rows.iter().filter_map(|row| match row {
+            RootRow::Tablet(row) => row.space.map(|space| space.map),
+            RootRow::Catalog(_) | RootRow::Keyspace(_) => None,
+        });
+        rows.collect()
+    };
+    report.slots.iter().find_map(|slot| {
+        let (newer, older) = match slot.in_force()? {
+            RootCopy::A => (&slot.copy_a, &slot.copy_b),
+            RootCopy::B => (&slot.copy_b, &slot.copy_a),
+        };
+        let (newer, older) = (maps(newer), maps(older));
+        let map = older.iter().find(|map| !newer.contains(map))?;
+        Some(map.addr.offset_bytes(report.page_size_bytes as usize))
+    })
+}
+
+/// What an opening says of damage, and all rows that it shows; it writes a little, and closes.
+fn notes_and_rows(disk: &SimDisk, seed: u64) -> (Vec<String>, Vec<(Bytes, Bytes)>) {
+    let mut world = SimWorld::new(SimOptions::new(seed + 1, 2, disk.clone()));
+    let runtime = world.runtime();
+    let found = run_client(&mut world, STEPS_MAX, async move {
+        let db = Db::open(&runtime, DIR, tight()).await.expect("it opens");
+        let keyspace = db.keyspace("k").expect("it was made");
+        let rows = db.snapshot().unwrap().scan(&keyspace, ..).collect().await.unwrap();
+        for key in 0..KEYS {
+            let value = Bytes::from(vec![9; VALUE_BYTES]);
+            db.put(&keyspace, key.to_be_bytes(), value).await.expect("a healthy store");
+        }
+        let notes = db.open_report().notes;
+        db.close().await.expect("a healthy store");
+        (notes, rows)
+    });
+    world.kill();
+    found
+}
+
+#[test]
+fn damaged_map_of_an_older_root_is_told_costs_nothing_and_is_replaced() {
+    let seed = 1;
+    let end = end_of_a_publication(seed);
+    let (before, offset) = (1..400)
+        .find_map(|before| Some((before, older_map(&cut_at(seed, end - before), seed)?)))
+        .expect("while the older copy is not written yet it names another map");
+    let (whole, damaged) = (cut_at(seed, end - before), cut_at(seed, end - before));
+    damaged.corrupt(format!("{DIR}/pages.sombra"), offset + 99, Corruption::FlipBit { bit: 4 });
+    let (notes, rows) = notes_and_rows(&damaged, seed);
+    let told = notes.iter().filter(|note| note.contains("older space map")).count();
+    assert_eq!((told, notes.len()), (1, 1), "{notes:?}");
+    let (no_notes, as_before) = notes_and_rows(&whole, seed);
+    assert!(no_notes.is_empty(), "{no_notes:?}");
+    assert!(!rows.is_empty() && rows == as_before, "{} rows of {}", rows.len(), as_before.len());
+    assert_eq!(problems(&damaged, seed), Vec::<String>::new());
+    let (notes, rows) = notes_and_rows(&damaged, seed);
+    assert!(notes.is_empty(), "nobody names that map any more: {notes:?}");
+    assert!(rows.len() == KEYS as usize && rows.iter().all(|(_, value)| value[0] == 9));
 }

@@ -1,14 +1,17 @@
-//! Rows of `docs/recovery.md` that only a repair can bring back to an openable store.
+//! Rows of `docs/recovery.md` that only a repair, more memory or more room can bring back to an
+//! openable store.
 
 use std::fs;
+use std::future::Future;
 use std::path::Path;
 
 use sombra::format::BLOCK_SIZE_BYTES;
 use sombra::repair::{self, Remedy, RepairReport, SalvageReport};
-use sombra::{OpenError, Options};
+use sombra::{Db, OpenError, OpenMode, Options, Routing, Runtime, limits};
+use sombra_runtime::sim::{SimDisk, SimDiskOptions, SimOptions, SimWorld};
 
 use crate::disk::{self, Block, blocks, segments, set_len};
-use crate::support::Bench;
+use crate::support::{Bench, options, run_client};
 
 /// A store of three openings: keys a and b, then c, then d.
 fn three_openings() -> Bench {
@@ -242,4 +245,117 @@ fn store_without_lock_and_metrics_opens() {
     assert_eq!(bench.keys_and_close().0, ["a", "b", "c", "d"]);
     assert!(bench.store().join("LOCK").exists());
     bench.end();
+}
+
+#[test]
+fn log_that_memory_has_no_room_for_is_refused_unchanged_and_opens_with_more() {
+    let bench = Bench::new();
+    let with = |memory_bytes: u64| {
+        let options = Options { memory_bytes, log_bytes_max: 256 << 20, ..options() };
+        bench.runtime.block_on(Db::open(&bench.runtime, bench.store(), options))
+    };
+    let ample = 256 << 20;
+    let db = with(ample).unwrap();
+    let keyspace = db.blocking().create_keyspace("k", Routing::hash(4)).unwrap();
+    let count = 60_u32;
+    for number in 0..count {
+        db.blocking().put(&keyspace, number.to_be_bytes(), vec![7; 500_000]).unwrap();
+    }
+    assert_eq!(db.metrics().value("sombra_merges_total"), 0.0, "the log has all of it");
+    db.blocking().close().unwrap();
+    let before = disk::contents(&bench.store());
+    for _ in 0..2 {
+        let error = with(limits::MEMORY_BYTES_MIN).map(drop).unwrap_err();
+        assert!(matches!(error, OpenError::MemoryTooSmall { .. }), "{error}");
+        assert!(error.to_string().contains("larger budget"), "{error}");
+        disk::assert_same(&before, &disk::contents(&bench.store()));
+    }
+    let db = with(ample).unwrap();
+    let keyspace = db.keyspace("k").unwrap();
+    for number in 0..count {
+        let value = db.blocking().get(&keyspace, number.to_be_bytes()).unwrap();
+        assert_eq!(value.map(|value| value.len()), Some(500_000), "{number}");
+    }
+    db.blocking().close().unwrap();
+    bench.end();
+}
+
+const SIMULATED: &str = "/store";
+
+/// One opening on a simulated disk, with what `client` does in it.
+fn simulated<T: 'static, F: Future<Output = T> + 'static>(
+    disk: &SimDisk,
+    client: impl FnOnce(Runtime) -> F,
+) -> T {
+    let mut world = SimWorld::new(SimOptions::new(3, 2, disk.clone()));
+    let client = client(world.runtime());
+    let outcome = run_client(&mut world, 10_000_000, client);
+    world.kill();
+    outcome
+}
+
+/// The keys that an opening shows, which then closes.
+async fn shown(runtime: Runtime, options: Options) -> Result<Vec<Vec<u8>>, OpenError> {
+    let db = Db::open(&runtime, SIMULATED, options).await?;
+    let keyspace = db.keyspace("k").unwrap();
+    let rows = db.snapshot().unwrap().scan(&keyspace, ..).collect().await.unwrap();
+    db.close().await.unwrap();
+    Ok(rows.into_iter().map(|(key, _)| key.to_vec()).collect())
+}
+
+/// One opening that writes a key.
+async fn written(runtime: Runtime, key: u8) -> Result<(), OpenError> {
+    let db = Db::open(&runtime, SIMULATED, options()).await?;
+    let keyspace = db.keyspace("k").unwrap();
+    db.put(&keyspace, [key], "v").await.unwrap();
+    db.close().await.unwrap();
+    Ok(())
+}
+
+#[test]
+fn full_disk_refuses_an_opening_with_the_reason_and_loses_nothing() {
+    let disk = SimDisk::new(SimDiskOptions::new(5));
+    simulated(&disk, |runtime| async move {
+        let db = Db::open(&runtime, SIMULATED, options()).await.unwrap();
+        let keyspace = db.create_keyspace("k", Routing::range()).await.unwrap();
+        for number in 0..50_u8 {
+            db.put(&keyspace, [number], vec![number; 10_000]).await.unwrap();
+        }
+        db.close().await.unwrap();
+    });
+    let mut all: Vec<Vec<u8>> = (0..50_u8).map(|number| vec![number]).collect();
+    let set_capacity = |bytes: u64| disk.set_options(|options| options.capacity_bytes = bytes);
+    // Less than there is by now. Segments made ahead serve the next openings that write, and are
+    // not replaced.
+    let (mut opened, mut refused, mut capacity) = (0, 0, 1 << 20);
+    loop {
+        set_capacity(capacity);
+        let key = 50 + opened;
+        match simulated(&disk, |runtime| written(runtime, key)) {
+            Ok(()) => {
+                all.push(vec![key]);
+                if refused > 0 {
+                    break;
+                }
+                opened += 1;
+                assert!(opened < 8, "no opening is refused");
+                continue;
+            }
+            Err(OpenError::Io { path, source, .. }) => {
+                assert!(path.starts_with(SIMULATED), "{}", path.display());
+                assert_eq!(source.kind(), std::io::ErrorKind::StorageFull, "{source}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+        // Whoever only reads needs no room.
+        let read_only = Options { open_mode: OpenMode::ReadOnly, ..options() };
+        assert_eq!(simulated(&disk, |runtime| shown(runtime, read_only)).unwrap(), all);
+        refused += 1;
+        capacity += 256 << 10;
+    }
+    assert!(opened > 0 && refused > 4, "{opened} opened, {refused} refused");
+    set_capacity(u64::MAX);
+    simulated(&disk, |runtime| written(runtime, 99)).unwrap();
+    all.push(vec![99]);
+    assert_eq!(simulated(&disk, |runtime| shown(runtime, options())).unwrap(), all);
 }

@@ -5,6 +5,10 @@ mod load;
 mod places;
 mod world;
 
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use sombra::{Db, Options, ReadError, Routing};
@@ -113,7 +117,8 @@ fn scrubber_finds_one_flipped_bit_in_each_part_of_a_store() {
         world.run(async move {
             let routing = Routing::hash_tablets(16, 3);
             let spread = on.open_keyspace("spread", routing).await.unwrap();
-            fill_with(&on, &spread, 0..600, (opening, 300)).await;
+            fill_with(&on, &spread, 20..600, (opening, 300)).await;
+            // The log has no room for those of all openings: some are in the trees.
             fill_with(&on, &spread, 0..20, (opening, 30_000)).await;
         });
         if opening < 2 {
@@ -270,4 +275,63 @@ fn scrub_of_a_store_that_is_only_read_finds_damage_and_a_closed_one_refuses() {
     world.close(db);
     let refused = world.run(async move { closed.scrub().await });
     assert!(matches!(refused, Err(ReadError::Closed)), "{refused:?}");
+}
+
+#[test]
+fn scrubs_asked_for_during_a_pass_share_the_next_and_are_told_what_has_changed_since() {
+    let mut world = World::new(14, 2);
+    let db = world.open(quiet());
+    let on = db.clone();
+    world.run(async move { with_cold(&on).await });
+    let (clients, disk) = (world.clients(), world.disk.clone());
+    let answers = Rc::new(RefCell::new(Vec::new()));
+    let (on, told) = (db.clone(), Rc::clone(&answers));
+    world.run(async move {
+        let ask = || {
+            let (db, told) = (on.clone(), Rc::clone(&told));
+            clients.spawn("caller", async move {
+                let report = db.scrub().await.unwrap();
+                told.borrow_mut().push(report);
+            });
+        };
+        ask();
+        while on.scrub_report().pages == 0 {
+            clients.sleep(Duration::from_micros(1)).await;
+        }
+        assert_eq!(on.scrub_report().passes, 0, "the first pass has only begun");
+        // The pass that runs has read it.
+        disk.corrupt("/store/superblock", 30, Corruption::FlipBit { bit: 2 });
+        (0..8).for_each(|_| ask());
+        let mut gone = Box::pin(on.scrub());
+        assert!(poll_fn(|context| Poll::Ready(gone.as_mut().poll(context))).await.is_pending());
+        drop(gone);
+        while told.borrow().len() < 9 {
+            clients.sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let answers = answers.borrow();
+    assert!(answers[0].problems.is_empty(), "{:?}", answers[0].problems);
+    let found = answers[1..].iter().all(|report| report.problems.len() == 1);
+    assert!(found, "{:?}", answers[1].problems);
+    assert_eq!(db.scrub_report().passes, 2, "one for the first, one for all others");
+    // Whoever still waits when the store closes hears of it.
+    let on = db.clone();
+    let (clients, waiting) = (world.clients(), Rc::new(RefCell::new(Vec::new())));
+    let refused = Rc::clone(&waiting);
+    world.run(async move {
+        for _ in 0..2 {
+            let (db, refused) = (on.clone(), Rc::clone(&refused));
+            clients.spawn("caller", async move {
+                let answer = db.scrub().await;
+                refused.borrow_mut().push(answer.map(drop));
+            });
+        }
+        clients.sleep(Duration::from_micros(50)).await;
+        on.close().await.unwrap();
+        while refused.borrow().len() < 2 {
+            clients.sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let closed = waiting.borrow().iter().all(|answer| matches!(answer, Err(ReadError::Closed)));
+    assert!(closed, "{:?}", waiting.borrow());
 }

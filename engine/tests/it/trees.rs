@@ -468,3 +468,38 @@ fn keyspace_that_is_dropped_at_once_gives_its_memory_back() {
     db.blocking().close().unwrap();
     runtime.shutdown();
 }
+
+#[test]
+fn tablets_give_back_the_room_that_their_merges_took_for_nothing() {
+    let dir = TestDir::new();
+    let runtime = runtime(DriverChoice::Threads, 2);
+    // A step of a merge may need 512 pages, so takes that many; these tablets need two.
+    let options = Options { page_size_bytes: 32 << 10, ..tight() };
+    let db = open(&runtime, &dir, options);
+    let many = db.blocking().create_keyspace("many", Routing::hash_tablets(16, 8)).unwrap();
+    load((&db, &many), 0..80, (0, 100));
+    let hot = db.blocking().create_keyspace("hot", Routing::range()).unwrap();
+    let extent = sombra::limits::EXTENT_BYTES as f64;
+    let mut round = 0;
+    // The log's bound lets every tablet that lags behind be merged.
+    wait_for("every tablet is merged", || {
+        load((&db, &hot), 0..1_000, (round, 2_000));
+        round += 1;
+        metric(&db, "sombra_merges_total") >= 9.0 && round > 10
+    });
+    let idle = ["sombra_merges_running", "sombra_data_waiting_bytes", "sombra_data_dropped_bytes"];
+    wait_for("nothing is merged", || idle.iter().all(|name| metric(&db, name) == 0.0));
+    let names = ["file", "free", "tablets"].map(|name| format!("sombra_data_{name}_bytes"));
+    let [file, free, tablets] = names.map(|name| metric(&db, &name));
+    let roots = f64::from(sombra::format::root_table::ROOT_EXTENTS) * extent;
+    assert_eq!(file, roots + free + tablets, "every extent is somebody's");
+    db.blocking().close().unwrap();
+    let store = dir.store();
+    let checked = sombra::inspect::check(&runtime, &store, |_, _| ());
+    let checked = runtime.block_on(checked).unwrap();
+    assert_eq!(checked.tablets.iter().filter(|tablet| tablet.height > 0).count(), 9);
+    let spare = f64::from(checked.free_extents) - free / extent;
+    let kept_max = 9.0 * sombra::limits::EXTENTS_KEPT as f64;
+    assert!((0.0..=kept_max).contains(&spare), "{spare} empty extents in 9 tablets");
+    runtime.shutdown();
+}

@@ -8,6 +8,7 @@ use sombra_runtime::sim::SimWorld;
 use super::faults;
 use super::opening::Opened;
 use super::run::{Failed, Run};
+use super::space::Believed;
 use super::swarm::Ending;
 use crate::machine::{self, Crash};
 use crate::workload::Tally;
@@ -125,10 +126,11 @@ impl Run {
         }
         let Opened { db, spaces } = opened;
         drop(spaces);
+        let (closed, before) = (db.clone(), Believed::of(&db.metrics()));
         let outcome = machine::finish(world, "close", async move { db.close().await })?;
         outcome.map_err(|error| format!("close: {error}"))?;
         self.clean = true;
-        Ok(())
+        self.note_space(&closed, before)
     }
 
     /// A store stops itself only if a device failed it.

@@ -1,26 +1,25 @@
-//! The end of a seed: the faults stop. The store must make progress again, hold nothing that
-//! nobody needs, and account for every byte of its file.
+//! The end of a seed: the faults stop. The store must make progress again, and let go of what
+//! nobody needs.
 
-use std::path::Path;
 use std::sync::Arc;
 
-use sombra::inspect::{self, SpaceReport};
 use sombra::{Db, Metrics};
 use sombra_runtime::sim::SimWorld;
 
-use super::opening::{Opened, STORE_DIR};
+use super::opening::Opened;
 use super::run::{Failed, Run};
 use crate::limits;
 use crate::machine;
 use crate::workload::Tally;
 
 /// What must be zero once nobody uses the store, and what it means if it is not.
-const NOTHING_HELD: [(&str, &str); 6] = [
+const NOTHING_HELD: [(&str, &str); 7] = [
     ("sombra_transactions_active", "slots of snapshots"),
     ("sombra_views_kept", "views"),
     ("sombra_views_kept_bytes", "memory of old snapshots"),
     ("sombra_commits_open", "commits"),
     ("sombra_data_waiting_bytes", "pages"),
+    ("sombra_data_dropped_bytes", "space of dropped keyspaces"),
     ("sombra_merge_stuck", "merges that wait for room"),
 ];
 
@@ -62,18 +61,6 @@ impl Run {
             format!("nobody uses the store, and it holds {held:?}: {error}")
         })
     }
-
-    /// Every byte of the data file is the root table's, a tablet's or free.
-    pub(super) fn account_for_space(&mut self) -> Result<(), Failed> {
-        unaccounted(&self.space()?)
-    }
-
-    pub(super) fn space(&mut self) -> Result<SpaceReport, Failed> {
-        let report = self.on_closed_store("space", |runtime| async move {
-            inspect::space(&runtime, Path::new(STORE_DIR)).await
-        })?;
-        report.map_err(|error| format!("space: {error}"))
-    }
 }
 
 fn held(metrics: &Metrics) -> Vec<(&'static str, u64)> {
@@ -83,16 +70,4 @@ fn held(metrics: &Metrics) -> Vec<(&'static str, u64)> {
         (*what, metrics.value(name) as u64)
     };
     NOTHING_HELD.iter().map(value).filter(|(_, value)| *value > 0).collect()
-}
-
-pub(super) fn unaccounted(report: &SpaceReport) -> Result<(), Failed> {
-    let Some(data) = &report.data else { return Ok(()) };
-    let extents: u64 = data.tablets.iter().map(|tablet| tablet.extents.len() as u64).sum();
-    let tablets = extents * report.extent_bytes;
-    let known = data.root_table_bytes + data.free_extents_bytes + tablets;
-    if known == data.file_bytes {
-        return Ok(());
-    }
-    let (file, roots, free) = (data.file_bytes, data.root_table_bytes, data.free_extents_bytes);
-    Err(format!("space: {file} bytes, of them {roots} of roots, {tablets} of tablets, {free} free"))
 }

@@ -12,6 +12,7 @@ mod opening;
 mod range;
 mod rot;
 mod run;
+mod space;
 mod swarm;
 
 #[cfg(test)]
@@ -75,6 +76,8 @@ pub struct TreesReport {
     /// Offline checks, and the tablets with a tree that they walked.
     pub checks: u64,
     pub trees_checked: u64,
+    /// Closings after which the files agreed with what the store believed of its space.
+    pub spaces_compared: u64,
     /// Newest root copies and data pages that rotted, and reads that then failed.
     pub rotten_roots: u64,
     pub rotten_pages: u64,
@@ -93,6 +96,7 @@ impl std::ops::AddAssign for TreesReport {
         self.crashes_in_growth += other.crashes_in_growth;
         self.checks += other.checks;
         self.trees_checked += other.trees_checked;
+        self.spaces_compared += other.spaces_compared;
         self.rotten_roots += other.rotten_roots;
         self.rotten_pages += other.rotten_pages;
         self.damaged_reads += other.damaged_reads;

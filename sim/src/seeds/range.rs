@@ -102,7 +102,11 @@ impl RangeReport {
             "crash in merge {:>12}  in a publication {publication}, in a segment switch {switch}",
             trees.crashes_in_merge
         )?;
-        writeln!(f, "checks         {:>12}  trees walked {}", trees.checks, trees.trees_checked)?;
+        writeln!(
+            f,
+            "checks         {:>12}  trees walked {}, spaces compared {}",
+            trees.checks, trees.trees_checked, trees.spaces_compared
+        )?;
         let (pages, failed) = (trees.rotten_pages, trees.damaged_reads);
         writeln!(
             f,

@@ -9,6 +9,7 @@ use sombra_runtime::sim::{DiskOp, RunEnd, SimDisk, SimDiskOptions, SimOptions, S
 use super::look::Expected;
 use super::marks;
 use super::opening::{Opened, Opening, Refusal, SharedProgress, lock};
+use super::space::Believed;
 use super::swarm::{Ending, Swarm};
 use super::{SeedOptions, SeedReport};
 use crate::limits;
@@ -33,6 +34,8 @@ pub(super) struct Run {
     pub(super) life: u32,
     /// The last opening ended by a close.
     pub(super) clean: bool,
+    /// What the store said of its space when it was closed, until that is compared.
+    pub(super) believed: Option<Believed>,
     /// Log segments that the last opening left on disk.
     pub(super) segments: u64,
     /// An operation failed during the last opening, which may have succeeded all the same.
@@ -68,6 +71,7 @@ impl Run {
             report: SeedReport { seed, clients_min: u64::MAX, ..SeedReport::default() },
             life: 0,
             clean: false,
+            believed: None,
             segments: 0,
             shown: Observation::default(),
             opened_with_fault: false,
@@ -112,15 +116,18 @@ impl Run {
             let seen = |error: Failed| format!("episode {number}: {error}");
             self.episode().map_err(seen)?;
             self.sound().map_err(seen)?;
-            if let Some(checked) = self.check().map_err(seen)? {
+            let checked = self.check().map_err(seen)?;
+            self.compare_space(checked.as_ref()).map_err(seen)?;
+            if let Some(checked) = checked {
                 self.damage_between(&checked).map_err(seen)?;
             }
         }
         let seen = |error: Failed| format!("last opening: {error}");
         self.last_look().map_err(seen)?;
         self.sound().map_err(seen)?;
-        self.check().map_err(seen)?;
-        self.account_for_space()?;
+        let checked = self.check().map_err(seen)?;
+        self.compare_space(checked.as_ref()).map_err(seen)?;
+        self.nothing_is_set_aside()?;
         self.lying_device()?;
         self.rot_pages()
     }
@@ -314,10 +321,10 @@ impl Run {
     /// be compared with what that left.
     fn last_look(&mut self) -> Result<(), Failed> {
         self.raise_bounds();
-        for is_worked_in in [true, false] {
-            self.last_opening(is_worked_in)?;
-        }
-        Ok(())
+        self.last_opening(true)?;
+        let checked = self.check()?;
+        self.compare_space(checked.as_ref())?;
+        self.last_opening(false)
     }
 
     pub(super) fn last_opening(&mut self, is_worked_in: bool) -> Result<(), Failed> {

@@ -1,6 +1,9 @@
 //! The simulation on itself: it replays, it counts, and it finds what is planted.
 
+use sombra::limits::{EXTENT_BYTES, EXTENTS_KEPT};
+
 use super::look::Looking;
+use super::space::Believed;
 use super::*;
 use crate::model::{Stamp, TxnId};
 
@@ -15,6 +18,7 @@ fn seeds_pass_on_the_engine_as_it_is() {
     assert!(report.verdicts.is_clean(), "{report}");
     assert!(report.counted >= 10, "{report}");
     assert!(report.work.acknowledged > 1_000 && report.crashes > 12, "{report}");
+    assert!(report.trees.spaces_compared >= 10, "{report}");
 }
 
 #[test]
@@ -74,8 +78,41 @@ fn store_that_holds_a_snapshot_for_nobody_is_found() {
 fn space_that_is_nobodys_is_found() {
     let mut run = closed();
     let mut report = run.space().expect("a closed store");
-    assert_eq!(liveness::unaccounted(&report), Ok(()));
+    assert_eq!(space::set_aside(&report), Ok(()));
     let data = report.data.as_mut().expect("it was worked in");
     data.free_extents_bytes -= report.extent_bytes;
-    assert!(liveness::unaccounted(&report).is_err());
+    assert!(space::set_aside(&report).is_err());
+}
+
+#[test]
+fn page_or_extent_that_leaks_is_found() {
+    let mut run = Run::new(7, &SeedOptions { load: Some(Load::Log), ..short() });
+    let mut worked = || {
+        run.last_opening(true).expect("a store without faults");
+        run.believed.filter(|believed| believed.live > 0)
+    };
+    let believed = (0..40).find_map(|_| worked()).expect("so much that some of it is merged");
+    let files = run.check().expect("a whole store").expect("a store that was opened");
+    let outcome = |believed: Believed, files: &sombra::inspect::CheckReport| {
+        let owned = believed.extents_are_owned().and_then(|()| believed.pages_are_owned());
+        owned.and_then(|()| believed.agrees_with(files))
+    };
+    assert_eq!(outcome(believed, &files), Ok(()));
+    assert!(believed.live > 0 && believed.tablets > 0, "{believed:?}");
+    let (page, extent) = (u64::from(files.page_size_bytes), EXTENT_BYTES);
+    let spare = (files.tablets.len() * EXTENTS_KEPT + 1) as u64 * extent;
+    let (free, tablets, live, held) =
+        (believed.free, believed.tablets, believed.live, believed.held);
+    for (leak, wrong) in [
+        ("an extent that nobody has", Believed { free: free - extent, ..believed }),
+        ("a page that nobody needs", Believed { held: held + page, ..believed }),
+        (
+            "a page that its files do not reach",
+            Believed { live: live + page, held: held + page, ..believed },
+        ),
+        ("free, and used by a tree", Believed { free: free + tablets, tablets: 0, ..believed }),
+        ("empty and kept", Believed { free: free - spare, tablets: tablets + spare, ..believed }),
+    ] {
+        assert!(outcome(wrong, &files).is_err(), "{leak}: {wrong:?}");
+    }
 }

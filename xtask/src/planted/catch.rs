@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use std::{
     fs::{self, File},
     os::unix::process::CommandExt,
+    path::PathBuf,
     process::{Command, ExitStatus},
     thread,
     time::{Duration, Instant},
@@ -28,6 +29,10 @@ pub(super) enum Verdict {
         /// Seeds or tests until it was found.
         needed: String,
     },
+    /// The seed that found it fails without it too.
+    NotProven {
+        by: String,
+    },
     Survived {
         tried: String,
     },
@@ -37,6 +42,8 @@ pub(super) enum Verdict {
 pub(super) struct Hunt<'r> {
     pub(super) replica: &'r Replica,
     pub(super) jobs: u32,
+    /// The program of the copy as it is, on which a seed that finds something must pass.
+    pub(super) clean: Option<PathBuf>,
 }
 
 impl Hunt<'_> {
@@ -51,10 +58,7 @@ impl Hunt<'_> {
     }
 
     fn seeds(&self, kind: &str, more: &[String], seeds_max: u64) -> Result<Verdict, Failure> {
-        let mut build = self.replica.cargo();
-        build.args(["build", "--release", "-p", "xtask"]);
-        self.build(build)?;
-        let binary = self.replica.target_dir().join("release/xtask");
+        let binary = self.build_program()?;
         let described: String = more.iter().map(|word| format!(" {word}")).collect();
         let what = if kind == "--seeds" { "sim" } else { "histories" };
         let (mut first, mut step) = (0, PLANTED_SEEDS_FIRST);
@@ -70,12 +74,51 @@ impl Hunt<'_> {
                     .ok_or_else(|| format!("{what}: {status}, and no seed is named"))?;
                 let why: String = why.chars().take(PLANTED_REASON_CHARS_MAX).collect();
                 let by = format!("{what}{described}, seed {seed}: {why}");
-                return Ok(Verdict::Caught { by, needed: seeds_text(seed + 1) });
+                let range = format!("{seed}..{}", seed + 1);
+                return self.prove(
+                    by,
+                    seed,
+                    [what, kind, &range].into_iter().chain(more.iter().map(String::as_str)),
+                );
             }
             (first, step) = (end, (step * 2).min(PLANTED_SEEDS_AT_ONCE_MAX));
         }
         let tried = format!("{} of {what}{described}", seeds_text(seeds_max));
         Ok(Verdict::Survived { tried })
+    }
+
+    /// Runs the seed once more without the bug: if it fails then too, it has found something else.
+    pub(super) fn prove<'a>(
+        &self,
+        by: String,
+        seed: u64,
+        arguments: impl Iterator<Item = &'a str>,
+    ) -> Result<Verdict, Failure> {
+        if let Some(clean) = &self.clean {
+            let mut command = Command::new(clean);
+            command.current_dir(self.replica.sources()).args(arguments);
+            let (status, _) = self.run_bounded(command)?;
+            if !status.success() {
+                return Ok(Verdict::NotProven { by });
+            }
+        }
+        Ok(Verdict::Caught { by, needed: seeds_text(seed + 1) })
+    }
+
+    /// Builds what runs seeds in the copy; returns where it is.
+    fn build_program(&self) -> Result<PathBuf, Failure> {
+        let mut build = self.replica.cargo();
+        build.args(["build", "--release", "-p", "xtask"]);
+        self.build(build)?;
+        Ok(self.replica.target_dir().join("release/xtask"))
+    }
+
+    /// Builds the program of the copy as it is, and keeps it for the bugs that seeds find.
+    pub(super) fn keep_clean(&mut self) -> Result<(), Failure> {
+        let (built, kept) = (self.build_program()?, self.replica.target_dir().join("clean-xtask"));
+        fs::copy(&built, &kept).map_err(|error| format!("{}: {error}", kept.display()))?;
+        self.clean = Some(kept);
+        Ok(())
     }
 
     fn tests(&self, tests: &Tests, is_model: bool) -> Result<Verdict, Failure> {

@@ -86,6 +86,11 @@ impl Catcher {
         }
     }
 
+    /// Whether runs of the simulation find it.
+    pub(super) fn is_of_seeds(&self) -> bool {
+        matches!(self, Catcher::Seeds { .. } | Catcher::Histories { .. })
+    }
+
     /// The same with a lower bound on seeds, if it has any.
     pub(super) fn at_most(&self, seeds: u64) -> Catcher {
         let mut bounded = self.clone();

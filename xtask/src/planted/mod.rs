@@ -49,9 +49,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &PlantedArguments) -> Result
     if arguments.list {
         return list(&replica, &bugs);
     }
-    let hunt = Hunt { replica: &replica, jobs: arguments.jobs };
+    let mut hunt = Hunt { replica: &replica, jobs: arguments.jobs, clean: None };
     if !arguments.no_control {
         control(&hunt, &bugs)?;
+    }
+    if bugs.iter().any(|bug| bug.catcher.is_of_seeds()) {
+        hunt.keep_clean()?;
     }
     let mut rows = Vec::new();
     for bug in &bugs {
@@ -98,7 +101,7 @@ fn control(hunt: &Hunt<'_>, bugs: &[Bug]) -> Result<(), Failure> {
             Verdict::Survived { tried } => {
                 println!("control: {tried}, {:.0} s", begun.elapsed().as_secs_f64());
             }
-            Verdict::Caught { by, .. } => {
+            Verdict::Caught { by, .. } | Verdict::NotProven { by } => {
                 return Err(format!("with nothing planted something was found by {by}"));
             }
         }
@@ -123,6 +126,9 @@ impl Row {
     fn line(&self) -> String {
         let (caught, needed) = match &self.outcome {
             Ok(Verdict::Caught { by, needed }) => (by.clone(), needed.clone()),
+            Ok(Verdict::NotProven { by }) => {
+                ("**not proven**: it fails without the bug too".to_owned(), by.clone())
+            }
             Ok(Verdict::Survived { tried }) => ("**survived**".to_owned(), tried.clone()),
             Err(failure) => (format!("**error**: {failure}"), "-".to_owned()),
         };
@@ -145,6 +151,8 @@ fn conclude(rows: &[Row]) -> Result<(), Failure> {
     println!("\nplanted: {} bugs, {} caught", rows.len(), rows.len() - missed.len());
     match missed.as_slice() {
         [] => Ok(()),
-        missed => Err(format!("survived, or could not be tried: {}", missed.join(", "))),
+        missed => {
+            Err(format!("survived, not proven, or could not be tried: {}", missed.join(", ")))
+        }
     }
 }

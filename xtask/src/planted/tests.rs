@@ -1,6 +1,6 @@
 //! The harness on itself: it reads what it must, and a copy is as before after each bug.
 
-use super::catch::{Verdict, first_failing_seed, read_tests};
+use super::catch::{Hunt, Verdict, first_failing_seed, read_tests};
 use super::manifest::{Bug, Catcher, Tests, parse};
 use super::replica::Replica;
 use super::{Row, conclude, distinct};
@@ -84,6 +84,22 @@ fn a_bug_that_survives_or_cannot_be_tried_fails_the_campaign() {
     let survived = row(Ok(Verdict::Survived { tried: "8 seeds of sim".into() }));
     assert!(conclude(&[row(caught()), survived]).is_err());
     assert!(conclude(&[row(Err("does not apply".into()))]).is_err());
+    let by = || "sim, seed 7: lost a commit".to_owned();
+    assert!(conclude(&[row(Ok(Verdict::NotProven { by: by() }))]).is_err());
+    let told = row(Ok(Verdict::NotProven { by: by() })).line();
+    assert!(told.contains("not proven") && told.contains("seed 7"), "{told}");
+}
+
+#[test]
+fn a_seed_that_fails_without_the_bug_too_proves_nothing() {
+    let (base, replica) = small_replica("proves");
+    let hunt = |clean: &str| Hunt { replica: &replica, jobs: 1, clean: Some(clean.into()) };
+    let prove = |clean: &str| hunt(clean).prove("sim, seed 7".into(), 7, ["sim"].into_iter());
+    let caught = Verdict::Caught { by: "sim, seed 7".into(), needed: "8 seeds".into() };
+    assert_eq!(prove("/bin/true"), Ok(caught));
+    assert_eq!(prove("/bin/false"), Ok(Verdict::NotProven { by: "sim, seed 7".into() }));
+    assert!(prove("/bin/no such program").is_err());
+    fs::remove_dir_all(base).unwrap();
 }
 
 /// A small tree with one file, and its copy.

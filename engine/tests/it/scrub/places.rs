@@ -67,18 +67,23 @@ impl Places {
         addr * PAGE_BYTES
     }
 
-    /// A value outside its leaf.
+    /// The first value outside its leaf.
     fn overflow_offset(&self, row: &TabletRow) -> u64 {
-        let mut addr = row.root.unwrap().addr.as_u64();
-        for _ in 0..row.root_level {
-            addr = Inner::new(self.page(addr)).child(0).page.addr.as_u64();
+        let found = self.overflow_below(row.root.unwrap().addr.as_u64(), row.root_level);
+        found.expect("a tree with a large value")
+    }
+
+    fn overflow_below(&self, addr: u64, level: u8) -> Option<u64> {
+        if level > 0 {
+            let inner = Inner::new(self.page(addr));
+            let mut children = (0..inner.len()).map(|at| inner.child(at).page.addr.as_u64());
+            return children.find_map(|child| self.overflow_below(child, level - 1));
         }
         let leaf = Leaf::new(self.page(addr));
-        let found = (0..leaf.len()).find_map(|index| match leaf.value(index) {
+        (0..leaf.len()).find_map(|index| match leaf.value(index) {
             LeafValue::Overflow(reference) => Some(reference.addr.as_u64() * PAGE_BYTES),
             LeafValue::Inline(_) => None,
-        });
-        found.unwrap()
+        })
     }
 
     /// One byte of each part that the scrubber looks at: name, file, offset.
