@@ -1,3 +1,5 @@
+use std::ops::Bound;
+
 use bytes::Bytes;
 use futures_channel::oneshot;
 use sombra_runtime::ShardId;
@@ -7,7 +9,7 @@ use super::prepared::{PrepareId, PreparedTable};
 use crate::ids::{KeyspaceId, Lsn};
 use crate::keyspace::{Keyspace, KeyspaceDef};
 use crate::options::Routing;
-use crate::txn::{ReadSet, Write, WriteSet};
+use crate::txn::{ReadKey, ReadRange, ReadSet, Write, WriteSet};
 use crate::wal::watermarks::NONE_OPEN;
 
 #[test]
@@ -90,6 +92,50 @@ fn prepared_keys_are_held_until_their_commit_leaves_and_no_longer() {
     assert_eq!(left.iter().map(Write::key).collect::<Vec<_>>(), [b"a", b"b"]);
     assert!(!table.is_held_from_writers(&probe));
     assert_eq!((table.len(), table.leave(id(1)).len()), (0, 0), "an abort may come twice");
+}
+
+/// A part that read a key and a range of the tablet that `writes` writes to.
+fn reads(key: &str, from: &str, to: &str) -> ReadSet {
+    let tablet = writes(&[key])[0].tablet;
+    let window_key = |key: &str| writes(&[key]).remove(0).window_key;
+    let (from, to) = (Bound::Included(window_key(from)), Bound::Excluded(window_key(to)));
+    let mut reads = ReadSet::default();
+    reads.keys.push(ReadKey { tablet, window_key: window_key(key) });
+    reads.ranges.push(ReadRange { tablet, from, to });
+    reads
+}
+
+#[test]
+fn prepared_reads_hold_their_keys_and_ranges_from_writers_until_the_last_of_them_leaves() {
+    let mut table = PreparedTable::default();
+    let id = |sequence| PrepareId { coordinator: ShardId::new(0), sequence };
+    let is_held =
+        |table: &PreparedTable, key| table.is_held_from_writers(&writes(&[key]).remove(0));
+    table.enter(id(1), Vec::new(), reads("a", "m", "p"));
+    table.enter(id(2), Vec::new(), reads("a", "x", "z"));
+    let held = |table: &PreparedTable| ["a", "b", "m", "p", "x"].map(|key| is_held(table, key));
+    assert_eq!(held(&table), [true, false, true, false, true]);
+    table.leave(id(1));
+    assert_eq!(held(&table), [true, false, false, false, true], "two commits had read the key");
+    table.leave(id(2));
+    assert_eq!(held(&table), [false; 5]);
+}
+
+#[test]
+fn prepared_writes_are_found_by_who_read_their_key_or_a_range_around_it() {
+    let mut table = PreparedTable::default();
+    let id = PrepareId { coordinator: ShardId::new(0), sequence: 1 };
+    let shown = |table: &PreparedTable| {
+        let (before, around) = (reads("a", "b", "m"), reads("m", "b", "n"));
+        let keys = [&before, &around].map(|reads| table.is_being_written(&reads.keys[0]));
+        let ranges = [&before, &around].map(|reads| table.first_being_written(&reads.ranges[0]));
+        (keys, ranges.map(|key| key.is_some()))
+    };
+    assert_eq!(shown(&table), ([false, false], [false, false]), "nothing is prepared");
+    table.enter(id, writes(&["m"]), ReadSet::default());
+    assert_eq!(shown(&table), ([false, true], [false, true]));
+    let empty = &reads("m", "n", "b").ranges[0];
+    assert_eq!(table.first_being_written(empty), None, "a range turned round holds nothing");
 }
 
 #[test]

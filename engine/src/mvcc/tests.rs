@@ -115,6 +115,39 @@ fn registry_tells_an_ended_snapshot_and_no_longer_counts_it() {
 }
 
 #[test]
+fn registry_tells_what_a_snapshot_is_for_and_whether_it_still_reads() {
+    let registry = SnapshotRegistry::new(2);
+    let reader = registry.acquire(|| Lsn::new(8), 1, SnapshotKind::ReadOnly).expect("free");
+    let writer = registry.acquire(|| Lsn::new(16), 2, SnapshotKind::ReadWrite).expect("free");
+    let shown = || {
+        let shown = registry.active_snapshots().into_iter();
+        shown.map(|s| (s.lsn.as_u64(), s.kind, s.is_reading)).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(), [(8, SnapshotKind::ReadOnly, true), (16, SnapshotKind::ReadWrite, true)]);
+    writer.stop_reading();
+    assert_eq!(shown()[1], (16, SnapshotKind::ReadWrite, false), "counts, and reads no more");
+    assert_eq!(registry.active(), [reader.lsn()], "no version is kept for it");
+    assert_eq!(registry.ended_total(), 0);
+    assert!(registry.end(&registry.active_snapshots()[0]) && reader.is_ended());
+    assert!(registry.end(&registry.active_snapshots()[0]) && writer.is_ended());
+    assert_eq!(registry.ended_total(), 2);
+}
+
+#[test]
+fn registry_tells_only_of_the_end_of_snapshots_below_what_is_kept() {
+    let registry = SnapshotRegistry::new(1);
+    let end_at = |lsn| {
+        drop(registry.acquire(|| Lsn::new(lsn), 0, SnapshotKind::ReadOnly).expect("free"));
+        registry.freed.try_consume()
+    };
+    assert!(!end_at(8), "nothing is kept for anybody");
+    registry.watch_below(Lsn::new(24));
+    assert_eq!([16, 24, 32].map(end_at), [true, false, false]);
+    registry.watch_below(Lsn::new(16));
+    assert!(end_at(16), "the watch never falls");
+}
+
+#[test]
 fn commit_becomes_durable_and_visible_at_its_end_and_not_before() {
     let sync = Reserved::new(Lsn::new(64), Durability::Sync);
     let sync = sync.durable(Lsn::new(63)).expect_err("its last byte is not durable");

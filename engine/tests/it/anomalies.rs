@@ -499,6 +499,22 @@ fn reads_that_stay_true_do_not_conflict() {
 }
 
 #[test]
+fn what_the_newest_commit_wrote_is_read_without_a_conflict() {
+    for placement in [Placement::OneShard, Placement::TwoShards] {
+        let stage = Stage::new(placement, Isolation::Serializable);
+        stage.reset();
+        for value in 1..4 {
+            stage.db.put(&stage.keyspace, Y, value.to_string()).unwrap();
+            let tx = stage.begin();
+            assert_eq!(get(&stage, &tx, Y), value);
+            put(&stage, &tx, X, value);
+            assert!(commit(tx), "the version that was read is the snapshot's newest");
+        }
+        stage.close();
+    }
+}
+
+#[test]
 fn transaction_with_many_reads_conflicts_more_and_never_less() {
     let stage = Stage::new(Placement::TwoShards, Isolation::Serializable);
     stage.reset();

@@ -81,6 +81,21 @@ fn read_only_store_refuses_every_write_and_goes_on_reading() {
 }
 
 #[test]
+fn read_only_store_tells_what_its_log_takes_on_disk() {
+    let bench = Bench::new();
+    bench.write_and_close(&["a"]);
+    bench.write_and_close(&["b"]);
+    let log_bytes: u64 = std::fs::read_dir(bench.store().join("wal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().metadata().unwrap().len())
+        .sum();
+    let db = try_read(&bench).unwrap();
+    assert_eq!(db.metrics().value("sombra_wal_disk_bytes"), log_bytes as f64);
+    db.blocking().close().unwrap();
+    bench.end();
+}
+
+#[test]
 fn readers_share_a_store_and_writers_keep_them_away() {
     let bench = Bench::new();
     let (writer, _) = bench.open();

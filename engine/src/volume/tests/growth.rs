@@ -52,7 +52,10 @@ fn keeper_grows_the_file_ahead_of_need_and_up_to_its_bound() {
     assert_eq!((volume.free_extents(), volume.state()), (23, VolumeState::Fine));
     let length = disk.read_file(PATH).unwrap().len() as u64;
     assert_eq!(length, volume.len_bytes());
-    let mut taken = volume.take_extents(16, false).unwrap();
+    assert_eq!(volume.reserve_bytes(), 4 * MIB);
+    let mut taken = volume.take_extents(7, false).unwrap();
+    assert!(!volume.is_reserve_touched(), "all of the reserve is left, and nothing else");
+    taken.extend(volume.take_extents(9, false).unwrap());
     assert_eq!(taken, (8..24).collect::<Vec<u32>>(), "the lowest");
     assert!(volume.is_reserve_touched() && volume.has_room_for_commits(), "it may still grow");
     settle(&mut world);
@@ -69,6 +72,22 @@ fn keeper_grows_the_file_ahead_of_need_and_up_to_its_bound() {
     volume.give_back(taken);
     settle(&mut world);
     assert!(volume.has_room_for_commits(), "40 extents are more than the reserve");
+    drop(volume);
+    world.power_cut();
+}
+
+#[test]
+fn wish_for_neighbours_outlives_what_others_take_meanwhile() {
+    let disk = disk(3);
+    create(3, &disk);
+    let mut world = world(3, &disk);
+    let volume = opened(&mut world, config());
+    assert_eq!(volume.take_extents(60, true), None, "so many are not there yet");
+    let supplies = volume.supplies();
+    assert!(volume.take_extents(1, false).is_some());
+    assert_eq!(volume.supplies(), supplies, "nothing that was missed has come");
+    settle(&mut world);
+    assert!(volume.take_extents(60, true).is_some(), "the file has grown by all of them");
     drop(volume);
     world.power_cut();
 }

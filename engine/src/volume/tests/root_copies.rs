@@ -175,23 +175,26 @@ fn slot_written_once_holds_the_floor_until_its_twin_is_written() {
 
 #[test]
 fn copy_whose_write_the_device_lost_is_not_believed() {
-    let disk = published(8, 1);
-    run(8, &disk, {
-        let disk = disk.clone();
-        move |shard| async move {
-            let (volume, loaded) = open(&shard).await;
-            for lsn in 2..=3 {
-                if lsn == 2 {
-                    disk.plan(DiskOp::Write, None, 1, Fault::LostWrite);
+    // Copy A is written first, so A holds the even merge LSNs.
+    for (lost, copy) in [(2, RootCopy::A), (3, RootCopy::B)] {
+        let disk = published(8, 1);
+        run(8, &disk, {
+            let disk = disk.clone();
+            move |shard| async move {
+                let (volume, loaded) = open(&shard).await;
+                for lsn in 2..=lost + 1 {
+                    if lsn == lost {
+                        disk.plan(DiskOp::Write, None, 1, Fault::LostWrite);
+                    }
+                    let change = RowChange::Put(tablet_row(0, lsn));
+                    loaded.table.publish(&shard, &volume, &[change]).await.unwrap();
                 }
-                let change = RowChange::Put(tablet_row(0, lsn));
-                loaded.table.publish(&shard, &volume, &[change]).await.unwrap();
             }
-        }
-    });
-    let found = look(&disk).unwrap();
-    assert_eq!((found.lsns, found.older), (vec![3], vec![]));
-    assert_eq!(found.damaged, [(0, RootCopy::A, true)], "A is two generations behind B");
+        });
+        let found = look(&disk).unwrap();
+        assert_eq!((found.lsns, found.older), (vec![lost + 1], vec![]));
+        assert_eq!(found.damaged, [(0, copy, true)], "two generations behind the other");
+    }
 }
 
 #[test]
