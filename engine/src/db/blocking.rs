@@ -7,10 +7,12 @@ use sombra_runtime::Runtime;
 
 use super::batch::WriteBatch;
 use super::handle::Db;
+use super::locking::LockOptions;
 use super::scan::{KeyScan, Scan};
 use super::transaction::{Committed, Snapshot, Transaction};
 use crate::error::{
-    BeginError, CloseError, CommitError, KeyspaceError, ReadError, TransactionError, WriteError,
+    BeginError, CloseError, CommitError, KeyspaceError, LockError, ReadError, TransactionError,
+    WriteError,
 };
 use crate::ids::Lsn;
 use crate::keyspace::Keyspace;
@@ -239,6 +241,31 @@ impl BlockingTransaction {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Bytes>>, ReadError> {
         self.runtime.block_on(self.inner.multi_get(keyspace, keys))
+    }
+
+    /// As [`Transaction::lock`].
+    ///
+    /// # Errors
+    /// As [`LockError`].
+    pub fn lock(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+        options: LockOptions,
+    ) -> Result<(), LockError> {
+        self.runtime.block_on(self.inner.lock(keyspace, key, options))
+    }
+
+    /// As [`Transaction::get_for_update`].
+    ///
+    /// # Errors
+    /// As [`LockError`].
+    pub fn get_for_update(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<Bytes>, LockError> {
+        self.runtime.block_on(self.inner.get_for_update(keyspace, key))
     }
 
     /// As [`Transaction::put`].

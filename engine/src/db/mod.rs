@@ -5,6 +5,7 @@
 mod batch;
 mod blocking;
 mod handle;
+mod locking;
 mod open;
 mod port;
 mod scan;
@@ -18,6 +19,7 @@ pub use blocking::{
     BlockingDb, BlockingKeyScan, BlockingScan, BlockingSnapshot, BlockingTransaction,
 };
 pub use handle::{Db, DbHandle, LocalDb};
+pub use locking::LockOptions;
 pub use port::{Local, Port, Remote};
 pub use scan::{KeyScan, Scan};
 pub use transaction::{Committed, LocalTransaction, Snapshot, Transaction};
