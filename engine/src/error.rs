@@ -199,6 +199,9 @@ pub enum WriteError {
     ValueLength { expected: usize, found: usize },
     #[error("transaction: expected at most {expected} {unit}, found {found}")]
     TooLarge { unit: &'static str, expected: usize, found: usize },
+    /// It is another transaction's, or was set after one that was rolled back to.
+    #[error("the savepoint is not there (any more)")]
+    NoSavepoint,
     #[error("the transaction has ended")]
     Ended,
 }

@@ -86,8 +86,8 @@ mod window;
 pub use commit::LockWait;
 pub use db::{
     BlockingDb, BlockingKeyScan, BlockingScan, BlockingSnapshot, BlockingTransaction, Committed,
-    Db, DbHandle, KeyScan, Local, LocalDb, LocalTransaction, LockOptions, Port, Remote, Scan,
-    Snapshot, Transaction, WriteBatch,
+    Db, DbHandle, KeyScan, Local, LocalDb, LocalTransaction, LockOptions, Port, Remote, Savepoint,
+    Scan, Snapshot, Transaction, WriteBatch,
 };
 pub use error::{
     BeginError, CloseError, CommitError, ConflictReason, DeadlockStep, KeyspaceError, LockError,

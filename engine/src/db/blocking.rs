@@ -8,6 +8,7 @@ use sombra_runtime::Runtime;
 use super::batch::WriteBatch;
 use super::handle::Db;
 use super::locking::LockOptions;
+use super::savepoint::Savepoint;
 use super::scan::{KeyScan, Scan};
 use super::transaction::{Committed, Snapshot, Transaction};
 use crate::error::{
@@ -287,6 +288,22 @@ impl BlockingTransaction {
     /// As [`WriteError`].
     pub fn delete(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<(), WriteError> {
         self.inner.delete(keyspace, key)
+    }
+
+    /// As [`Transaction::savepoint`].
+    ///
+    /// # Errors
+    /// As [`Transaction::savepoint`].
+    pub fn savepoint(&self) -> Result<Savepoint, WriteError> {
+        self.inner.savepoint()
+    }
+
+    /// As [`Transaction::rollback_to`].
+    ///
+    /// # Errors
+    /// As [`Transaction::rollback_to`].
+    pub fn rollback_to(&self, savepoint: &Savepoint) -> Result<(), WriteError> {
+        self.inner.rollback_to(savepoint)
     }
 
     /// As [`Transaction::durability`].

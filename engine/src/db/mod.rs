@@ -8,6 +8,7 @@ mod handle;
 mod locking;
 mod open;
 mod port;
+mod savepoint;
 mod scan;
 mod scrub;
 #[cfg(test)]
@@ -21,5 +22,6 @@ pub use blocking::{
 pub use handle::{Db, DbHandle, LocalDb};
 pub use locking::LockOptions;
 pub use port::{Local, Port, Remote};
+pub use savepoint::Savepoint;
 pub use scan::{KeyScan, Scan};
 pub use transaction::{Committed, LocalTransaction, Snapshot, Transaction};

@@ -109,6 +109,10 @@ impl<P: Port> Transaction<P> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn shared_state(&self) -> &Arc<Mutex<TransactionState>> {
+        &self.state
+    }
+
     pub(super) fn refuse_if_ended(&self) -> Result<(), ReadError> {
         match &self.state().guard {
             None => Err(ReadError::Ended),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sombra::{
     BlockingDb, CommitError, ConflictReason, Db, Isolation, Keyspace, LockError, LockMode,
-    LockOptions, LockWait, ReadError, Routing, RunOptions, Runtime,
+    LockOptions, LockWait, ReadError, Routing, RunOptions, Runtime, WriteError,
 };
 use sombra_runtime::DriverChoice;
 
@@ -302,4 +302,35 @@ fn waiters_are_refused_when_their_keyspace_is_dropped_and_when_the_store_closes(
     });
     drop(holder);
     store.runtime.shutdown();
+}
+
+#[test]
+fn savepoint_is_gone_back_to_within_its_own_transaction_only_and_locks_stay() {
+    let store = Store::new();
+    let (db, keyspace) = (store.blocking(), &store.keyspace);
+    db.put(keyspace, "a", "0").unwrap();
+    let transaction = db.begin().unwrap();
+    transaction.put(keyspace, "a", "1").unwrap();
+    let mark = transaction.savepoint().unwrap();
+    transaction.put(keyspace, "a", "2").unwrap();
+    transaction.delete(keyspace, "b").unwrap();
+    transaction.lock(keyspace, "c", LockOptions::default()).unwrap();
+    let later = transaction.savepoint().unwrap();
+    let keys = |of: &sombra::BlockingTransaction| -> Vec<String> {
+        let rows = of.scan(keyspace, ..).map(|row| row.unwrap());
+        rows.map(|(_, value)| String::from_utf8_lossy(&value).into_owned()).collect()
+    };
+    assert_eq!(keys(&transaction), ["2"]);
+    let other = db.begin().unwrap();
+    assert_eq!(other.rollback_to(&mark), Err(WriteError::NoSavepoint), "another transaction's");
+    transaction.rollback_to(&mark).unwrap();
+    assert_eq!(keys(&transaction), ["1"]);
+    assert_eq!(transaction.rollback_to(&later), Err(WriteError::NoSavepoint));
+    transaction.rollback_to(&mark).unwrap();
+    let busy = other.lock(keyspace, "c", at_once()).unwrap_err();
+    assert!(matches!(busy, LockError::Busy { .. }), "{busy}");
+    transaction.commit().unwrap();
+    assert_eq!(db.get(keyspace, "a").unwrap().as_deref(), Some(&b"1"[..]));
+    drop(other);
+    store.end();
 }
