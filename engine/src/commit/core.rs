@@ -163,8 +163,9 @@ impl Core {
     }
 
     /// First committer wins: a version above `snapshot`, visible or not, of a key that is
-    /// written or was read, or in a range that was, a key that a prepared commit holds, and one to
-    /// be written that another than `owner` has locked, are conflicts. `None`: a blind write conflicts with what is not visible.
+    /// written or was read, or in a range that was, is a conflict; so is a key that a prepared
+    /// commit holds, and one to be written that another than `owner` has locked. `None`: a blind
+    /// write conflicts with what is not visible.
     pub(super) fn find_conflict(
         &self,
         part: &ShardPart,
