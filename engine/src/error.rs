@@ -117,6 +117,75 @@ pub enum ReadError {
     Closed,
 }
 
+/// Why a lock was not granted. The transaction may go on without it, unless it says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// The key was written since the transaction's snapshot, at which it has read: its commit
+    /// would conflict. Caller: run the transaction again.
+    #[error(
+        "conflict on key {} of keyspace {keyspace:?}: {reason}; running it again can help",
+        key.escape_ascii()
+    )]
+    Conflict { keyspace: String, key: Vec<u8>, reason: ConflictReason },
+    /// Somebody else holds it, or waits for it, and the caller did not want to wait.
+    #[error("key {} of keyspace {keyspace:?} is locked", key.escape_ascii())]
+    Busy { keyspace: String, key: Vec<u8> },
+    #[error(
+        "key {} of keyspace {keyspace:?} is locked: waited as long as was asked for",
+        key.escape_ascii()
+    )]
+    TimedOut { keyspace: String, key: Vec<u8> },
+    /// The transaction was the youngest of several that waited for each other; it has ended, so
+    /// that they can go on. Caller: run it again.
+    #[error("deadlock: {}; running it again can help", told_cycle(cycle))]
+    Deadlock { cycle: Vec<DeadlockStep> },
+    /// Caller: smaller transactions.
+    #[error("expected at most {expected} locks in a transaction")]
+    TooManyLocks { expected: u64 },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Caller: open the store in another mode.
+    #[error("the store was opened with OpenMode::ReadOnly")]
+    ReadOnly,
+}
+
+impl LockError {
+    /// Whether running the same transaction again can help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, LockError::Conflict { .. } | LockError::Deadlock { .. })
+    }
+}
+
+impl From<BeginError> for LockError {
+    fn from(error: BeginError) -> LockError {
+        LockError::Read(match error {
+            BeginError::Poisoned { reason } => ReadError::Poisoned { reason },
+            BeginError::TooManySnapshots { expected } => ReadError::TooManySnapshots { expected },
+            BeginError::Closed => ReadError::Closed,
+        })
+    }
+}
+
+/// One transaction of a deadlock: it waits for a key that the next of them has locked, or will
+/// have before it; the last waits for the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadlockStep {
+    /// Its number among those that lock: of two the higher took its first lock later.
+    pub transaction: u64,
+    pub keyspace: String,
+    pub key: Vec<u8>,
+}
+
+fn told_cycle(cycle: &[DeadlockStep]) -> String {
+    let told = cycle.iter().map(|DeadlockStep { transaction, keyspace, key }| {
+        let key = key.escape_ascii();
+        format!("transaction {transaction} waits for key {key} of keyspace {keyspace:?}")
+    });
+    told.collect::<Vec<String>>().join(", ")
+}
+
 /// Why a write was not taken into the transaction. The transaction may go on without it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -130,6 +199,9 @@ pub enum WriteError {
     ValueLength { expected: usize, found: usize },
     #[error("transaction: expected at most {expected} {unit}, found {found}")]
     TooLarge { unit: &'static str, expected: usize, found: usize },
+    /// It is another transaction's, or was set after one that was rolled back to.
+    #[error("the savepoint is not there (any more)")]
+    NoSavepoint,
     #[error("the transaction has ended")]
     Ended,
 }
@@ -201,6 +273,8 @@ pub enum ConflictReason {
     /// Another transaction that spans shards holds the key, or a range around it, while it
     /// commits.
     Prepared,
+    /// Another transaction has locked a key that the transaction writes.
+    Locked,
 }
 
 impl ConflictReason {
@@ -212,6 +286,7 @@ impl ConflictReason {
             ConflictReason::ReadChanged => "read_changed",
             ConflictReason::RangeChanged => "range_changed",
             ConflictReason::Prepared => "prepared",
+            ConflictReason::Locked => "locked",
         }
     }
 }
@@ -225,6 +300,7 @@ impl std::fmt::Display for ConflictReason {
                 "it lies in a range that was scanned, and another transaction wrote it since"
             }
             ConflictReason::Prepared => "another transaction is committing it",
+            ConflictReason::Locked => "another transaction has locked it",
         })
     }
 }
@@ -267,6 +343,8 @@ pub enum TransactionError {
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(transparent)]
     Commit(#[from] CommitError),
     /// The closure's own reason to give up.
     #[error("given up by the transaction itself: {0}")]
@@ -282,7 +360,11 @@ impl TransactionError {
     /// Whether running the same transaction again can help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, TransactionError::Commit(error) if error.is_retryable())
+        match self {
+            TransactionError::Commit(error) => error.is_retryable(),
+            TransactionError::Lock(error) => error.is_retryable(),
+            _ => false,
+        }
     }
 }
 

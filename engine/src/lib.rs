@@ -43,7 +43,7 @@
 //! | 6 | window | versions of one tablet in memory |
 //! | 7 | mvcc | oracle, snapshot registry |
 //! | 8 | keyspace tablet | routing; one tablet's reads and writes |
-//! | 9 | txn | what a transaction buffers |
+//! | 9 | txn lock | what a transaction buffers; which keys it keeps from others meanwhile |
 //! | 10 | commit | validate, reserve, apply, settle, acknowledge |
 //! | 11 | merge | freeze, rebuild, publish, release; pacing |
 //! | 12 | recovery | lock, superblock, replay, a fresh segment and its link |
@@ -64,6 +64,7 @@ mod ids;
 pub mod inspect;
 mod keyspace;
 pub mod limits;
+mod lock;
 mod memory;
 mod merge;
 mod metrics;
@@ -82,17 +83,19 @@ mod volume;
 mod wal;
 mod window;
 
+pub use commit::LockWait;
 pub use db::{
     BlockingDb, BlockingKeyScan, BlockingScan, BlockingSnapshot, BlockingTransaction, Committed,
-    Db, DbHandle, KeyScan, Local, LocalDb, LocalTransaction, Port, Remote, Scan, Snapshot,
-    Transaction, WriteBatch,
+    Db, DbHandle, KeyScan, Local, LocalDb, LocalTransaction, LockOptions, Port, Remote, Savepoint,
+    Scan, Snapshot, Transaction, WriteBatch,
 };
 pub use error::{
-    BeginError, CloseError, CommitError, ConflictReason, KeyspaceError, OpenError, ReadError,
-    TransactionError, WriteError,
+    BeginError, CloseError, CommitError, ConflictReason, DeadlockStep, KeyspaceError, LockError,
+    OpenError, ReadError, TransactionError, WriteError,
 };
 pub use ids::{Incarnation, KeyspaceId, Lsn, StoreId, TabletId};
 pub use keyspace::Keyspace;
+pub use lock::LockMode;
 pub use metrics::{MetricKind, MetricLine, Metrics};
 pub use options::{
     Durability, DurabilityMethod, Isolation, OpenMode, OptionError, Options, Routing, RunOptions,

@@ -21,6 +21,12 @@ pub const PREFIX_BYTES_MAX: usize = KEY_BYTES_MAX;
 pub const RECORD_BYTES_MAX: usize = 17 << 20;
 /// Writes of one transaction.
 pub const TRANSACTION_OPS_MAX: usize = 1 << 17;
+/// Savepoints of one transaction that are there at once.
+pub const SAVEPOINTS_MAX: usize = 1 << 10;
+/// Locks that one transaction may ask for.
+pub const LOCKS_PER_TRANSACTION_MAX: u64 = 1 << 16;
+/// How long a lock is waited for when nothing is said.
+pub const LOCK_WAIT_DEFAULT_MS: u64 = 10_000;
 /// Keys and ranges that a serializable transaction remembers to have read. Beyond them one range
 /// in each tablet covers what was read: the transaction may conflict where it need not.
 pub const TRANSACTION_READ_KEYS_MAX: usize = 1 << 14;

@@ -129,10 +129,18 @@ impl Metrics {
             (ConflictReason::ReadChanged, sum(|c| &c.conflicts_read_changed)),
             (ConflictReason::RangeChanged, sum(|c| &c.conflicts_range_changed)),
             (ConflictReason::Prepared, sum(|c| &c.conflicts_prepared)),
+            (ConflictReason::Locked, sum(|c| &c.conflicts_locked)),
         ] {
             self.counter("sombra_conflicts_total", count, help);
             self.labelled(("reason", reason.name()));
         }
+        self.counter("sombra_lock_waits_total", sum(|c| &c.lock_waits), "Locks waited for.");
+        let timeouts = sum(|c| &c.lock_timeouts);
+        self.counter("sombra_lock_timeouts_total", timeouts, "Locks given up for the time.");
+        let deadlocks = core.locks.deadlocks.load(Ordering::Relaxed);
+        self.counter("sombra_deadlocks_total", deadlocks, "Transactions ended to break a cycle.");
+        let blocked = sum(|c| &c.blocked) as f64;
+        self.gauge("sombra_transactions_blocked", blocked, "Waiting for a lock.");
         self.counter("sombra_reads_total", sum(|c| &c.reads), "Point reads served by shards.");
         self.counter("sombra_scan_pages_total", sum(|c| &c.scans), "Pages of scans served.");
         let (active, oldest_ns) = core.registry.census();

@@ -1,7 +1,7 @@
 //! Why transactions were aborted.
 
 use serde::Serialize;
-use sombra::{CommitError, ConflictReason, ReadError, TransactionError};
+use sombra::{CommitError, ConflictReason, LockError, ReadError, TransactionError};
 
 /// Aborted transactions by reason, as the clients were told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
@@ -10,6 +10,8 @@ pub struct Aborts {
     pub read_changed: u64,
     pub range_changed: u64,
     pub prepared: u64,
+    pub locked: u64,
+    pub deadlock: u64,
     pub snapshot_too_old: u64,
 }
 
@@ -26,7 +28,10 @@ impl Aborts {
                 ConflictReason::ReadChanged => &mut self.read_changed,
                 ConflictReason::RangeChanged => &mut self.range_changed,
                 ConflictReason::Prepared => &mut self.prepared,
+                ConflictReason::Locked => &mut self.locked,
             },
+            TransactionError::Lock(LockError::Conflict { .. }) => &mut self.newer_version,
+            TransactionError::Lock(LockError::Deadlock { .. }) => &mut self.deadlock,
             TransactionError::Commit(CommitError::SnapshotTooOld { .. })
             | TransactionError::Read(ReadError::SnapshotTooOld { .. }) => {
                 &mut self.snapshot_too_old
@@ -44,6 +49,8 @@ impl Aborts {
             + self.read_changed
             + self.range_changed
             + self.prepared
+            + self.locked
+            + self.deadlock
             + self.snapshot_too_old
     }
 
@@ -53,17 +60,21 @@ impl Aborts {
         self.read_changed += other.read_changed;
         self.range_changed += other.range_changed;
         self.prepared += other.prepared;
+        self.locked += other.locked;
+        self.deadlock += other.deadlock;
         self.snapshot_too_old += other.snapshot_too_old;
     }
 
     /// The reasons with their counts, in the words of `sombra_conflicts_total`.
     #[must_use]
-    pub fn by_reason(&self) -> [(&'static str, u64); 5] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 7] {
         [
             (ConflictReason::NewerVersion.name(), self.newer_version),
             (ConflictReason::ReadChanged.name(), self.read_changed),
             (ConflictReason::RangeChanged.name(), self.range_changed),
             (ConflictReason::Prepared.name(), self.prepared),
+            (ConflictReason::Locked.name(), self.locked),
+            ("deadlock", self.deadlock),
             ("snapshot_too_old", self.snapshot_too_old),
         ]
     }

@@ -14,7 +14,7 @@ use super::single::{Hold, WaitFor, dropped, refuse_if_ended};
 use super::{CommitRequest, ShardPart};
 use crate::error::CommitError;
 use crate::ids::Lsn;
-use crate::mvcc::registry::SnapshotGuard;
+use crate::lock::LockOwner;
 
 /// A participant's answer to a prepare.
 pub(crate) type Answer = Result<(), CommitError>;
@@ -22,11 +22,20 @@ pub(crate) type Answer = Result<(), CommitError>;
 /// What a coordinator tells a participant.
 pub(crate) enum CommitMessage {
     /// Validate this part and hold its keys and ranges.
-    Prepare { id: PrepareId, snapshot: Lsn, part: ShardPart, answer: oneshot::Sender<Answer> },
+    Prepare { by: Preparing, part: ShardPart, answer: oneshot::Sender<Answer> },
     /// The record is in the log: apply what was prepared, then let go of what is held.
     Apply { id: PrepareId, lsn: Lsn, applied: oneshot::Sender<()> },
     /// Let go of what is held: the commit was given up, or was only read here and is in the log.
     Release { id: PrepareId },
+}
+
+/// Who prepares.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Preparing {
+    id: PrepareId,
+    snapshot: Lsn,
+    /// Whose locks do not stop it.
+    owner: Option<LockOwner>,
 }
 
 /// Carries messages to other shards, in order for each.
@@ -39,8 +48,8 @@ impl Core {
     /// A participant's side. Uninterrupted; the answer goes back on the message's own channel.
     pub(crate) fn take_message(self: &Rc<Self>, message: CommitMessage) {
         match message {
-            CommitMessage::Prepare { id, snapshot, part, answer } => {
-                drop(answer.send(self.prepare(id, snapshot, part)));
+            CommitMessage::Prepare { by, part, answer } => {
+                drop(answer.send(self.prepare(by, part)));
             }
             CommitMessage::Apply { id, lsn, applied } => {
                 let writes = self.prepared.borrow_mut().leave(id);
@@ -55,7 +64,7 @@ impl Core {
         }
     }
 
-    fn prepare(&self, id: PrepareId, snapshot: Lsn, part: ShardPart) -> Answer {
+    fn prepare(&self, by: Preparing, part: ShardPart) -> Answer {
         self.refuse_if_poisoned()?;
         if let Some(tablet) = self.missing_tablet(&part) {
             return Err(dropped(tablet));
@@ -63,11 +72,11 @@ impl Core {
         if let Some(error) = self.find_damage(&part.writes) {
             return Err(error);
         }
-        if let Some(conflict) = self.find_conflict(&part, Some(snapshot)) {
+        if let Some(conflict) = self.find_conflict(&part, Some(by.snapshot), by.owner) {
             self.counters().count_conflict(conflict.reason);
             return Err(conflict.into_error());
         }
-        self.prepared.borrow_mut().enter(id, part.writes, part.reads);
+        self.prepared.borrow_mut().enter(by.id, part.writes, part.reads);
         Ok(())
     }
 
@@ -126,14 +135,15 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
         Err(error) => {
             // Whoever has the answer may count on the slot.
             drop(snapshot);
-            return drop(reply.send(Err(error)));
+            return reply.send(Err(error));
         }
     };
     let mut parts = parts.into_iter();
     let own = parts.next().expect("a commit has a coordinator that takes part");
-    let (writers, readers, prepared) = match core.prepare(id, snapshot.lsn(), own) {
+    let by = Preparing { id, snapshot: snapshot.lsn(), owner: reply.owner() };
+    let (writers, readers, prepared) = match core.prepare(by, own) {
         Ok(()) => {
-            let prepared = prepare_others(&core, &carrier, (id, &snapshot), parts).await;
+            let prepared = prepare_others(&core, &carrier, by, parts).await;
             (writers, readers, prepared)
         }
         // Nobody else was asked, so nobody else has anything to let go of.
@@ -148,7 +158,7 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
         release_all(&carrier, id, &writers).await;
         release_all(&carrier, id, &readers).await;
         drop(snapshot);
-        return drop(reply.send(Err(error)));
+        return reply.send(Err(error));
     }
     let (start, reserved) = core.reserve(charge, &record, durability);
     let lsn = reserved.lsn();
@@ -171,15 +181,14 @@ pub(crate) async fn commit_across(core: Rc<Core>, carrier: impl Carrier, request
 async fn prepare_others(
     core: &Rc<Core>,
     carrier: &impl Carrier,
-    (id, snapshot): (PrepareId, &SnapshotGuard),
+    by: Preparing,
     parts: impl Iterator<Item = ShardPart>,
 ) -> Result<(), CommitError> {
-    let snapshot = snapshot.lsn();
     let (mut outcome, mut answers) = (Ok(()), Vec::new());
     for part in parts {
         let (answer, answered) = oneshot::channel();
         let to = part.shard;
-        let message = CommitMessage::Prepare { id, snapshot, part, answer };
+        let message = CommitMessage::Prepare { by, part, answer };
         // A lost shard drops the message and with it `answer`: seen below.
         let _ = carrier.carry(to, message).await;
         answers.push(answered);

@@ -13,12 +13,14 @@ use sombra_runtime::{PanicSink, Shard, TaskClass, TaskSpec};
 
 use super::ShardPart;
 use super::dropped::Dropped;
+use super::locks::Told;
 use super::open::{OpenCommits, Waiter, Waiters};
 use super::prepared::PreparedTable;
 use super::shared::{ShardCounters, StoreCore, record_ns};
 use crate::error::{CommitError, ConflictReason};
 use crate::ids::{Lsn, TabletId};
 use crate::limits;
+use crate::lock::{LockOwner, LockTable};
 use crate::mvcc::states::Reserved;
 use crate::options::Durability;
 use crate::tablet::{Tablet, TreeState};
@@ -33,6 +35,7 @@ pub(crate) struct Core {
     pub(crate) store: Arc<StoreCore>,
     pub(super) tablets: RefCell<BTreeMap<TabletId, Tablet>>,
     pub(super) prepared: RefCell<PreparedTable>,
+    pub(super) locks: RefCell<LockTable<Told>>,
     open: RefCell<OpenCommits>,
     waiters: RefCell<Waiters>,
     room_waiters: RefCell<Vec<Waker>>,
@@ -78,6 +81,7 @@ impl Core {
             store,
             tablets: RefCell::new(tablets),
             prepared: RefCell::default(),
+            locks: RefCell::default(),
             open: RefCell::default(),
             waiters: RefCell::default(),
             room_waiters: RefCell::default(),
@@ -120,6 +124,7 @@ impl Core {
     pub(crate) fn remove_tablet(&self, id: TabletId) {
         let removed = self.tablets.borrow_mut().remove(&id);
         self.dropped.borrow_mut().extend(removed.map(Dropped::new));
+        self.refuse_waiting_for(id);
         self.garbage.borrow_mut().remove(&id);
         self.store.merge_signal(self.shard.id()).raise();
     }
@@ -158,12 +163,14 @@ impl Core {
     }
 
     /// First committer wins: a version above `snapshot`, visible or not, of a key that is
-    /// written or was read, or in a range that was, and a key that a prepared commit holds, are
-    /// conflicts. `None`: a blind write conflicts with what is not visible.
+    /// written or was read, or in a range that was, is a conflict; so is a key that a prepared
+    /// commit holds, and one to be written that another than `owner` has locked. `None`: a blind
+    /// write conflicts with what is not visible.
     pub(super) fn find_conflict(
         &self,
         part: &ShardPart,
         snapshot: Option<Lsn>,
+        owner: Option<LockOwner>,
     ) -> Option<Conflict> {
         let snapshot = snapshot.unwrap_or_else(|| self.store.oracle.visible());
         let tablets = self.tablets.borrow();
@@ -176,6 +183,9 @@ impl Core {
             }
             if prepared.is_held_from_writers(write) {
                 return Conflict::some(ConflictReason::Prepared, (tablet, key), None);
+            }
+            if self.is_locked_from(owner, (tablet, key)) {
+                return Conflict::some(ConflictReason::Locked, (tablet, key), None);
             }
         }
         for read in &part.reads.keys {
@@ -312,6 +322,9 @@ impl Core {
         if self.store.poison.reason().is_some() {
             return self.fail_waiters();
         }
+        if self.store.is_closing() {
+            self.refuse_all_waiting();
+        }
         let id = self.shard.id();
         let durable = self.store.log.durable();
         let closed = self.open.borrow_mut().close(durable);
@@ -351,8 +364,7 @@ impl Core {
                     let took = self.shard.now().as_nanos().saturating_sub(begun_ns);
                     record_ns(&self.counters().commit_latency_ns, took);
                     self.counters().commits.fetch_add(1, Ordering::Relaxed);
-                    // A client that went away does not want the answer.
-                    let _ = reply.send(Ok(seen.lsn()));
+                    reply.send(Ok(seen.lsn()));
                 }
                 Waiter::Step(sender) => {
                     let _ = sender.send(());
@@ -362,11 +374,12 @@ impl Core {
     }
 
     fn fail_waiters(&self) {
+        self.refuse_all_waiting();
         loop {
             let waiter = self.waiters.borrow_mut().take_any();
             match waiter {
                 None => break,
-                Some(Waiter::Commit { reply, .. }) => drop(reply.send(Err(self.unknown()))),
+                Some(Waiter::Commit { reply, .. }) => reply.send(Err(self.unknown())),
                 Some(Waiter::Step(sender)) => drop(sender),
             }
         }

@@ -7,6 +7,7 @@
 mod across;
 mod core;
 mod dropped;
+mod locks;
 mod open;
 mod prepared;
 mod shared;
@@ -15,13 +16,18 @@ mod single;
 pub(crate) use self::across::{Carrier, CommitMessage, commit_across};
 pub(crate) use self::core::Core;
 pub(crate) use self::dropped::Dropped;
+pub use self::locks::LockWait;
+pub(crate) use self::locks::{HeldLocks, LockAnswer, LockRefused, LockRequest};
 pub(crate) use self::shared::{DataWork, ShardCounters, SnapshotAges, StoreCore, StoreCoreParts};
+
+use std::sync::Arc;
 
 use futures_channel::oneshot;
 use sombra_runtime::ShardId;
 
 use crate::error::CommitError;
 use crate::ids::{Lsn, TabletId};
+use crate::lock::LockOwner;
 use crate::mvcc::registry::SnapshotGuard;
 use crate::options::Durability;
 use crate::txn::{ReadSet, Write};
@@ -29,8 +35,33 @@ use crate::txn::{ReadSet, Write};
 #[cfg(test)]
 mod tests;
 
-/// How a commit is answered: its LSN, or why not.
-pub(crate) type CommitReply = oneshot::Sender<Result<Lsn, CommitError>>;
+/// How a commit is answered: its LSN, or why not. What its transaction has locked is let go of
+/// with the answer.
+pub(crate) struct CommitReply {
+    sender: oneshot::Sender<Result<Lsn, CommitError>>,
+    locks: Option<Arc<HeldLocks>>,
+}
+
+impl CommitReply {
+    pub(crate) fn new(
+        sender: oneshot::Sender<Result<Lsn, CommitError>>,
+        locks: Option<Arc<HeldLocks>>,
+    ) -> CommitReply {
+        CommitReply { sender, locks }
+    }
+
+    fn send(self, outcome: Result<Lsn, CommitError>) {
+        let CommitReply { sender, locks } = self;
+        drop(locks);
+        // A client that went away does not want the answer.
+        let _ = sender.send(outcome);
+    }
+
+    /// Whose locks do not stop the commit.
+    fn owner(&self) -> Option<LockOwner> {
+        self.locks.as_ref().map(|locks| locks.owner())
+    }
+}
 
 /// What of one commit lies on one shard: what it writes there, and what it must find there as it
 /// was when it read it.

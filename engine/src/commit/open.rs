@@ -56,7 +56,6 @@ impl OpenCommits {
 }
 
 /// Who waits for `visible` to reach an LSN.
-#[derive(Debug)]
 pub(super) enum Waiter {
     /// A client: to be acknowledged.
     Commit { reserved: Reserved, reply: CommitReply, begun_ns: u64 },
@@ -65,7 +64,7 @@ pub(super) enum Waiter {
 }
 
 /// Waiters by LSN.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Waiters {
     by_lsn: BTreeMap<(Lsn, u64), Waiter>,
     sequence: u64,

@@ -8,6 +8,7 @@ use sombra_runtime::ShardId;
 use sombra_runtime::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use sombra_runtime::sync::{LogRing, Padded, Signal};
 
+use super::locks::StoreLocks;
 use crate::cache::CacheCounters;
 use crate::error::ConflictReason;
 use crate::ids::Lsn;
@@ -29,6 +30,13 @@ pub(crate) struct ShardCounters {
     pub(crate) conflicts_read_changed: AtomicU64,
     pub(crate) conflicts_range_changed: AtomicU64,
     pub(crate) conflicts_prepared: AtomicU64,
+    pub(crate) conflicts_locked: AtomicU64,
+    /// Requests for locks that had to wait, and of those the ones that waited too long.
+    pub(crate) lock_waits: AtomicU64,
+    pub(crate) lock_timeouts: AtomicU64,
+    /// Requests that wait now.
+    pub(crate) blocked: AtomicU64,
+    pub(crate) lock_wait_ns: Mutex<Histogram<u64>>,
     pub(crate) reads: AtomicU64,
     pub(crate) scans: AtomicU64,
     pub(crate) open_commits: AtomicU64,
@@ -72,6 +80,11 @@ impl ShardCounters {
             conflicts_read_changed: AtomicU64::new(0),
             conflicts_range_changed: AtomicU64::new(0),
             conflicts_prepared: AtomicU64::new(0),
+            conflicts_locked: AtomicU64::new(0),
+            lock_waits: AtomicU64::new(0),
+            lock_timeouts: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
+            lock_wait_ns: histogram(),
             reads: AtomicU64::new(0),
             scans: AtomicU64::new(0),
             open_commits: AtomicU64::new(0),
@@ -105,6 +118,7 @@ impl ShardCounters {
             ConflictReason::ReadChanged => &self.conflicts_read_changed,
             ConflictReason::RangeChanged => &self.conflicts_range_changed,
             ConflictReason::Prepared => &self.conflicts_prepared,
+            ConflictReason::Locked => &self.conflicts_locked,
         }
         .fetch_add(1, Ordering::Relaxed);
     }
@@ -153,6 +167,7 @@ pub(crate) struct StoreCore {
     wakes: Box<[Signal]>,
     wants_room: Box<[Padded<AtomicBool>]>,
     closing: AtomicBool,
+    pub(crate) locks: StoreLocks,
     /// Raised after every log write: when the log then goes idle, one block stamps `durable`.
     pub(crate) stamp_wanted: Signal,
     /// The root table could not follow the set of keyspaces yet: the next tick asks again.
@@ -222,6 +237,7 @@ impl StoreCore {
             wakes: signals().collect(),
             wants_room: flags().collect(),
             closing: AtomicBool::new(false),
+            locks: StoreLocks::new(shard_count),
             stamp_wanted: Signal::new(),
             catalog_late: AtomicBool::new(false),
             tick_wanted: Signal::new(),

@@ -12,6 +12,7 @@ use crate::error::{CommitError, WriteError};
 use crate::format::BLOCK_SIZE_BYTES;
 use crate::ids::{Lsn, TabletId};
 use crate::limits;
+use crate::lock::LockOwner;
 use crate::mvcc::registry::SnapshotGuard;
 use crate::volume::VolumeState;
 use crate::wal::segments::SpaceState;
@@ -20,7 +21,7 @@ use crate::wal::segments::SpaceState;
 pub(super) enum WaitFor {
     /// Room for so many bytes in the log's ring or in its next segment.
     Room(u32),
-    /// A key that a commit across shards holds.
+    /// A key that a commit across shards holds, or a transaction has locked.
     Key,
     /// The version that a blind write met and that is not visible yet.
     Visible(Lsn),
@@ -61,7 +62,7 @@ impl Core {
                     if let Err(error) = self.wait_visible(lsn).await {
                         // Nothing of this commit was reserved: its outcome is known.
                         let reason = error.to_string();
-                        drop(request.reply.send(Err(CommitError::Poisoned { reason })));
+                        request.reply.send(Err(CommitError::Poisoned { reason }));
                         return;
                     }
                 }
@@ -80,7 +81,7 @@ impl Core {
         begun_ns: u64,
     ) -> Option<(CommitRequest, WaitFor)> {
         let snapshot = request.snapshot.as_ref().map(SnapshotGuard::lsn);
-        let validated = self.validate(&request.parts[0], snapshot);
+        let validated = self.validate(&request.parts[0], snapshot, request.reply.owner());
         let charged = validated.and_then(|()| self.charge_memory(&request.parts));
         let charged = charged.and_then(|bytes| match refuse_if_ended(request.snapshot.as_ref()) {
             Ok(()) => Ok(bytes),
@@ -94,7 +95,7 @@ impl Core {
             Err(Hold::Refused(error)) => {
                 // Whoever has the answer may count on the slot.
                 drop(request.snapshot.take());
-                drop(request.reply.send(Err(error)));
+                request.reply.send(Err(error));
                 return None;
             }
             Err(Hold::Wait(wait)) => return Some((request, wait)),
@@ -115,7 +116,12 @@ impl Core {
         self.store.signal(self.shard.id()).raise();
     }
 
-    fn validate(&self, part: &ShardPart, snapshot: Option<Lsn>) -> Result<(), Hold> {
+    fn validate(
+        &self,
+        part: &ShardPart,
+        snapshot: Option<Lsn>,
+        owner: Option<LockOwner>,
+    ) -> Result<(), Hold> {
         self.refuse_if_stopped().map_err(Hold::Refused)?;
         if let Some(tablet) = self.missing_tablet(part) {
             return Err(Hold::Refused(dropped(tablet)));
@@ -123,7 +129,7 @@ impl Core {
         if let Some(error) = self.find_damage(&part.writes) {
             return Err(Hold::Refused(error));
         }
-        match self.find_conflict(part, snapshot) {
+        match self.find_conflict(part, snapshot, owner) {
             None => Ok(()),
             Some(conflict) if snapshot.is_none() => Err(Hold::Wait(match conflict.newest {
                 Some(newest) => WaitFor::Visible(newest),

@@ -7,10 +7,13 @@ use sombra_runtime::Runtime;
 
 use super::batch::WriteBatch;
 use super::handle::Db;
+use super::locking::LockOptions;
+use super::savepoint::Savepoint;
 use super::scan::{KeyScan, Scan};
 use super::transaction::{Committed, Snapshot, Transaction};
 use crate::error::{
-    BeginError, CloseError, CommitError, KeyspaceError, ReadError, TransactionError, WriteError,
+    BeginError, CloseError, CommitError, KeyspaceError, LockError, ReadError, TransactionError,
+    WriteError,
 };
 use crate::ids::Lsn;
 use crate::keyspace::Keyspace;
@@ -241,6 +244,31 @@ impl BlockingTransaction {
         self.runtime.block_on(self.inner.multi_get(keyspace, keys))
     }
 
+    /// As [`Transaction::lock`].
+    ///
+    /// # Errors
+    /// As [`LockError`].
+    pub fn lock(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+        options: LockOptions,
+    ) -> Result<(), LockError> {
+        self.runtime.block_on(self.inner.lock(keyspace, key, options))
+    }
+
+    /// As [`Transaction::get_for_update`].
+    ///
+    /// # Errors
+    /// As [`LockError`].
+    pub fn get_for_update(
+        &self,
+        keyspace: &Keyspace,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<Bytes>, LockError> {
+        self.runtime.block_on(self.inner.get_for_update(keyspace, key))
+    }
+
     /// As [`Transaction::put`].
     ///
     /// # Errors
@@ -260,6 +288,22 @@ impl BlockingTransaction {
     /// As [`WriteError`].
     pub fn delete(&self, keyspace: &Keyspace, key: impl AsRef<[u8]>) -> Result<(), WriteError> {
         self.inner.delete(keyspace, key)
+    }
+
+    /// As [`Transaction::savepoint`].
+    ///
+    /// # Errors
+    /// As [`Transaction::savepoint`].
+    pub fn savepoint(&self) -> Result<Savepoint, WriteError> {
+        self.inner.savepoint()
+    }
+
+    /// As [`Transaction::rollback_to`].
+    ///
+    /// # Errors
+    /// As [`Transaction::rollback_to`].
+    pub fn rollback_to(&self, savepoint: &Savepoint) -> Result<(), WriteError> {
+        self.inner.rollback_to(savepoint)
     }
 
     /// As [`Transaction::durability`].

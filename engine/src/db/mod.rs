@@ -5,8 +5,10 @@
 mod batch;
 mod blocking;
 mod handle;
+mod locking;
 mod open;
 mod port;
+mod savepoint;
 mod scan;
 mod scrub;
 #[cfg(test)]
@@ -18,6 +20,8 @@ pub use blocking::{
     BlockingDb, BlockingKeyScan, BlockingScan, BlockingSnapshot, BlockingTransaction,
 };
 pub use handle::{Db, DbHandle, LocalDb};
+pub use locking::LockOptions;
 pub use port::{Local, Port, Remote};
+pub use savepoint::Savepoint;
 pub use scan::{KeyScan, Scan};
 pub use transaction::{Committed, LocalTransaction, Snapshot, Transaction};

@@ -9,7 +9,7 @@ use sombra_runtime::ShardId;
 
 use super::port::{self, Getting, Local, Port, Remote};
 use super::scan::Scan;
-use crate::commit::{CommitRequest, ShardPart};
+use crate::commit::{CommitReply, CommitRequest, HeldLocks, ShardPart};
 use crate::error::{CommitError, ReadError, WriteError};
 use crate::format::log_record::{LoggedWrite, encode_commit};
 use crate::ids::{Direction, Lsn, TabletId};
@@ -40,6 +40,10 @@ impl Committed {
 pub(super) struct TransactionState {
     /// `None` once the transaction has ended.
     guard: Option<SnapshotGuard>,
+    pub(super) snapshot: Lsn,
+    /// Whether anything was read at the snapshot: then it stays.
+    pub(super) has_read: bool,
+    pub(super) locks: Option<Arc<HeldLocks>>,
     pub(super) writes: WriteSet,
     /// What the commit will be validated for; `None` when it will not.
     reads: Option<ReadSet>,
@@ -51,6 +55,17 @@ pub(super) struct TransactionState {
 }
 
 impl TransactionState {
+    pub(super) fn is_active(&self) -> bool {
+        self.guard.is_some()
+    }
+
+    /// Takes a newer snapshot in the place of one at which nothing was read.
+    pub(super) fn renew(&mut self, guard: SnapshotGuard) {
+        assert!(!self.has_read, "what a transaction reads never changes");
+        self.snapshot = guard.lsn();
+        self.guard = Some(guard);
+    }
+
     fn note_keyspace(&mut self, keyspace: &Keyspace) {
         if !self.keyspaces.contains(keyspace) {
             self.keyspaces.push(keyspace.clone());
@@ -61,8 +76,7 @@ impl TransactionState {
 /// A read-write transaction on one snapshot. Reads see the snapshot and the transaction's own
 /// writes; writes are buffered until the commit. Dropping it rolls it back.
 pub struct Transaction<P: Port = Remote> {
-    port: P,
-    snapshot: Lsn,
+    pub(super) port: P,
     state: Arc<Mutex<TransactionState>>,
 }
 
@@ -71,46 +85,49 @@ pub type LocalTransaction = Transaction<Local>;
 
 impl<P: Port> Transaction<P> {
     pub(super) fn new(port: P, guard: SnapshotGuard, isolation: Isolation) -> Transaction<P> {
-        let snapshot = guard.lsn();
         let state = TransactionState {
+            snapshot: guard.lsn(),
             guard: Some(guard),
+            has_read: false,
+            locks: None,
             writes: WriteSet::default(),
             reads: (isolation == Isolation::Serializable).then(ReadSet::default),
             keyspaces: Vec::new(),
             overwritten: None,
             durability: Durability::Sync,
         };
-        Transaction { port, snapshot, state: Arc::new(Mutex::new(state)) }
+        Transaction { port, state: Arc::new(Mutex::new(state)) }
     }
 
     /// A second hand on the same transaction, for `Db::run`.
     pub(super) fn second(&self) -> Transaction<P> {
-        Transaction {
-            port: self.port.clone(),
-            snapshot: self.snapshot,
-            state: Arc::clone(&self.state),
-        }
+        Transaction { port: self.port.clone(), state: Arc::clone(&self.state) }
     }
 
-    fn state(&self) -> MutexGuard<'_, TransactionState> {
+    pub(super) fn state(&self) -> MutexGuard<'_, TransactionState> {
         // Nothing panics while it is held; were it so, the state is still whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn shared_state(&self) -> &Arc<Mutex<TransactionState>> {
+        &self.state
     }
 
     pub(super) fn refuse_if_ended(&self) -> Result<(), ReadError> {
         match &self.state().guard {
             None => Err(ReadError::Ended),
             Some(guard) if guard.is_ended() => {
-                Err(ReadError::SnapshotTooOld { snapshot: self.snapshot })
+                Err(ReadError::SnapshotTooOld { snapshot: guard.lsn() })
             }
             Some(_) => Ok(()),
         }
     }
 
-    /// Everything committed at or below this is what the transaction reads.
+    /// Everything committed at or below this is what the transaction reads. A lock that is granted
+    /// before anything was read can raise it: see [`Transaction::lock`].
     #[must_use]
     pub fn snapshot_lsn(&self) -> Lsn {
-        self.snapshot
+        self.state().snapshot
     }
 
     /// Chooses when the commit is acknowledged; `Sync` unless told otherwise.
@@ -165,7 +182,7 @@ impl<P: Port> Transaction<P> {
         }
         let place = keyspace.place(key);
         self.refuse_if_ended()?;
-        {
+        let snapshot = {
             let mut state = self.state();
             if let Some(own) = state.writes.get(keyspace.id(), &place.window_key) {
                 return Ok((place.window_key, Getting::Here(Ok(PointRead::of(own)))));
@@ -174,9 +191,11 @@ impl<P: Port> Transaction<P> {
                 reads.add_key(place.tablet, place.window_key.clone());
                 state.note_keyspace(keyspace);
             }
-        }
+            state.has_read = true;
+            state.snapshot
+        };
         let key = place.window_key.clone();
-        Ok((key, port::begin_get(&self.port, keyspace, place, self.snapshot).await?))
+        Ok((key, port::begin_get(&self.port, keyspace, place, snapshot).await?))
     }
 
     async fn finish_get(
@@ -184,7 +203,7 @@ impl<P: Port> Transaction<P> {
         keyspace: &Keyspace,
         (key, begun): (Bytes, Getting),
     ) -> Result<Option<Bytes>, ReadError> {
-        let read = port::finish_get(&self.port, keyspace, begun, self.snapshot).await;
+        let read = port::finish_get(&self.port, keyspace, begun, self.snapshot_lsn()).await;
         // Versions were kept only while the transaction lived.
         self.refuse_if_ended()?;
         let PointRead { value, is_overwritten } = read?;
@@ -241,6 +260,7 @@ impl<P: Port> Transaction<P> {
     /// fetched may be missing from it.
     #[must_use]
     pub fn scan(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> Scan<P> {
+        self.state().has_read = true;
         let range = (range.into(), Direction::Forward);
         Scan::new(self.port.clone(), self.second(), keyspace.clone(), range)
     }
@@ -248,6 +268,7 @@ impl<P: Port> Transaction<P> {
     /// As [`Transaction::scan`], from the end of the range to its beginning.
     #[must_use]
     pub fn scan_reverse(&self, keyspace: &Keyspace, range: impl Into<KeyRange>) -> Scan<P> {
+        self.state().has_read = true;
         let range = (range.into(), Direction::Reverse);
         Scan::new(self.port.clone(), self.second(), keyspace.clone(), range)
     }
@@ -289,8 +310,10 @@ impl<P: Port> Transaction<P> {
             let guard = state.guard.take().ok_or(ended)?;
             guard.stop_reading();
             if state.writes.is_empty() {
-                return Ok(Committed { lsn: self.snapshot });
+                state.locks = None;
+                return Ok(Committed { lsn: state.snapshot });
             }
+            let locks = state.locks.take();
             if let Some((keyspace, key)) = state.overwritten.take() {
                 // The validation would say the same, after messages to all who take part.
                 return Err(shared.refuse_overwritten(&keyspace, &key));
@@ -303,7 +326,7 @@ impl<P: Port> Transaction<P> {
                 durability: state.durability,
                 record: encode(&shared, &parts)?,
                 parts,
-                reply,
+                reply: CommitReply::new(reply, locks),
             };
             (request, answer, std::mem::take(&mut state.keyspaces))
         };
@@ -314,10 +337,16 @@ impl<P: Port> Transaction<P> {
 
     /// Forgets the writes and ends the transaction.
     pub fn rollback(self) {
+        self.end();
+    }
+
+    /// Ends the transaction and lets go of all that it holds.
+    pub(super) fn end(&self) {
         let mut state = self.state();
         state.guard = None;
         state.writes = WriteSet::default();
         state.reads = None;
+        state.locks = None;
     }
 }
 
@@ -343,6 +372,7 @@ pub(super) async fn commit_blind<P: Port>(
     let (reply, answer) = oneshot::channel();
     let record = encode(&shared, &parts)?;
     let durability = Durability::Sync;
+    let reply = CommitReply::new(reply, None);
     let request = CommitRequest { snapshot: None, durability, parts, record, reply };
     let outcome = port::commit(port, request, answer).await;
     outcome.map_err(|error| shared.with_name(error, std::slice::from_ref(keyspace)))

@@ -114,6 +114,8 @@ impl ShardState {
         if !self.shared.report.read_only {
             let merger = Merger::new(Rc::clone(&self.core), Rc::clone(&self.pages), publisher);
             self.spawn_service("merge", TaskClass::Merge, merger.run());
+            let locks = Rc::clone(&self.core).keep_locks();
+            self.spawn_service("locks", TaskClass::Foreground, locks);
         }
         let state = Rc::clone(self);
         self.spawn_service("requests from outside", TaskClass::Foreground, async move {
@@ -186,6 +188,7 @@ impl ShardState {
             },
             Request::Commit(request) => self.commit(request),
             Request::Message(message) => self.core.take_message(message),
+            Request::Lock(request) => self.core.take_lock_request(request),
             Request::Catalog { change, reply } => catalog::submit(self, change, reply),
             Request::Tablets { keyspace, exist, reply } => {
                 self.set_tablets(&keyspace, exist);

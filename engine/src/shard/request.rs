@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use super::ShardState;
-use crate::commit::{CommitMessage, CommitRequest};
+use crate::commit::{CommitMessage, CommitRequest, LockRequest};
 use crate::error::KeyspaceError;
 use crate::ids::{Direction, Lsn, TabletId};
 use crate::keyspace::Keyspace;
@@ -68,6 +68,7 @@ pub(crate) enum Request {
     },
     Commit(CommitRequest),
     Message(CommitMessage),
+    Lock(LockRequest),
     Catalog {
         change: CatalogChange,
         reply: CatalogReply,

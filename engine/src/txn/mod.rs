@@ -10,7 +10,7 @@ mod write_set;
 pub use key_range::KeyRange;
 pub(crate) use key_range::successor_of_prefix;
 pub(crate) use read_set::{Progress, ReadKey, ReadRange, ReadSet};
-pub(crate) use write_set::{Write, WriteSet, check_key};
+pub(crate) use write_set::{SavepointId, Write, WriteSet, check_key};
 
 #[cfg(test)]
 mod tests;

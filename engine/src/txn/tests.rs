@@ -183,3 +183,88 @@ fn key_range_of_rust_ranges_means_what_it_means_in_rust() {
     let all_of_it = KeyRange::prefix(b"node-7");
     assert_eq!(all_of_it.common_prefix(), b"node-7", "one prefix, one tablet");
 }
+
+proptest! {
+    #[test]
+    fn savepoints_take_the_writes_back_to_what_they_were(
+        steps in vec((0_u8..8, 0_u8..6, 0_usize..4, 0_usize..6), 1..80),
+    ) {
+        let keyspace = keyspace(1, Routing::range());
+        let mut writes = WriteSet::default();
+        let mut model: std::collections::BTreeMap<u8, Option<usize>> = Default::default();
+        let mut marks: Vec<(SavepointId, std::collections::BTreeMap<u8, Option<usize>>)> = vec![];
+        let mut gone: Vec<SavepointId> = vec![];
+        for (what, key, len, which) in steps {
+            match what {
+                0 => marks.push((writes.set_savepoint().expect("a few"), model.clone())),
+                1 if !marks.is_empty() => {
+                    let at = which % marks.len();
+                    prop_assert!(writes.roll_back_to(marks[at].0));
+                    model = marks[at].1.clone();
+                    gone.extend(marks.drain(at + 1..).map(|(id, _)| id));
+                }
+                2 => {
+                    if let Some(id) = gone.get(which) {
+                        prop_assert!(!writes.roll_back_to(*id), "it went with an earlier one");
+                    }
+                }
+                _ => {
+                    let value = (what > 3).then(|| Bytes::from(vec![0; len]));
+                    writes.insert(&keyspace, &[key + 1], value).expect("within all limits");
+                    model.insert(key + 1, (what > 3).then_some(len));
+                }
+            }
+            for key in 1..7 {
+                let own = writes.get(keyspace.id(), &Bytes::copy_from_slice(&[key]));
+                let own = own.map(|value| value.map(|value| value.len()));
+                prop_assert_eq!(own, model.get(&key).copied());
+            }
+        }
+        // The bytes are right too: what is left may grow to the bound, and no further.
+        let mut fresh = WriteSet::default();
+        for (key, value) in &model {
+            let value = value.map(|len| Bytes::from(vec![0; len]));
+            fresh.insert(&keyspace, &[*key], value).expect("within all limits");
+        }
+        let large = Bytes::from(vec![0; limits::VALUE_BYTES_MAX]);
+        for writes in [&mut writes, &mut fresh] {
+            writes.insert(&keyspace, b"large", Some(large.clone())).expect("the largest value");
+        }
+        let mut room = limits::RECORD_BYTES_MAX - limits::VALUE_BYTES_MAX;
+        while room > 0 {
+            let value = Some(Bytes::from(vec![0; room]));
+            let taken = fresh.insert(&keyspace, b"rest", value.clone());
+            prop_assert_eq!(&writes.insert(&keyspace, b"rest", value), &taken);
+            room = if taken.is_ok() { 0 } else { room - 1 };
+        }
+    }
+}
+
+#[test]
+fn savepoints_beyond_their_bounds_are_refused_by_name() {
+    let keyspace = keyspace(1, Routing::range());
+    let mut writes = WriteSet::default();
+    for _ in 0..limits::SAVEPOINTS_MAX {
+        writes.set_savepoint().expect("within the limit");
+    }
+    let error = writes.set_savepoint().expect_err("one too many");
+    let (expected, found) = (limits::SAVEPOINTS_MAX, limits::SAVEPOINTS_MAX + 1);
+    assert_eq!(error, WriteError::TooLarge { unit: "savepoints", expected, found });
+    // Each savepoint remembers the large value that a small one takes the place of.
+    let mut writes = WriteSet::default();
+    let large = Bytes::from(vec![0; 5 << 20]);
+    let error = loop {
+        writes.insert(&keyspace, b"a", Some(large.clone())).expect("one large value");
+        writes.set_savepoint().expect("a few");
+        if let Err(error) = writes.insert(&keyspace, b"a", Some(Bytes::new())) {
+            break error;
+        }
+        writes.set_savepoint().expect("a few");
+    };
+    let is_named = matches!(
+        error,
+        WriteError::TooLarge { unit: "bytes kept for savepoints", expected, .. }
+            if expected == limits::RECORD_BYTES_MAX
+    );
+    assert!(is_named, "{error}");
+}

@@ -13,6 +13,7 @@ mod support;
 mod bad_input;
 mod contention;
 mod isolation;
+mod locks;
 mod log_damage;
 mod log_end;
 mod log_write_failure;

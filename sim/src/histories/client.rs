@@ -2,9 +2,13 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use sombra::{BeginError, CommitError, Db, KeyRange, Keyspace, ReadError};
+use sombra::{
+    BeginError, CommitError, Db, KeyRange, Keyspace, LockError, LockMode, LockOptions, LockWait,
+    ReadError,
+};
 
 use super::plan::{Kind, Level, Plan, key_of};
 use super::record::{Abort, Pen};
@@ -35,6 +39,7 @@ pub(super) struct End;
 /// What became of one operation.
 enum Failed {
     TooOld,
+    Conflict,
     End,
 }
 
@@ -86,6 +91,11 @@ impl Client {
                 Err(Failed::TooOld) => {
                     tx.rollback();
                     self.options.pen.aborted(number, Abort::TooOld);
+                    return Ok(());
+                }
+                Err(Failed::Conflict) => {
+                    tx.rollback();
+                    self.options.pen.aborted(number, Abort::Conflict);
                     return Ok(());
                 }
                 Err(Failed::End) => {
@@ -150,6 +160,12 @@ impl Client {
     async fn operation(&mut self, tx: &Tx, number: u64, writes: u64) -> Result<(), Failed> {
         let plan = Arc::clone(&self.options.plan);
         let space = self.random.pick(&self.options.spaces).clone();
+        if self.random.percent(plan.detours) {
+            self.detour(tx, &space)?;
+        }
+        if self.random.percent(plan.locks) {
+            return self.locked(tx, number, &space, writes).await;
+        }
         if self.random.percent(writes) {
             let (key, value) = self.draw_write();
             return self.write(tx, number, &space, (key, value));
@@ -159,6 +175,66 @@ impl Client {
             return self.scan(tx, number, &space, range).await;
         }
         let key = key_of(plan.key(&mut self.random, self.is_hot));
+        self.read(tx, number, &space, key).await
+    }
+
+    /// Locks a key, reads it, and perhaps writes it.
+    async fn locked(
+        &mut self,
+        tx: &Tx,
+        number: u64,
+        space: &Space,
+        writes: u64,
+    ) -> Result<(), Failed> {
+        let (key, value) = self.draw_write();
+        let is_shared = self.random.percent(30);
+        let mode = if is_shared { LockMode::Shared } else { LockMode::Exclusive };
+        let most_us = self.random.scale(1, self.options.plan.lock_wait_us_max);
+        let wait = match self.random.percent(20) {
+            true => LockWait::No,
+            false => LockWait::AtMost(Duration::from_micros(most_us)),
+        };
+        match tx.lock(&space.keyspace, &key, LockOptions { mode, wait }).await {
+            Ok(()) | Err(LockError::Busy { .. } | LockError::TimedOut { .. }) => {}
+            Err(error) if error.is_retryable() => return Err(Failed::Conflict),
+            Err(LockError::Read(error)) => return Err(self.failed(&error)),
+            Err(error) => {
+                self.broken(format!("lock: {error}"));
+                return Err(Failed::End);
+            }
+        }
+        self.read(tx, number, space, key.clone()).await?;
+        match self.random.percent(writes) {
+            true => self.write(tx, number, space, (key, value)),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes what nobody may ever see, and goes back to before.
+    fn detour(&mut self, tx: &Tx, space: &Space) -> Result<(), Failed> {
+        let written = tx.savepoint().and_then(|savepoint| {
+            for _ in 0..self.random.between(1, 3) {
+                let (key, value) = self.draw_write();
+                match value {
+                    Some(value) => tx.put(&space.keyspace, &key, self.bytes_of(value))?,
+                    None => tx.delete(&space.keyspace, &key)?,
+                }
+            }
+            tx.rollback_to(&savepoint)
+        });
+        written.map_err(|error| {
+            self.broken(format!("savepoint: {error}"));
+            Failed::End
+        })
+    }
+
+    async fn read(
+        &mut self,
+        tx: &Tx,
+        number: u64,
+        space: &Space,
+        key: Vec<u8>,
+    ) -> Result<(), Failed> {
         let begin_ns = self.options.pen.now_ns();
         let value = tx.get(&space.keyspace, &key).await.map_err(|error| self.failed(&error))?;
         let value = value.map(|value| self.value_of(&value)).transpose()?;

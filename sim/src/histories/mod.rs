@@ -45,6 +45,8 @@ pub struct HistoryReport {
     /// Lives in which a write or a flush was to fail.
     pub faults: u64,
     pub merges: u64,
+    pub lock_waits: u64,
+    pub deadlocks: u64,
     pub found: Report,
     /// What happened, a life a line.
     pub course: Vec<String>,

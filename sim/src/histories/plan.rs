@@ -126,6 +126,11 @@ pub(super) struct Plan {
     /// how many.
     pub(super) holds: u64,
     pub(super) held_for_max: u64,
+    /// Operations that lock their key first, and how long they wait for it in virtual time.
+    pub(super) locks: u64,
+    pub(super) lock_wait_us_max: u64,
+    /// Operations before which a transaction goes astray, and back to a savepoint.
+    pub(super) detours: u64,
     /// Lives that end with a failed write or flush.
     pub(super) faults: u64,
     /// The longest turn of a shard, in virtual time.
@@ -136,6 +141,10 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn draw(random: &mut Random) -> Plan {
         let mut plan = Plan::draw_any(random);
+        if plan.locks > 0 && plan.holds > 0 {
+            // Who holds a lock while it waits for others must not keep those waiting for it.
+            plan.blind = 0;
+        }
         match random.below(10) {
             0..4 => {}
             4..7 => plan.strain_races(random),
@@ -177,6 +186,9 @@ impl Plan {
             blind: *random.pick(&[0, 0, 5, 15]),
             holds: *random.pick(&[0, 5, 10, 20]),
             held_for_max: random.scale(2, 60),
+            locks: *random.pick(&[0, 0, 10, 40, 90]),
+            lock_wait_us_max: random.scale(100, 100_000),
+            detours: *random.pick(&[0, 0, 5, 20]),
             faults: *random.pick(&[0, 10, 30]),
             turn_ns_max: 5_000,
             options: draw_options(random),

@@ -24,6 +24,8 @@ pub struct HistoriesReport {
     pub no_room: u64,
     pub over_merges: u64,
     pub edges: EdgeCounts,
+    pub lock_waits: u64,
+    pub deadlocks: u64,
     pub merges: u64,
     pub with_merge: u64,
     pub crashes: u64,
@@ -54,6 +56,8 @@ impl HistoriesReport {
         edges.wr += seen.wr;
         edges.rw += seen.rw;
         edges.rw_predicate += seen.rw_predicate;
+        self.lock_waits += report.lock_waits;
+        self.deadlocks += report.deadlocks;
         self.merges += report.merges;
         self.with_merge += u64::from(report.merges > 0);
         self.crashes += report.crashes;
@@ -89,6 +93,8 @@ impl fmt::Display for HistoriesReport {
         let EdgeCounts { ww, wr, rw, rw_predicate } = self.edges;
         writeln!(f, "edges          {:>12}  {}", ww + wr + rw + rw_predicate, self.edges)?;
         let (share, over) = (percent(self.with_merge, seeds), self.over_merges);
+        let deadlocks = self.deadlocks;
+        writeln!(f, "lock waits     {:>12}  deadlocks {deadlocks}", self.lock_waits)?;
         writeln!(
             f,
             "merges         {:>12}  in {share:.0} % of seeds; commits over a merge {over}",

@@ -127,6 +127,8 @@ impl Run {
         };
         self.book.end_life(world.now().as_nanos());
         let metrics = opened.db.metrics();
+        self.report.lock_waits += metrics.value("sombra_lock_waits_total") as u64;
+        self.report.deadlocks += metrics.value("sombra_deadlocks_total") as u64;
         self.report.merges += metrics.value("sombra_merges_total") as u64;
         self.report.crashes += 1;
         let state = format!(

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use sombra::{
     BeginError, CommitError, Committed, Db, Durability, Isolation, KeyRange, Keyspace, Local,
-    LocalDb, LocalTransaction, Lsn, Port, ReadError, Scan, Snapshot, Transaction, WriteError,
+    LocalDb, LocalTransaction, LockError, LockOptions, Lsn, Port, ReadError, Savepoint, Scan,
+    Snapshot, Transaction, WriteError,
 };
 
 /// How a client reaches the store.
@@ -95,6 +96,32 @@ impl Tx {
         match self {
             Tx::Handle(tx) => tx.delete(keyspace, key),
             Tx::OnShard(tx) => tx.delete(keyspace, key),
+        }
+    }
+
+    pub(crate) async fn lock(
+        &self,
+        keyspace: &Keyspace,
+        key: &[u8],
+        options: LockOptions,
+    ) -> Result<(), LockError> {
+        match self {
+            Tx::Handle(tx) => tx.lock(keyspace, key, options).await,
+            Tx::OnShard(tx) => tx.lock(keyspace, key, options).await,
+        }
+    }
+
+    pub(crate) fn savepoint(&self) -> Result<Savepoint, WriteError> {
+        match self {
+            Tx::Handle(tx) => tx.savepoint(),
+            Tx::OnShard(tx) => tx.savepoint(),
+        }
+    }
+
+    pub(crate) fn rollback_to(&self, savepoint: &Savepoint) -> Result<(), WriteError> {
+        match self {
+            Tx::Handle(tx) => tx.rollback_to(savepoint),
+            Tx::OnShard(tx) => tx.rollback_to(savepoint),
         }
     }
 
