@@ -109,20 +109,25 @@ impl<C: Catalog> Publisher<C> {
             }
             next = requests.try_recv();
         }
-        if !waiting.is_empty() {
+        let mut has_changed = !waiting.is_empty();
+        if has_changed {
             self.publish_roots(waiting).await?;
         }
         if is_catalog {
             match self.publish_catalog().await {
+                Ok(is_news) => has_changed |= is_news,
                 // No keyspace is made beyond the table's room, but an older build may have done
                 // so: its records stay in the log.
                 Err(RootPublishError::Full { needed, slots }) => {
                     tracing::error!(needed, slots, "the root table is full: drop a keyspace");
+                    has_changed = true;
                 }
-                outcome => outcome?,
+                Err(error) => return Err(error),
             }
         }
-        self.settle().await
+        // The shards ask again when they are told of something: while the log stands still there
+        // is nothing to tell.
+        if has_changed { self.settle().await } else { Ok(()) }
     }
 
     /// Removes rows of tablets that a crash cut off from their keyspace's row. This opening has
@@ -173,13 +178,16 @@ impl<C: Catalog> Publisher<C> {
 
     /// Brings the root table's keyspaces up to date: rows of new tablets before their keyspace,
     /// a dropped keyspace before its tablets, and all of that in both copies before the log may
-    /// let go of the records.
-    async fn publish_catalog(&self) -> Result<(), RootPublishError> {
+    /// let go of the records. Tells whether there was anything to bring up to date.
+    async fn publish_catalog(&self) -> Result<bool, RootPublishError> {
         let Some(settled) = self.catalog.settled() else {
             self.store.catalog_late.store(true, Ordering::SeqCst);
             self.store.tick_wanted.raise();
-            return Ok(());
+            return Ok(false);
         };
+        if self.store.roots.floor().catalog_lsn >= settled {
+            return Ok(false);
+        }
         let (keyspaces, last_keyspace) = (self.catalog.keyspaces(), self.catalog.last_id());
         let (roots, volume) = (&self.store.roots, &self.store.volume);
         let missing = missing_rows(roots, &keyspaces).into_iter().map(RowChange::Put);
@@ -203,7 +211,8 @@ impl<C: Catalog> Publisher<C> {
         roots.advance_twins(&self.shard, volume).await?;
         let row = CatalogRow { last_keyspace, catalog_lsn: settled };
         let change = RowChange::Put(RootRow::Catalog(row));
-        roots.publish(&self.shard, volume, &[change]).await.map(drop)
+        roots.publish(&self.shard, volume, &[change]).await?;
+        Ok(true)
     }
 }
 
