@@ -257,13 +257,12 @@ impl Core {
         let blockers = self.locks.borrow().blockers(ticket);
         let mut graph = self.store.locks.graph();
         graph.set((self.shard.id(), ticket), (owner, place), blockers);
-        self.break_cycles(&graph, owner);
+        self.break_cycles(&mut graph, owner);
     }
 
-    /// Tells the youngest of each cycle that `owner` is part of to give way; one at a time, as
-    /// its going may break several.
-    fn break_cycles(&self, graph: &WaitGraph, owner: LockOwner) {
-        if let Some(victim) = graph.find_victim(owner) {
+    /// Tells those to give way who wait in a circle with `owner`.
+    fn break_cycles(&self, graph: &mut WaitGraph, owner: LockOwner) {
+        for victim in graph.take_victims(owner) {
             self.store.locks.post(victim.shard, LockEvent::GiveWay(victim));
         }
     }
@@ -286,7 +285,7 @@ impl Core {
         let locks = self.locks.borrow();
         for (owner, behind) in locks.waiting_behind(&place, ticket) {
             graph.set_blockers((self.shard.id(), behind), locks.blockers(behind));
-            self.break_cycles(&graph, owner);
+            self.break_cycles(&mut graph, owner);
         }
     }
 

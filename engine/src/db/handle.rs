@@ -119,7 +119,11 @@ impl<P: Port> DbHandle<P> {
                     Ok(committed) => Ok((value, committed)),
                     Err(error) => Err(error.into()),
                 },
-                Err(error) => Err(error),
+                Err(error) => {
+                    // What it has locked is free while this pauses.
+                    transaction.rollback();
+                    Err(error)
+                }
             };
             match outcome {
                 Err(error)

@@ -67,6 +67,17 @@ impl WaitGraph {
         }
     }
 
+    /// Who must give way so that `owner` is part of no cycle: the youngest of each. They wait no
+    /// more from here on, though they are told later.
+    pub(crate) fn take_victims(&mut self, owner: LockOwner) -> Vec<Victim> {
+        let mut victims = Vec::new();
+        while let Some(victim) = self.find_victim(owner) {
+            self.remove(victim.shard, victim.ticket);
+            victims.push(victim);
+        }
+        victims
+    }
+
     /// The youngest of a cycle that `owner` is part of, if there is one. A search in depth: its
     /// cost is the requests that can be reached from `owner`.
     pub(crate) fn find_victim(&self, owner: LockOwner) -> Option<Victim> {

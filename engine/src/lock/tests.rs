@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use sombra_runtime::ShardId;
 
@@ -218,7 +219,7 @@ impl Model {
 proptest! {
     #[test]
     fn locks_are_granted_as_their_rules_say_and_every_cycle_is_found(
-        steps in prop::collection::vec((0_u8..5, 1_u64..7, 0_u8..4, any::<bool>()), 1..80),
+        steps in vec((0_u8..5, 1_u64..7, 0_u8..4, any::<bool>()), 1..80),
     ) {
         let (mut table, mut model) = (Table::default(), Model::default());
         let mut tickets: BTreeMap<(u8, u64), Ticket> = BTreeMap::new();
@@ -289,5 +290,99 @@ proptest! {
         }
         (1..7).for_each(|number| table.release(owner(number), &mut Vec::new()));
         prop_assert!(table.is_empty());
+    }
+}
+
+/// A table and its graph as a shard keeps them, whose victims hear of it later.
+#[derive(Default)]
+struct Shard {
+    table: Table,
+    graph: WaitGraph,
+    /// The place and the owner of each that waits.
+    waiting: BTreeMap<Ticket, (u8, u64)>,
+    told: Vec<Victim>,
+}
+
+impl Shard {
+    const ID: ShardId = ShardId::new(0);
+
+    fn request(&mut self, number: u64, key: u8, mode: LockMode) {
+        let requested = self.table.request(owner(number), place(key), mode, number);
+        let Requested::Queued(ticket) = requested else { return };
+        self.waiting.insert(ticket, (key, number));
+        let blockers = self.table.blockers(ticket);
+        self.graph.set((Shard::ID, ticket), (owner(number), place(key)), blockers);
+        self.told.extend(self.graph.take_victims(owner(number)));
+    }
+
+    fn release(&mut self, number: u64) {
+        let mut granted = Vec::new();
+        let own = |(ticket, (_, of)): (&Ticket, &(u8, u64))| (*of == number).then_some(*ticket);
+        for ticket in self.waiting.iter().filter_map(own).collect::<Vec<Ticket>>() {
+            self.graph.remove(Shard::ID, ticket);
+            self.waiting.remove(&ticket);
+        }
+        self.table.release(owner(number), &mut granted);
+        self.note_granted(granted);
+    }
+
+    fn note_granted(&mut self, granted: Vec<(Ticket, u64)>) {
+        for (ticket, _) in granted {
+            self.graph.remove(Shard::ID, ticket);
+            self.waiting.remove(&ticket);
+        }
+    }
+
+    /// A victim gives its request up, and then all that it holds.
+    fn give_way(&mut self, victim: &Victim) {
+        let mut granted = Vec::new();
+        if self.table.cancel(victim.ticket, &mut granted).is_none() {
+            return;
+        }
+        let (key, number) = self.waiting.remove(&victim.ticket).expect("it waited");
+        for (of, behind) in self.table.waiting_behind(&place(key), victim.ticket) {
+            self.graph.set_blockers((Shard::ID, behind), self.table.blockers(behind));
+            self.told.extend(self.graph.take_victims(of));
+        }
+        self.note_granted(granted);
+        self.release(number);
+    }
+
+    /// Whether some wait for each other: then nobody of them ever goes on.
+    fn is_stuck(&self) -> bool {
+        let mut graph = WaitGraph::default();
+        for (&ticket, &(key, number)) in &self.waiting {
+            let blockers = self.table.blockers(ticket);
+            graph.set((Shard::ID, ticket), (owner(number), place(key)), blockers);
+        }
+        self.waiting.values().any(|(_, number)| graph.find_victim(owner(*number)).is_some())
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_deadlock_outlasts_the_victims_however_late_they_hear_of_it(
+        steps in vec((0_u8..6, 1_u64..7, 0_u8..3, any::<bool>()), 1..60),
+    ) {
+        let mut shard = Shard::default();
+        for (what, number, key, is_shared) in steps {
+            let waits = shard.waiting.values().any(|(_, of)| *of == number);
+            match what {
+                0..=3 if !waits => {
+                    shard.request(number, key, if is_shared { Shared } else { Exclusive });
+                }
+                4 if !waits => shard.release(number),
+                5 if !shard.told.is_empty() => {
+                    let at = number as usize % shard.told.len();
+                    let victim = shard.told.remove(at);
+                    shard.give_way(&victim);
+                }
+                _ => {}
+            }
+        }
+        while let Some(victim) = shard.told.pop() {
+            shard.give_way(&victim);
+        }
+        prop_assert!(!shard.is_stuck(), "{:?}", shard.waiting);
     }
 }
