@@ -1,6 +1,7 @@
 //! What a disk holds: sparse, in memory, and cheap to copy. Knows sectors, not file systems.
 
 use std::collections::HashMap;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// What a disk keeps or loses as a whole.
@@ -41,6 +42,14 @@ impl Image {
     pub(super) fn find(&self, content: &[u8]) -> Vec<u64> {
         let same = self.blocks.iter().filter(|(_, block)| block[..] == *content);
         same.map(|(number, _)| *number).collect()
+    }
+
+    /// Writes it to a file of zeroes.
+    pub(super) fn write_to(&self, file: &std::fs::File) -> std::io::Result<()> {
+        let write = |(number, block): (&u64, &Arc<Block>)| {
+            file.write_all_at(&block[..], number * BLOCK_BYTES as u64)
+        };
+        self.blocks.iter().try_for_each(write)
     }
 
     pub(super) fn flip(&mut self, offset: u64, bit: u8) {

@@ -107,7 +107,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &PowercutArguments) -> Resul
         Some(guests) => uml::run(arguments, guests, &places),
         None => {
             let host = Host::serve(Device::new(DISK_BYTES), arguments.fs, &places)?;
-            let mut test = PowerCuts { arguments, host, totals: Totals::default(), life: 0 };
+            let kept = dir.join(format!("{}.img", arguments.fs.name()));
+            let totals = Totals::default();
+            let mut test = PowerCuts { arguments, kept, host, totals, life: 0 };
             let outcome = test.run();
             (test.totals, outcome)
         }
@@ -159,6 +161,8 @@ struct Recording {
 
 struct PowerCuts<'a> {
     arguments: &'a PowercutArguments,
+    /// Where the disk of a state stays whose store was not right.
+    kept: PathBuf,
     host: Host,
     totals: Totals,
     life: u32,
@@ -245,9 +249,12 @@ impl PowerCuts<'_> {
         let begun = Instant::now();
         for state in drawn {
             let image = builder.build(&state);
-            let verdict = self.judge(recording, &state, image)?;
+            let mut verdict = self.judge(recording, &state, image.clone())?;
             let State { durable, cut, kind, seed } = state;
             let name = format!("{kind:?} {durable}..{cut} seed {seed:#x}");
+            if kind != StateKind::Control && !verdict.problems.is_empty() {
+                self.look_again(recording, &state, image, &mut verdict)?;
+            }
             self.totals.add(kind.row(), &name, verdict);
             self.totals.judging = begun.elapsed();
             if self.totals.states().is_multiple_of(STATES_PER_NOTE) {
@@ -255,6 +262,32 @@ impl PowerCuts<'_> {
                 println!("powercut: {states} states, {seconds} s");
             }
         }
+        Ok(())
+    }
+
+    /// Judges a state once more whose store was not right, and keeps its disk for those who want
+    /// to know why: what is not so a second time is a fault of the host or of this test.
+    fn look_again(
+        &mut self,
+        recording: &Recording,
+        state: &State,
+        image: Image,
+        verdict: &mut Verdict,
+    ) -> Result<(), Failure> {
+        let written = std::fs::File::create(&self.kept).and_then(|file| {
+            file.set_len(DISK_BYTES)?;
+            image.write_to(&file)
+        });
+        verdict.problems.push(match written {
+            Ok(()) => format!("its disk is kept in {}", self.kept.display()),
+            Err(error) => format!("its disk could not be kept: {error}"),
+        });
+        let again = self.judge(recording, state, image)?;
+        let said = match again.problems.len() {
+            0 => "judged once more, the same disk has lost nothing".to_owned(),
+            count => format!("judged once more, the same disk has {count} problems"),
+        };
+        verdict.problems.push(said);
         Ok(())
     }
 
