@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use sombra::format::BLOCK_SIZE_BYTES;
+use sombra::format::root_table::{ROOT_COPY_BYTES, ROOT_PAGE_BYTES};
 use sombra::repair::{self, Remedy, RepairReport, SalvageReport};
 use sombra::{OpenError, Options};
 
@@ -119,9 +120,31 @@ fn repair_moves_strangers_aside_and_loses_nothing() {
     let keep = apply(&bench).kept_in.unwrap();
     assert_eq!(fs::read(keep.join("notes.txt")).unwrap(), b"not a segment");
     assert!(keep.join(far.file_name().unwrap()).exists() && !far.exists());
+    assert_eq!(keep, bench.store().join("repair-1"));
+    fs::write(wal.join("more.txt"), "not a segment").unwrap();
+    let next = apply(&bench).kept_in.unwrap();
+    assert_eq!(next, bench.store().join("repair-2"), "what was kept before stays");
     assert_eq!(bench.keys_and_close().0, ["a", "b", "c", "d"]);
     bench.end();
     other.end();
+}
+
+#[test]
+fn repair_writes_damaged_copies_anew_and_loses_nothing() {
+    let bench = three_openings();
+    let (superblock, data) = (bench.store().join("superblock"), bench.store().join("pages.sombra"));
+    let bytes = fs::read(&data).unwrap();
+    let mut pages = bytes[..2 * ROOT_COPY_BYTES as usize].chunks(ROOT_PAGE_BYTES);
+    let root = pages.position(|page| page.iter().any(|&byte| byte != 0)).unwrap();
+    disk::patch(&data, (root * ROOT_PAGE_BYTES + 100) as u64, &[0x5A; 50]);
+    disk::patch(&superblock, 100, &[0x5A; 50]);
+    let planned = plan(&bench);
+    let remedies: Vec<Remedy> = planned.findings.iter().map(|finding| finding.remedy).collect();
+    assert_eq!(remedies, [Remedy::RewriteCopy; 2]);
+    assert!(apply(&bench).kept_in.is_none(), "nothing had to go");
+    let (keys, report) = bench.keys_and_close();
+    assert_eq!((keys.len(), report.superblock_repaired), (4, None), "done by the repair");
+    bench.end();
 }
 
 #[test]

@@ -190,6 +190,15 @@ impl Model {
             let page = PageAddr::new(page);
             assert!(!self.allocator.is_live(page) && self.allocator.is_held(page));
         }
+        let extents = self.extents.iter();
+        let pages = extents.flat_map(|&extent| (0..64).map(move |place| (extent, place)));
+        let pages = pages.filter(|&(_, place)| place < pages_per_extent(self.size));
+        let pages = pages.map(|(extent, place)| page_of(extent, place, self.size).as_u64());
+        for page in pages.filter(|page| !self.live.contains(page) && !self.obsolete.contains(page))
+        {
+            let page = PageAddr::new(page);
+            assert!(!self.allocator.is_live(page) && !self.allocator.is_held(page));
+        }
     }
 }
 
