@@ -277,6 +277,21 @@ fn allocator_gives_pages_that_follow_each_other_within_an_extent() {
 }
 
 #[test]
+fn run_of_any_length_is_found_where_just_so_many_pages_are_free() {
+    for pages in 1..=64 {
+        let mut allocator = PageAllocator::new(4096);
+        allocator.add_extents(&[9]);
+        let all: Vec<PageAddr> = (0..64).map(|_| allocator.alloc().unwrap()).collect();
+        let place = all[(64 - pages as usize) / 2];
+        allocator.unalloc(place, pages);
+        if pages < 64 {
+            assert_eq!(allocator.alloc_run(pages + 1), None, "{pages} pages are free");
+        }
+        assert_eq!(allocator.alloc_run(pages), Some(place), "{pages} pages are free");
+    }
+}
+
+#[test]
 fn map_refused_for_want_of_room_changes_nothing_and_succeeds_with_an_extent() {
     let mut allocator = PageAllocator::new(4096);
     allocator.add_extents(&[8]);
