@@ -63,9 +63,15 @@ fn assert_cut(bench: &Bench, kept: &[&str], damage: &str) {
     let lost = all.iter().filter(|key| !kept.contains(key));
     let untold = lost.filter(|key| !told.contains(&key.as_bytes())).count();
     assert!(untold == 0 || !cut.gaps.is_empty(), "{damage}: {cut:?}");
-    let applied = apply(bench);
-    let keep = applied.kept_in.unwrap();
-    assert!(fs::read_dir(&keep).is_ok(), "{damage}: {}", keep.display());
+    let before = disk::contents(&bench.store());
+    let keep = apply(bench).kept_in.unwrap();
+    let after = disk::contents(&bench.store());
+    let wal = bench.store().join("wal");
+    for (path, bytes) in before.iter().filter(|(path, _)| path.starts_with(&wal)) {
+        let is_cut = after.get(path) != Some(bytes);
+        let kept = fs::read(keep.join(path.file_name().unwrap())).ok();
+        assert_eq!(kept.as_ref(), is_cut.then_some(bytes), "{damage}: {}", path.display());
+    }
     let (keys, report) = bench.keys_and_close();
     assert_eq!(keys, kept, "{damage}");
     assert!(report.replayed_to >= cut.end, "{damage}: an LSN must not be used again");
