@@ -155,3 +155,28 @@ pub(super) fn device_identity(disk: &DiskInfo) -> String {
     }
     identity
 }
+
+#[cfg(test)]
+mod tests {
+    use sombra_runtime::WriteCache;
+
+    use super::*;
+
+    #[test]
+    fn device_identity_that_fits_is_kept_and_a_longer_one_is_cut_at_a_character() {
+        let of = |identity: &str| {
+            device_identity(&DiskInfo {
+                identity: identity.to_owned(),
+                write_cache: WriteCache::Unknown,
+                free_bytes: 0,
+                dio_alignment_bytes: 512,
+                is_block_device: false,
+            })
+        };
+        let longest = "d".repeat(DEVICE_IDENTITY_BYTES_MAX);
+        assert_eq!(of(&longest), longest);
+        assert_eq!(of(&format!("{longest}e")), longest);
+        let shorter = &longest[1..];
+        assert_eq!(of(&format!("{shorter}\u{e9}")), shorter, "half a character is none");
+    }
+}

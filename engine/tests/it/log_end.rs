@@ -33,6 +33,7 @@ fn recovery_of_a_clean_log_reports_a_blank_end_and_everything_vouched_for() {
     let last = blocks(&bench.store()).into_iter().rfind(Block::holds_records).unwrap();
     assert!(report.newest_stamp > last.header.first_lsn, "the stamp of the close covers it");
     assert!(report.newest_stamp <= report.replayed_to);
+    assert!(!report.to_string().contains("dropped"), "{report}");
     bench.end();
 }
 
@@ -94,6 +95,9 @@ fn stale_block_behind_a_hole_is_dropped_and_never_comes_back() {
     let stale = with_block_behind_a_hole(&bench, false);
     let (db, keyspace) = bench.open();
     assert_eq!(crate::support::keys(&db, &keyspace), ["a", "b"]);
+    let report = db.open_report();
+    assert_eq!(report.dropped_blocks, 1);
+    assert!(report.to_string().contains("dropped 1 blocks"), "{report}");
     // As many commits as would have filled the hole and met the stale block.
     for key in ["c", "d", "e", "f"] {
         db.blocking().put(&keyspace, key, key).unwrap();

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::Path;
 
 use sombra::format::BLOCK_SIZE_BYTES;
+use sombra::format::root_table::{ROOT_COPY_BYTES, ROOT_PAGE_BYTES};
 use sombra::repair::{self, Remedy, RepairReport, SalvageReport};
 use sombra::{Db, OpenError, OpenMode, Options, Routing, Runtime, limits};
 use sombra_runtime::sim::{SimDisk, SimDiskOptions, SimOptions, SimWorld};
@@ -65,9 +66,15 @@ fn assert_cut(bench: &Bench, kept: &[&str], damage: &str) {
     let lost = all.iter().filter(|key| !kept.contains(key));
     let untold = lost.filter(|key| !told.contains(&key.as_bytes())).count();
     assert!(untold == 0 || !cut.gaps.is_empty(), "{damage}: {cut:?}");
-    let applied = apply(bench);
-    let keep = applied.kept_in.unwrap();
-    assert!(fs::read_dir(&keep).is_ok(), "{damage}: {}", keep.display());
+    let before = disk::contents(&bench.store());
+    let keep = apply(bench).kept_in.unwrap();
+    let after = disk::contents(&bench.store());
+    let wal = bench.store().join("wal");
+    for (path, bytes) in before.iter().filter(|(path, _)| path.starts_with(&wal)) {
+        let is_cut = after.get(path) != Some(bytes);
+        let kept = fs::read(keep.join(path.file_name().unwrap())).ok();
+        assert_eq!(kept.as_ref(), is_cut.then_some(bytes), "{damage}: {}", path.display());
+    }
     let (keys, report) = bench.keys_and_close();
     assert_eq!(keys, kept, "{damage}");
     assert!(report.replayed_to >= cut.end, "{damage}: an LSN must not be used again");
@@ -122,6 +129,10 @@ fn repair_moves_strangers_aside_and_loses_nothing() {
     let keep = apply(&bench).kept_in.unwrap();
     assert_eq!(fs::read(keep.join("notes.txt")).unwrap(), b"not a segment");
     assert!(keep.join(far.file_name().unwrap()).exists() && !far.exists());
+    assert_eq!(keep, bench.store().join("repair-1"));
+    fs::write(wal.join("more.txt"), "not a segment").unwrap();
+    let next = apply(&bench).kept_in.unwrap();
+    assert_eq!(next, bench.store().join("repair-2"), "what was kept before stays");
     assert_eq!(bench.keys_and_close().0, ["a", "b", "c", "d"]);
     bench.end();
     other.end();
@@ -175,6 +186,24 @@ fn salvage_brings_in_commits_that_are_too_large_for_the_new_store() {
     let (db, keyspace) = bench.open_at(&into);
     assert_eq!(crate::support::keys(&db, &keyspace).len(), 41);
     db.blocking().close().unwrap();
+    bench.end();
+}
+
+#[test]
+fn repair_writes_damaged_copies_anew_and_loses_nothing() {
+    let bench = three_openings();
+    let (superblock, data) = (bench.store().join("superblock"), bench.store().join("pages.sombra"));
+    let bytes = fs::read(&data).unwrap();
+    let mut pages = bytes[..2 * ROOT_COPY_BYTES as usize].chunks(ROOT_PAGE_BYTES);
+    let root = pages.position(|page| page.iter().any(|&byte| byte != 0)).unwrap();
+    disk::patch(&data, (root * ROOT_PAGE_BYTES + 100) as u64, &[0x5A; 50]);
+    disk::patch(&superblock, 100, &[0x5A; 50]);
+    let planned = plan(&bench);
+    let remedies: Vec<Remedy> = planned.findings.iter().map(|finding| finding.remedy).collect();
+    assert_eq!(remedies, [Remedy::RewriteCopy; 2]);
+    assert!(apply(&bench).kept_in.is_none(), "nothing had to go");
+    let (keys, report) = bench.keys_and_close();
+    assert_eq!((keys.len(), report.superblock_repaired), (4, None), "done by the repair");
     bench.end();
 }
 

@@ -152,14 +152,25 @@ fn cut_superblock_opens_while_one_copy_is_whole_and_is_refused_below_that() {
 }
 
 #[test]
-fn log_without_its_superblock_is_never_taken_for_an_empty_directory() {
+fn log_or_data_without_the_superblock_is_never_taken_for_an_empty_directory() {
     let (bench, path) = made();
+    let found = || {
+        let error = bench.refusal();
+        let OpenError::Missing { path: dir, found } = &error else { panic!("{error}") };
+        assert_eq!(*dir, bench.store());
+        found.clone()
+    };
     let aside = bench.dir.beside("aside");
     fs::rename(&path, &aside).unwrap();
-    let error = bench.refusal();
-    let OpenError::Missing { path: dir, found } = &error else { panic!("{error}") };
-    assert_eq!(*dir, bench.store());
-    assert!(found.contains("without its superblock"), "{found}");
+    // The one or the other alone.
+    let parts = [("pages.sombra", "a log of "), ("wal", "a data file, ")];
+    for (absent, named) in parts {
+        let (part, beside) = (bench.store().join(absent), bench.dir.beside("part"));
+        fs::rename(&part, &beside).unwrap();
+        let found = found();
+        assert!(found.contains(named) && found.contains("without its superblock"), "{found}");
+        fs::rename(&beside, &part).unwrap();
+    }
     fs::rename(&aside, &path).unwrap();
     assert_eq!(bench.keys_and_close().0, ["a"]);
     bench.end();

@@ -419,6 +419,36 @@ fn keyspaces_beyond_the_root_table_are_refused_and_fit_once_another_is_dropped()
 }
 
 #[test]
+fn pages_of_a_dropped_keyspace_are_free_again_and_its_neighbour_keeps_its_own() {
+    let dir = TestDir::new();
+    let runtime = runtime(DriverChoice::Threads, 2);
+    let db = open(&runtime, &dir, tight());
+    let owned =
+        |db: &Db| metric(db, "sombra_data_file_bytes") - metric(db, "sombra_data_free_bytes");
+    let create = |name| db.blocking().create_keyspace(name, Routing::hash(4)).unwrap();
+    let (stays, goes) = (create("stays"), create("goes"));
+    load((&db, &stays), 0..1_000, (0, 400));
+    let before = owned(&db);
+    load((&db, &goes), 0..60_000, (0, 400));
+    // 24 MB were written, of which the windows hold a third at most.
+    let most = before + f64::from(8 << 20);
+    wait_for("merges", || owned(&db) > most);
+    db.blocking().drop_keyspace(&goes).unwrap();
+    drop(goes);
+    wait_for("its pages go", || owned(&db) < most);
+    assert_eq!(db.poison_reason(), None);
+    db.blocking().close().unwrap();
+    let db = open(&runtime, &dir, tight());
+    let stays = db.keyspace("stays").unwrap();
+    for number in 0..1_000 {
+        let found = db.blocking().get(&stays, key(number)).unwrap();
+        assert_eq!(found.unwrap(), value(number, 0, 400));
+    }
+    db.blocking().close().unwrap();
+    runtime.shutdown();
+}
+
+#[test]
 fn scan_passes_over_many_keys_that_are_newer_than_its_snapshot() {
     let dir = TestDir::new();
     let runtime = runtime(DriverChoice::Threads, 2);

@@ -190,6 +190,15 @@ impl Model {
             let page = PageAddr::new(page);
             assert!(!self.allocator.is_live(page) && self.allocator.is_held(page));
         }
+        let extents = self.extents.iter();
+        let pages = extents.flat_map(|&extent| (0..64).map(move |place| (extent, place)));
+        let pages = pages.filter(|&(_, place)| place < pages_per_extent(self.size));
+        let pages = pages.map(|(extent, place)| page_of(extent, place, self.size).as_u64());
+        for page in pages.filter(|page| !self.live.contains(page) && !self.obsolete.contains(page))
+        {
+            let page = PageAddr::new(page);
+            assert!(!self.allocator.is_live(page) && !self.allocator.is_held(page));
+        }
     }
 }
 
@@ -265,6 +274,21 @@ fn allocator_gives_pages_that_follow_each_other_within_an_extent() {
     let breaks = pages.windows(2).filter(|pair| pair[0] + 1 != pair[1]).count();
     assert_eq!(breaks, 1, "two extents, one break");
     assert_eq!(allocator.alloc(), None);
+}
+
+#[test]
+fn run_of_any_length_is_found_where_just_so_many_pages_are_free() {
+    for pages in 1..=64 {
+        let mut allocator = PageAllocator::new(4096);
+        allocator.add_extents(&[9]);
+        let all: Vec<PageAddr> = (0..64).map(|_| allocator.alloc().unwrap()).collect();
+        let place = all[(64 - pages as usize) / 2];
+        allocator.unalloc(place, pages);
+        if pages < 64 {
+            assert_eq!(allocator.alloc_run(pages + 1), None, "{pages} pages are free");
+        }
+        assert_eq!(allocator.alloc_run(pages), Some(place), "{pages} pages are free");
+    }
 }
 
 #[test]

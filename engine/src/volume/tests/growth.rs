@@ -58,6 +58,7 @@ fn keeper_grows_the_file_ahead_of_need_and_up_to_its_bound() {
     taken.extend(volume.take_extents(9, false).unwrap());
     assert_eq!(taken, (8..24).collect::<Vec<u32>>(), "the lowest");
     assert!(volume.is_reserve_touched() && volume.has_room_for_commits(), "it may still grow");
+    assert_eq!(volume.reserve_extents_taken_total(), 0, "what grows has its reserve yet");
     settle(&mut world);
     assert!(volume.free_extents() > 23, "a larger file keeps more ahead");
     taken.extend(volume.take_extents(24, false).unwrap());
@@ -69,6 +70,7 @@ fn keeper_grows_the_file_ahead_of_need_and_up_to_its_bound() {
     let (expected, found) = (64 * MIB, 64 * MIB);
     assert_eq!(volume.state(), VolumeState::Full { expected, found });
     assert!(volume.is_reserve_touched() && !volume.has_room_for_commits());
+    assert_eq!(volume.reserve_extents_taken_total() * EXTENT_BYTES, volume.reserve_bytes());
     volume.give_back(taken);
     settle(&mut world);
     assert!(volume.has_room_for_commits(), "40 extents are more than the reserve");

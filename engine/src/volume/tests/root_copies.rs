@@ -4,6 +4,7 @@ use sombra_runtime::sim::{Corruption, DiskOp, Fault, SimDisk};
 use sombra_runtime::{IoClass, Shard};
 
 use super::world::{OWNER, PATH, STORE, config, disk, leaf, run, spawn, tablet_row, world};
+use crate::error::OpenError;
 use crate::format::checksum::crc32c_with_field_zeroed;
 use crate::format::root_table::{
     CatalogRow, ROOT_PAGE_BYTES, RootCopy, RootPage, RootPlace, RootRow, RowKey, TabletRow,
@@ -57,7 +58,8 @@ fn lsns<'a>(rows: impl IntoIterator<Item = &'a RootRow>) -> Vec<u64> {
 fn look(disk: &SimDisk) -> Result<Found, String> {
     run(99, disk, |shard| async move {
         let volume = Volume::open(&shard, config()).await.unwrap();
-        let loaded = RootTable::load(&shard, &volume).await.map_err(|error| error.to_string())?;
+        let loaded = RootTable::load(&shard, &volume).await;
+        let loaded = loaded.map_err(|error| OpenError::from(error).to_string())?;
         Ok(Found {
             lsns: lsns(&loaded.rows),
             older: lsns(loaded.older.iter().flat_map(|older| &older.rows)),
@@ -231,6 +233,7 @@ fn copy_of_a_newer_format_refuses_the_table() {
     disk.corrupt(PATH, 0, Corruption::Bytes(page));
     let error = look(&disk).unwrap_err();
     assert!(error.contains("slot 0, copy A: root page of format version 2"), "{error}");
+    assert!(!error.contains("salvage"), "a newer build reads it: {error}");
 }
 
 #[test]
