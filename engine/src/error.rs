@@ -140,8 +140,9 @@ pub enum LockError {
     /// that they can go on. Caller: run it again.
     #[error("deadlock: {}; running it again can help", told_cycle(cycle))]
     Deadlock { cycle: Vec<DeadlockStep> },
-    /// Caller: smaller transactions.
-    #[error("expected at most {expected} locks in a transaction")]
+    /// Of the transaction (`limits::LOCKS_PER_TRANSACTION_MAX`), or of a shard
+    /// (`limits::LOCKS_PER_SHARD_MAX`). Caller: fewer locks, end some transactions.
+    #[error("expected at most {expected} locks")]
     TooManyLocks { expected: u64 },
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -25,6 +25,8 @@ pub const TRANSACTION_OPS_MAX: usize = 1 << 17;
 pub const SAVEPOINTS_MAX: usize = 1 << 10;
 /// Locks that one transaction may ask for.
 pub const LOCKS_PER_TRANSACTION_MAX: u64 = 1 << 16;
+/// Keys of one shard that are locked, and requests that wait for them, together.
+pub const LOCKS_PER_SHARD_MAX: usize = 1 << 18;
 /// How long a lock is waited for when nothing is said.
 pub const LOCK_WAIT_DEFAULT_MS: u64 = 10_000;
 /// Keys and ranges that a serializable transaction remembers to have read. Beyond them one range

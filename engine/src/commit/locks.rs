@@ -21,6 +21,7 @@ use sombra_runtime::{ShardId, TaskClass};
 use super::core::Core;
 use super::shared::StoreCore;
 use crate::ids::{Lsn, TabletId};
+use crate::limits;
 use crate::lock::{LockMode, LockOwner, Place, Requested, Ticket, Victim, WaitGraph};
 use crate::txn::ReadKey;
 
@@ -39,6 +40,8 @@ pub(crate) enum LockRefused {
     Busy,
     TimedOut,
     Deadlock(Vec<(LockOwner, Place)>),
+    /// The shard keeps as many locks as it may.
+    Full,
     Gone,
     Stopped,
 }
@@ -155,6 +158,9 @@ impl Core {
         }
         if self.with_tablet(request.tablet, |_| ()).is_none() {
             return drop(request.reply.send(Err(LockRefused::Gone)));
+        }
+        if self.locks.borrow().len() >= limits::LOCKS_PER_SHARD_MAX {
+            return drop(request.reply.send(Err(LockRefused::Full)));
         }
         let (owner, mode) = (request.held.owner, request.mode);
         let place = (request.tablet, request.window_key.clone());

@@ -68,6 +68,9 @@ impl<P: Port> Transaction<P> {
         Err(match refusal {
             LockRefused::Busy => LockError::Busy { keyspace: name, key },
             LockRefused::TimedOut => LockError::TimedOut { keyspace: name, key },
+            LockRefused::Full => {
+                LockError::TooManyLocks { expected: limits::LOCKS_PER_SHARD_MAX as u64 }
+            }
             LockRefused::Gone => ReadError::KeyspaceDropped { name }.into(),
             LockRefused::Stopped => refused(),
             LockRefused::Deadlock(cycle) => {

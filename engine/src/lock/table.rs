@@ -279,6 +279,11 @@ impl<T> LockTable<T> {
             .is_some_and(|queue| queue.holders.iter().any(|(holder, _)| Some(*holder) != owner))
     }
 
+    /// Keys that are locked, and requests that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len() + self.waiting.len()
+    }
+
     /// Whether nobody holds or waits for anything.
     pub(crate) fn is_empty(&self) -> bool {
         self.keys.is_empty()

@@ -337,3 +337,25 @@ fn savepoint_is_gone_back_to_within_its_own_transaction_only_and_locks_stay() {
     drop(other);
     store.end();
 }
+
+#[test]
+fn transaction_over_its_bound_of_locks_is_told_the_number_and_goes_on() {
+    let store = Store::new();
+    let transaction = store.blocking().begin().unwrap();
+    let bound = sombra::limits::LOCKS_PER_TRANSACTION_MAX;
+    let mut asked = 0_u64;
+    let error = loop {
+        let key = asked.to_be_bytes();
+        match transaction.lock(&store.keyspace, key, at_once()) {
+            Ok(()) => asked += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((asked, error), (bound, LockError::TooManyLocks { expected: bound }));
+    transaction.put(&store.keyspace, "a", "1").unwrap();
+    transaction.commit().unwrap();
+    let next = store.blocking().begin().unwrap();
+    next.lock(&store.keyspace, 0_u64.to_be_bytes(), patient()).unwrap();
+    drop(next);
+    store.end();
+}
