@@ -178,6 +178,8 @@ fn on_trees() -> Vec<Step> {
     steps.extend(fill(5, 50));
     steps.extend([Step::Scan(SPLIT), Step::Reread, Step::Release, Step::Pause(300)]);
     steps.extend(fill(6, 12));
+    // The last of these is relaxed: without this the power cut may take it.
+    steps.push(small_put());
     steps
 }
 

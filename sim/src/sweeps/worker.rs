@@ -1,7 +1,7 @@
 //! Does the steps of one life and notes every reply.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ pub(super) struct Worker {
     pub(super) sequence: u32,
     floor: u64,
     spaces: BTreeMap<SpaceId, Keyspace>,
+    /// Those of which nobody knows whether they were made or dropped.
+    doubtful: BTreeSet<SpaceId>,
     held: Option<Snapshot>,
 }
 
@@ -64,8 +66,21 @@ impl Worker {
         let found = |(name, id): (&String, &SpaceId)| Some((*id, db.keyspace(name)?));
         let spaces = live.iter().filter_map(found).collect();
         let floor = history.with(|history| history.acknowledged_lsn());
-        let held = None;
-        Worker { db, clients, history, sheet, injector, life, sequence: 0, floor, spaces, held }
+        let (doubtful, held) = (BTreeSet::new(), None);
+        let sequence = 0;
+        Worker {
+            db,
+            clients,
+            history,
+            sheet,
+            injector,
+            life,
+            sequence,
+            floor,
+            spaces,
+            doubtful,
+            held,
+        }
     }
 
     pub(super) fn finding(&self, what: String) {
@@ -141,11 +156,18 @@ impl Worker {
             }
             Err(error) => {
                 let reply = reply_of_keyspace(&error);
-                if reply != Reply::Unknown {
-                    self.record(Event::SpaceCreateRefused { space });
-                }
+                self.note_refusal((space, reply), Event::SpaceCreateRefused { space });
                 self.note(reply, &format!("create {name}: {error}"))
             }
+        }
+    }
+
+    /// A change of a keyspace was refused, unless an earlier attempt at it may have happened.
+    fn note_refusal(&mut self, (space, reply): (SpaceId, Reply), refused: Event) {
+        if reply == Reply::Unknown {
+            self.doubtful.insert(space);
+        } else if !self.doubtful.contains(&space) {
+            self.record(refused);
         }
     }
 
@@ -160,9 +182,7 @@ impl Worker {
             }
             Err(error) => {
                 let reply = reply_of_keyspace(&error);
-                if reply != Reply::Unknown {
-                    self.record(Event::SpaceDropRefused { space });
-                }
+                self.note_refusal((space, reply), Event::SpaceDropRefused { space });
                 self.note(reply, &format!("drop {}: {error}", script::name(space)))
             }
         }
