@@ -65,7 +65,8 @@ impl Believed {
 
     /// The files reach what the store believed to be live, and use nothing that it believed to be
     /// free. Of what it kept in use, they use all but a few empty extents of each tablet.
-    pub(super) fn agrees_with(&self, files: &CheckReport) -> Result<(), Failed> {
+    /// Where room is short, merges that found none keep what they took.
+    pub(super) fn agrees_with(&self, files: &CheckReport, is_short: bool) -> Result<(), Failed> {
         let pages: u64 = files.tablets.iter().map(reached_pages).sum();
         let live = pages * u64::from(files.page_size_bytes);
         // The file is cut without a flush: after a power cut it may be as long as before.
@@ -82,7 +83,7 @@ impl Believed {
             return unlike("reached", live);
         }
         let spare_max = (files.tablets.len() * EXTENTS_KEPT) as u64 * EXTENT_BYTES;
-        let is_idle = self.waiting == 0 && self.dropped == 0;
+        let is_idle = self.waiting == 0 && self.dropped == 0 && !is_short;
         if free < self.free || is_idle && free > self.free + spare_max {
             return unlike("free", free);
         }
@@ -111,7 +112,9 @@ impl Run {
         match (self.believed.take(), files) {
             (Some(believed), Some(files)) => {
                 self.report.trees.spaces_compared += 1;
-                believed.agrees_with(files)
+                let is_short =
+                    self.options.data_bytes_max != u64::MAX || self.swarm.disk_bytes.is_some();
+                believed.agrees_with(files, is_short)
             }
             (None, _) | (_, None) => Ok(()),
         }
