@@ -159,13 +159,14 @@ impl LockError {
     }
 }
 
-impl From<BeginError> for LockError {
-    fn from(error: BeginError) -> LockError {
-        LockError::Read(match error {
+/// Of a call that begins its own snapshot.
+impl From<BeginError> for ReadError {
+    fn from(error: BeginError) -> ReadError {
+        match error {
             BeginError::Poisoned { reason } => ReadError::Poisoned { reason },
             BeginError::TooManySnapshots { expected } => ReadError::TooManySnapshots { expected },
             BeginError::Closed => ReadError::Closed,
-        })
+        }
     }
 }
 

@@ -149,12 +149,7 @@ impl<P: Port> DbHandle<P> {
         keyspace: &Keyspace,
         key: impl AsRef<[u8]>,
     ) -> Result<Option<Bytes>, ReadError> {
-        let snapshot = self.snapshot().map_err(|error| match error {
-            BeginError::Poisoned { reason } => ReadError::Poisoned { reason },
-            BeginError::TooManySnapshots { expected } => ReadError::TooManySnapshots { expected },
-            BeginError::Closed => ReadError::Closed,
-        })?;
-        snapshot.get(keyspace, key).await
+        self.snapshot()?.get(keyspace, key).await
     }
 
     /// Writes one key durably, as a transaction of its own that never conflicts.

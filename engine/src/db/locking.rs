@@ -15,7 +15,6 @@ use crate::limits;
 use crate::lock::{LockMode, LockOwner, Place};
 use crate::mvcc::registry::SnapshotKind;
 use crate::shard::{Request, StoreShared};
-use crate::txn::check_key;
 
 /// How [`Transaction::lock`] locks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,18 +100,11 @@ impl<P: Port> Transaction<P> {
         key: &[u8],
         LockOptions { mode, wait }: LockOptions,
     ) -> Result<(LockRequest, oneshot::Receiver<crate::commit::LockAnswer>), LockError> {
-        check_key(key).map_err(|_| {
-            let (expected, found) = (limits::KEY_BYTES_MAX, key.len());
-            ReadError::KeyLength { expected, found }
-        })?;
+        let place = self.place_of(keyspace, key)?;
         let shared = self.port.shared();
-        if let Some(name) = shared.foreign(keyspace) {
-            return Err(ReadError::ForeignKeyspace { name }.into());
-        }
         if shared.report.read_only {
             return Err(LockError::ReadOnly);
         }
-        let place = keyspace.place(key);
         let mut state = self.state();
         if !state.is_active() {
             return Err(ReadError::Ended.into());
@@ -142,7 +134,7 @@ impl<P: Port> Transaction<P> {
         }
         let Some(newest) = newest.filter(|newest| *newest > state.snapshot) else { return Ok(()) };
         if !state.has_read {
-            let guard = shared.begin(SnapshotKind::ReadWrite)?;
+            let guard = shared.begin(SnapshotKind::ReadWrite).map_err(ReadError::from)?;
             assert!(guard.lsn() >= newest, "INV-4b: {newest} was visible when it was told of");
             state.renew(guard);
             return Ok(());

@@ -13,7 +13,7 @@ use crate::commit::{CommitReply, CommitRequest, HeldLocks, ShardPart};
 use crate::error::{CommitError, ReadError, WriteError};
 use crate::format::log_record::{LoggedWrite, encode_commit};
 use crate::ids::{Direction, Lsn, TabletId};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, Place};
 use crate::limits;
 use crate::mvcc::registry::SnapshotGuard;
 use crate::options::{Durability, Isolation};
@@ -168,19 +168,24 @@ impl<P: Port> Transaction<P> {
         Ok(values)
     }
 
+    /// Where a key lies that is read or locked, if there can be one like it.
+    pub(super) fn place_of(&self, keyspace: &Keyspace, key: &[u8]) -> Result<Place, ReadError> {
+        check_key(key).map_err(|_| {
+            let (expected, found) = (limits::KEY_BYTES_MAX, key.len());
+            ReadError::KeyLength { expected, found }
+        })?;
+        match self.port.shared().foreign(keyspace) {
+            Some(name) => Err(ReadError::ForeignKeyspace { name }),
+            None => Ok(keyspace.place(key)),
+        }
+    }
+
     async fn begin_get(
         &self,
         keyspace: &Keyspace,
         key: &[u8],
     ) -> Result<(Bytes, Getting), ReadError> {
-        check_key(key).map_err(|_| {
-            let (expected, found) = (limits::KEY_BYTES_MAX, key.len());
-            ReadError::KeyLength { expected, found }
-        })?;
-        if let Some(name) = self.port.shared().foreign(keyspace) {
-            return Err(ReadError::ForeignKeyspace { name });
-        }
-        let place = keyspace.place(key);
+        let place = self.place_of(keyspace, key)?;
         self.refuse_if_ended()?;
         let snapshot = {
             let mut state = self.state();
