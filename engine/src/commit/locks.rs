@@ -169,7 +169,7 @@ impl Core {
         let ticket = match requested {
             Requested::Granted(_) => None,
             Requested::Queued(ticket) if request.wait == LockWait::No => {
-                self.give_up(ticket);
+                drop(self.take_back(ticket));
                 return drop(request.reply.send(Err(LockRefused::Busy)));
             }
             Requested::Queued(ticket) => {
@@ -193,12 +193,9 @@ impl Core {
         ticket: Option<Ticket>,
         granted: oneshot::Receiver<Result<(), LockRefused>>,
     ) {
-        let begun = self.shard.now();
         self.counters().blocked.fetch_add(1, Ordering::Relaxed);
         let answer = self.wait_for_lock(&mut request, ticket, granted).await;
         self.counters().blocked.fetch_sub(1, Ordering::Relaxed);
-        let waited_ns = self.shard.now().saturating_since(begun).as_nanos() as u64;
-        super::shared::record_ns(&self.counters().lock_wait_ns, waited_ns);
         if answer == Err(LockRefused::TimedOut) {
             self.counters().lock_timeouts.fetch_add(1, Ordering::Relaxed);
         }
@@ -221,7 +218,7 @@ impl Core {
                 Some(Ok(told)) => told?,
                 Some(Err(_)) => return Err(LockRefused::Stopped),
                 // Granted at the same moment: then it is.
-                None if !self.give_up(ticket) => {}
+                None if self.take_back(ticket).is_none() => {}
                 None => return Err(LockRefused::TimedOut),
             }
         }
@@ -273,14 +270,15 @@ impl Core {
         }
     }
 
-    /// Gives a waiting request up. Tells whether it still waited.
-    fn give_up(self: &Rc<Self>, ticket: Ticket) -> bool {
+    /// Takes a waiting request back, and lets those go on whom it held up. `None`: it waits no
+    /// more.
+    fn take_back(self: &Rc<Self>, ticket: Ticket) -> Option<Told> {
         let place = self.locks.borrow().place_of(ticket).cloned();
         let mut granted = Vec::new();
         let told = self.locks.borrow_mut().cancel(ticket, &mut granted);
         self.note_gone(ticket, place);
         self.tell_granted(granted);
-        told.is_some()
+        told
     }
 
     /// A request waits no more: those behind it wait for others now, perhaps in a circle.
@@ -329,15 +327,10 @@ impl Core {
     }
 
     fn give_way(self: &Rc<Self>, victim: Victim) {
-        let place = self.locks.borrow().place_of(victim.ticket).cloned();
-        let mut granted = Vec::new();
-        let told = self.locks.borrow_mut().cancel(victim.ticket, &mut granted);
-        if let Some(told) = told {
+        if let Some(told) = self.take_back(victim.ticket) {
             self.store.locks.deadlocks.fetch_add(1, Ordering::Relaxed);
             let _ = told.send(Err(LockRefused::Deadlock(victim.cycle)));
         }
-        self.note_gone(victim.ticket, place);
-        self.tell_granted(granted);
     }
 
     /// Refuses all who wait for keys of a tablet that is gone.

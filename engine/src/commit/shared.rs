@@ -36,7 +36,6 @@ pub(crate) struct ShardCounters {
     pub(crate) lock_timeouts: AtomicU64,
     /// Requests that wait now.
     pub(crate) blocked: AtomicU64,
-    pub(crate) lock_wait_ns: Mutex<Histogram<u64>>,
     pub(crate) reads: AtomicU64,
     pub(crate) scans: AtomicU64,
     pub(crate) open_commits: AtomicU64,
@@ -84,7 +83,6 @@ impl ShardCounters {
             lock_waits: AtomicU64::new(0),
             lock_timeouts: AtomicU64::new(0),
             blocked: AtomicU64::new(0),
-            lock_wait_ns: histogram(),
             reads: AtomicU64::new(0),
             scans: AtomicU64::new(0),
             open_commits: AtomicU64::new(0),

@@ -80,7 +80,7 @@ impl WaitGraph {
 
     /// The youngest of a cycle that `owner` is part of, if there is one. A search in depth: its
     /// cost is the requests that can be reached from `owner`.
-    pub(crate) fn find_victim(&self, owner: LockOwner) -> Option<Victim> {
+    pub(super) fn find_victim(&self, owner: LockOwner) -> Option<Victim> {
         let mut path = self.find_cycle(owner)?;
         let youngest = path.iter().copied().max()?;
         let at = path.iter().position(|&owner| owner == youngest)?;
