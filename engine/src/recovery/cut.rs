@@ -99,9 +99,15 @@ impl FoundLog {
         replay(shard, superblock, (&self.files, marks), sink).await
     }
 
-    /// How far the log may have gone, as [`Surveyed::reach`].
+    /// How far the log may have gone: behind the last record that was read, to the end of the
+    /// segment that would follow its blocks where that is missing or was cut.
     pub(crate) fn reach(&self, seen: &Surveyed, segment_bytes: u64) -> Lsn {
-        seen.reach(&self.files, segment_bytes)
+        let at = seen.end.max(seen.blocks_end);
+        let number = locate(at, segment_bytes).segment_number;
+        match self.files.get(number) {
+            Some(segment) if segment.len_bytes >= segment_bytes => seen.end,
+            _ => segment_start(number + 1, segment_bytes),
+        }
     }
 
     /// Moves the strangers to `keep`.

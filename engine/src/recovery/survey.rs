@@ -30,7 +30,7 @@ pub(crate) struct Surveyed {
     /// End of the last record that was read.
     pub(crate) end: Lsn,
     /// End of the newest valid block.
-    blocks_end: Lsn,
+    pub(super) blocks_end: Lsn,
     pub(crate) records: u64,
     /// Valid blocks of the store, records or none.
     pub(crate) blocks: u64,
@@ -38,19 +38,6 @@ pub(crate) struct Surveyed {
     pub(crate) newest_stamp: Lsn,
     pub(crate) newest_incarnation: Incarnation,
     pub(crate) gaps: Vec<LogGap>,
-}
-
-impl Surveyed {
-    /// How far the log may have gone: behind the last record that was read, to the end of the
-    /// segment that would follow its blocks where that is missing or was cut.
-    pub(crate) fn reach(&self, files: &SegmentFiles, segment_bytes: u64) -> Lsn {
-        let at = self.end.max(self.blocks_end);
-        let number = locate(at, segment_bytes).segment_number;
-        match files.get(number) {
-            Some(segment) if segment.len_bytes >= segment_bytes => self.end,
-            _ => segment_start(number + 1, segment_bytes),
-        }
-    }
 }
 
 /// Hands all records above `from`, which is where one begins, to `sink`, in the order of the log;
