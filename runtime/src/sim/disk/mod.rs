@@ -33,6 +33,7 @@ use chunk::OpId;
 use device::Device;
 use namespace::Node;
 
+use content::Body;
 pub(crate) use content::Payload;
 pub use counters::SimDiskCounters;
 pub use damage::Corruption;
@@ -157,21 +158,24 @@ impl SimDisk {
         offset: u64,
         len_bytes: usize,
     ) -> Option<Vec<u8>> {
-        let key = path_key(path.as_ref()).ok()?;
-        let device = self.device();
-        let body = device.bodies.get(&device.names.file(&key).ok()?)?;
-        let view = body.read(offset, len_bytes);
-        let mut bytes = vec![0; view.len_bytes()];
-        view.copy_to(&mut bytes);
-        Some(bytes)
+        self.look_at(path.as_ref(), |body| {
+            let view = body.read(offset, len_bytes);
+            let mut bytes = vec![0; view.len_bytes()];
+            view.copy_to(&mut bytes);
+            bytes
+        })
     }
 
     /// The offsets of a file's 4 KiB blocks that hold more than zeroes, in order.
     pub fn written_blocks(&self, path: impl AsRef<Path>) -> Option<Vec<u64>> {
-        let key = path_key(path.as_ref()).ok()?;
+        self.look_at(path.as_ref(), Body::written_blocks)
+    }
+
+    fn look_at<T>(&self, path: &Path, look: impl FnOnce(&Body) -> T) -> Option<T> {
+        let key = path_key(path).ok()?;
         let device = self.device();
         let body = device.bodies.get(&device.names.file(&key).ok()?)?;
-        Some(body.written_blocks())
+        Some(look(body))
     }
 
     /// Creates or replaces a file with durable content; its directory must exist.
