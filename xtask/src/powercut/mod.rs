@@ -249,11 +249,11 @@ impl PowerCuts<'_> {
         let begun = Instant::now();
         for state in drawn {
             let image = builder.build(&state);
-            let mut verdict = self.judge(recording, &state, image.clone())?;
+            let mut verdict = self.judge(recording, &state, image)?;
             let State { durable, cut, kind, seed } = state;
             let name = format!("{kind:?} {durable}..{cut} seed {seed:#x}");
             if kind != StateKind::Control && !verdict.problems.is_empty() {
-                self.look_again(recording, &state, image, &mut verdict)?;
+                self.look_again(recording, &state, builder.build(&state), &mut verdict)?;
             }
             self.totals.add(kind.row(), &name, verdict);
             self.totals.judging = begun.elapsed();
