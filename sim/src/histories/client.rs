@@ -88,20 +88,15 @@ impl Client {
         for _ in 0..self.random.between(1, plan.operations_max) {
             match self.operation(&tx, number, writes).await {
                 Ok(()) => {}
-                Err(Failed::TooOld) => {
+                Err(failed) => {
                     tx.rollback();
-                    self.options.pen.aborted(number, Abort::TooOld);
-                    return Ok(());
-                }
-                Err(Failed::Conflict) => {
-                    tx.rollback();
-                    self.options.pen.aborted(number, Abort::Conflict);
-                    return Ok(());
-                }
-                Err(Failed::End) => {
-                    tx.rollback();
-                    self.options.pen.aborted(number, Abort::Stopped);
-                    return Err(End);
+                    let (abort, outcome) = match failed {
+                        Failed::TooOld => (Abort::TooOld, Ok(())),
+                        Failed::Conflict => (Abort::Conflict, Ok(())),
+                        Failed::End => (Abort::Stopped, Err(End)),
+                    };
+                    self.options.pen.aborted(number, abort);
+                    return outcome;
                 }
             }
             if !self.is_hot && self.random.percent(plan.holds) {
