@@ -33,6 +33,7 @@ const fn step(name: &'static str, command: &'static str, seconds: u64) -> Step {
 
 /// The night, cheap steps first.
 pub(crate) const STEPS: &[Step] = &[
+    step("peers", "peers", 300),
     step("planted bugs", "planted", 3_600),
     step("sweep", "sweep", 900),
     step("flips", "flips --every 31", 900),
