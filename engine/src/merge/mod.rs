@@ -47,9 +47,8 @@ pub(crate) struct Merger {
     core: Rc<Core>,
     pages: Rc<PageStore>,
     publisher: MailboxSender<PublishRequest>,
-    /// How often each shard had looked what it may release when a snapshot was last ended for
-    /// what it held up.
-    releases_at_end: RefCell<Vec<u64>>,
+    /// Whom what is kept would be blamed on.
+    suspect: RefCell<Option<pacing::Suspect>>,
     /// How much the data file had been supplied with when a merge found no room: until there is
     /// more, or pages of these tablets are released, the next would find none either.
     short_at: Cell<Option<u64>>,
@@ -61,8 +60,8 @@ impl Merger {
         pages: Rc<PageStore>,
         publisher: MailboxSender<PublishRequest>,
     ) -> Merger {
-        let (releases_at_end, short_at) = (RefCell::default(), Cell::default());
-        Merger { core, pages, publisher, releases_at_end, short_at }
+        let (suspect, short_at) = (RefCell::default(), Cell::default());
+        Merger { core, pages, publisher, suspect, short_at }
     }
 
     /// Runs for the life of the store on this shard.

@@ -125,17 +125,35 @@ impl Merger {
                 self.end(snapshot, "it passed its age limit");
             }
         }
-        // One shard judges what all of them keep, and gives them the time to let go.
-        if self.core.shard.id().index() > 0 || !self.have_released() {
-            return;
+        // One shard judges what all of them keep.
+        if self.core.shard.id().index() == 0 {
+            self.end_who_holds_up();
         }
-        let oldest = store.registry.active_snapshots();
+    }
+
+    /// Ends the oldest snapshot while more is kept than may be. What the shards last said of
+    /// that can be for snapshots that are gone, so they look again once one is suspected.
+    fn end_who_holds_up(&self) {
+        let active = self.core.store.registry.active_snapshots();
         // A reader holds windows and pages, a commit under way only keys.
         let order = |snapshot: &&ActiveSnapshot| (!snapshot.is_reading, snapshot.lsn);
-        let Some(oldest) = oldest.iter().min_by_key(order) else { return };
-        if let Some(why) = self.held_up() {
-            self.end(oldest, why);
-            *self.releases_at_end.borrow_mut() = self.releases();
+        let oldest = active.iter().min_by_key(order);
+        let mut suspect = self.suspect.borrow_mut();
+        let (Some(oldest), Some(why)) = (oldest, self.held_up()) else {
+            *suspect = None;
+            return;
+        };
+        match &*suspect {
+            Some(known) if known.is(oldest) => {
+                if known.releases.iter().zip(self.releases()).all(|(&then, now)| now > then) {
+                    self.end(oldest, why);
+                    *suspect = None;
+                }
+            }
+            _ => {
+                *suspect = Some(Suspect { snapshot: *oldest, releases: self.releases() });
+                self.core.store.want_merges();
+            }
         }
     }
 
@@ -149,13 +167,6 @@ impl Merger {
     fn releases(&self) -> Vec<u64> {
         let count = |c: &Padded<ShardCounters>| c.releases.load(Ordering::Acquire);
         self.core.store.counters.iter().map(count).collect()
-    }
-
-    /// Whether every shard has looked what it may release since a snapshot was ended for what
-    /// it held up.
-    fn have_released(&self) -> bool {
-        let before = self.releases_at_end.borrow();
-        before.is_empty() || before.iter().zip(self.releases()).all(|(&before, now)| now > before)
     }
 
     /// What of old snapshots passes its bound.
@@ -176,6 +187,19 @@ impl Merger {
             store.volume.state() != VolumeState::Fine && !store.volume.has_room_for_commits();
         (is_full && sum(|c| &c.pinned_pages) > 0)
             .then_some("the pages it keeps are needed: the data file is full")
+    }
+}
+
+/// A snapshot that will be ended if the shards, looking again, still keep too much.
+pub(super) struct Suspect {
+    snapshot: ActiveSnapshot,
+    /// How often each shard had looked what it may release by then.
+    releases: Vec<u64>,
+}
+
+impl Suspect {
+    fn is(&self, other: &ActiveSnapshot) -> bool {
+        (self.snapshot.lsn, self.snapshot.begun_ns) == (other.lsn, other.begun_ns)
     }
 }
 
