@@ -218,8 +218,10 @@ pub const GROWTH_ZERO_STEP_BYTES: u64 = 4 << 20;
 /// between these bounds, at most an eighth of `data_bytes_max`.
 pub const DATA_RESERVE_BYTES: u64 = 8 << 20;
 pub const DATA_RESERVE_BYTES_MIN: u64 = 4 << 20;
-/// Smallest bound of the data file: the root table and room for a few tablets.
+/// Smallest bound of the data file: the root table and room for a few tablets, and at least so
+/// many pages that two merges find room for a step, however little is free besides.
 pub const DATA_BYTES_MIN: u64 = 16 << 20;
+pub const DATA_PAGES_MIN: u64 = 2 * REBUILD_UNIT_PAGES_MAX as u64;
 /// Fragmented extents that one search for a run of pages looks at.
 pub const RUN_SEARCH_EXTENTS_MAX: usize = 64;
 

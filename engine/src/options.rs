@@ -119,10 +119,7 @@ impl Options {
             let expected = format!("a power of two in {sizes:?}");
             return refuse("page_size_bytes", expected, self.page_size_bytes.into());
         }
-        if self.data_bytes_max < limits::DATA_BYTES_MIN {
-            let expected = format!("at least {} bytes", limits::DATA_BYTES_MIN);
-            return refuse("data_bytes_max", expected, self.data_bytes_max);
-        }
+        self.validate_data_bytes(self.page_size_bytes)?;
         if let Some(device) = self.device.as_ref().filter(|device| !device.is_absolute()) {
             let (expected, found) = ("an absolute path".to_owned(), device.display().to_string());
             return Err(OptionError { field: "device", expected, found });
@@ -132,6 +129,19 @@ impl Options {
             return refuse("log_bytes_max", expected, self.log_bytes_max);
         }
         Ok(())
+    }
+
+    /// Whether the bound of the data file leaves merges their room with pages of this size, which
+    /// for a store that exists is not that of the options.
+    pub(crate) fn validate_data_bytes(&self, page_size_bytes: u32) -> Result<(), OptionError> {
+        let of_pages = limits::DATA_PAGES_MIN * u64::from(page_size_bytes);
+        let least = limits::DATA_BYTES_MIN.max(of_pages);
+        if self.data_bytes_max >= least {
+            return Ok(());
+        }
+        let expected = format!("at least {least} bytes with pages of {page_size_bytes} bytes");
+        let found = self.data_bytes_max.to_string();
+        Err(OptionError { field: "data_bytes_max", expected, found })
     }
 }
 
@@ -326,5 +336,28 @@ impl Routing {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+    use crate::limits;
+
+    #[test]
+    fn data_file_bound_leaves_merges_room_with_pages_of_any_size() {
+        for page_size_bytes in [4 << 10, 32 << 10] {
+            let least = limits::DATA_PAGES_MIN * u64::from(page_size_bytes);
+            let least = least.max(limits::DATA_BYTES_MIN);
+            let fits = Options { page_size_bytes, data_bytes_max: least, ..Options::default() };
+            assert_eq!(fits.validate(), Ok(()));
+            let short = Options { data_bytes_max: least - 1, ..fits };
+            let error = short.validate().unwrap_err();
+            assert_eq!(error.field, "data_bytes_max");
+            assert!(error.expected.contains(&least.to_string()), "{}", error.expected);
+        }
+        // Reopened with other pages than the options name.
+        let options = Options { data_bytes_max: limits::DATA_BYTES_MIN, ..Options::default() };
+        assert!(options.validate_data_bytes(32 << 10).is_err());
     }
 }

@@ -31,6 +31,19 @@ pub const ROTTEN_ROOTS_MAX: usize = 3;
 pub const WRITES_AFTER_ROT: u32 = 40;
 /// Keys that are written while a device lies: enough for several merges of a small log.
 pub const WRITES_BESIDE_LIES: u32 = 500;
+/// Writes of which a log is made that then rots.
+pub const WRITES_BEFORE_ROT: u32 = 150;
+/// Crashes that are aimed at a moment of the store, in percent, how often it is looked at for
+/// one, and steps between two looks.
+pub const AIMED_CRASHES_PERCENT: u64 = 20;
+pub const AIMS_MAX: u32 = 80;
+pub const STEPS_PER_AIM: u64 = 40;
+/// Episodes whose faults stop before they end, in percent.
+pub const FAULTS_STOP_PERCENT: u64 = 10;
+/// What a campaign of many seeds must have among those that count, in percent: seeds that merge,
+/// and seeds that take a segment again.
+pub const WITH_MERGE_PERCENT_MIN: u64 = 90;
+pub const WITH_RECYCLE_PERCENT_MIN: u64 = 25;
 /// Longest that an operation is stuck, and farthest that the wall clock jumps.
 pub const STUCK_NS_MAX: u64 = 20_000_000_000;
 pub const CLOCK_JUMP_MS_MAX: u64 = 100_000_000_000;

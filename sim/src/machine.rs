@@ -8,6 +8,7 @@ use std::future::Future;
 use std::rc::Rc;
 
 use sombra::DurabilityMethod;
+use sombra_runtime::WriteCache;
 use sombra_runtime::sim::{RunEnd, SimDisk, SimDiskOptions, SimLatency, SimWorld};
 
 use crate::limits;
@@ -21,6 +22,9 @@ pub(crate) const DURABILITY_METHODS: [Option<DurabilityMethod>; 5] = [
     Some(DurabilityMethod::RingFlush),
     Some(DurabilityMethod::PoolFlush),
 ];
+
+/// Tells drawings about the device from others of the same seed.
+const OF_THE_DEVICE: u64 = 0xD1;
 
 /// What a seed that panicked says of it.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -40,6 +44,11 @@ pub(crate) fn draw_disk(random: &mut Random) -> SimDiskOptions {
     disk.write_latency = latency(1_000);
     disk.flush_latency = latency(4_000);
     disk.path_latency = latency(2_000);
+    let mut extra = random.fork(OF_THE_DEVICE);
+    disk.slow_one_in = *extra.pick(&[0, 20, 50, 50, 400]);
+    if extra.percent(10) {
+        disk.write_cache = WriteCache::WriteThrough;
+    }
     disk
 }
 

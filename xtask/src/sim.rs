@@ -96,12 +96,9 @@ fn run_seeds(arguments: &SimArguments) -> Result<(), Failure> {
     if arguments.flush_suppressed {
         return judge_control(&report);
     }
-    let missing = report.marks_missing();
+    let shortcomings = report.shortcomings();
     if report.verdicts.is_clean() {
-        return match missing.as_slice() {
-            [] => Ok(()),
-            missing => Err(format!("no seed reached: {}", missing.join(", "))),
-        };
+        return if shortcomings.is_empty() { Ok(()) } else { Err(shortcomings.join("\n")) };
     }
     for seed in report.verdicts.failing_seeds().take(SHRUNK_MAX) {
         tell_shorter(seed, &options, arguments.load);

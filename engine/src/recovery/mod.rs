@@ -115,6 +115,7 @@ async fn find(
 ) -> Result<Found, OpenError> {
     let superblock_file = open_file(shard, &dir.join(SUPERBLOCK_FILE), access).await?;
     let picked = read_superblock(shard, dir, &superblock_file).await?;
+    options.validate_data_bytes(picked.superblock.page_size_bytes)?;
     let config = data_file::config(dir, &picked.superblock, options, access);
     let mut data = data_file::load(shard, &picked.superblock, config.clone()).await?;
     let marks = data.as_ref().map_or(RootMarks::NONE, |data| data.marks);

@@ -5,20 +5,24 @@ use std::sync::Arc;
 use sombra::{CommitError, Db, ReadError};
 use sombra_runtime::sim::SimWorld;
 
-use super::faults;
+use super::faults::{self, Failure};
 use super::opening::Opened;
 use super::run::{Failed, Run};
 use super::space::Believed;
 use super::swarm::Ending;
+use crate::limits;
 use crate::machine::{self, Crash};
 use crate::workload::Tally;
+
+/// Tells the drawings of aimed crashes from others of the same life.
+const AIMED: u64 = 0xA1;
 
 impl Run {
     pub(super) fn end(
         &mut self,
         mut world: SimWorld,
         opened: Opened,
-        ending: Ending,
+        (ending, failure): (Ending, Option<Failure>),
         (tally, clients): (&Arc<Tally>, u64),
     ) -> Result<(), Failed> {
         self.healthy(&opened.db, ending)?;
@@ -27,13 +31,14 @@ impl Run {
         let segments = segments_on_disk(&opened.db, self.options.segment_bytes);
         self.report.segments += segments.saturating_sub(self.segments);
         self.segments = segments;
-        self.report.crashes += 1;
         let extra = self.random.scale(1, 400);
         match ending {
             Ending::PowerCut | Ending::Kill | Ending::KillThenPowerCut => {
                 let suppressed = self.flush_suppressed;
                 self.disk.set_options(|disk| disk.flush_suppressed = suppressed);
-                if self.random.percent(50) {
+                if self.aim(&mut world, &opened.db) {
+                    world.run(extra / 16, || false);
+                } else if self.random.percent(50) {
                     let last = self.disk.counters().completions + extra / 8 + 1;
                     world.run_to_completion(extra * 20, last, || false);
                 } else {
@@ -42,8 +47,10 @@ impl Run {
                 self.healthy(&opened.db, ending)?;
             }
             Ending::Fault => {
-                self.report.faults += 1;
                 world.run(extra * 20, || tally.report().ended == clients);
+                if let Some(failure) = failure {
+                    self.failure_stops(&mut world, &opened.db, &failure)?;
+                }
                 self.poison_is_respected(&mut world, &opened)?;
             }
             Ending::Close | Ending::DropHandles => {
@@ -57,6 +64,7 @@ impl Run {
                 return Ok(());
             }
         }
+        self.report.crashes += 1;
         self.count_crash(&opened.db);
         self.mark_store(&opened.db);
         self.fold_world(&world);
@@ -75,6 +83,44 @@ impl Run {
         self.disk.set_options(|disk| disk.flush_suppressed = false);
         drop(opened);
         Ok(())
+    }
+
+    /// Turns the world until the store is at something that takes few moments of its life, now
+    /// and then; true if it got there.
+    fn aim(&mut self, world: &mut SimWorld, db: &Db) -> bool {
+        let mut random = self.random.fork(u64::from(self.life) << 16 | AIMED);
+        if !random.percent(limits::AIMED_CRASHES_PERCENT) {
+            return false;
+        }
+        let at = *random.pick(&[
+            "sombra_root_publications_running",
+            "sombra_data_file_growing",
+            "sombra_wal_segment_preparing",
+        ]);
+        let steps = random.between(1, limits::STEPS_PER_AIM);
+        (0..limits::AIMS_MAX).any(|_| {
+            world.run(steps, || false);
+            db.metrics().value(at) > 0.0
+        })
+    }
+
+    /// A write or a flush that failed where nothing can make up for it stops the store.
+    fn failure_stops(
+        &mut self,
+        world: &mut SimWorld,
+        db: &Db,
+        failure: &Failure,
+    ) -> Result<(), Failed> {
+        let is_hit = self.has_failed(failure);
+        self.report.faults += u64::from(is_hit);
+        if !(is_hit && failure.must_stop) {
+            return Ok(());
+        }
+        world.run(limits::STEPS_PER_LOOK, || db.poison_reason().is_some());
+        match db.poison_reason() {
+            Some(_) => Ok(()),
+            None => Err(format!("the store goes on after the failure of a {:?}", failure.on)),
+        }
     }
 
     /// A store that has stopped takes nothing more, and serves nothing.

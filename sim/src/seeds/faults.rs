@@ -22,9 +22,10 @@ pub(super) const PAGE_DAMAGE: &str = "data page damaged";
 pub(super) const TAIL_GARBAGE: &str = "garbage behind the log's end";
 pub(super) const KILL_THEN_CUT: &str = "kill, then power cut";
 pub(super) const OLD_SEGMENT: &str = "recycled segment with old contents";
+pub(super) const LOG_DAMAGE: &str = "log block damaged";
 
 /// What the harness does itself; the disk counts the rest.
-pub(super) const OF_THE_HARNESS: [&str; 7] = [
+pub(super) const OF_THE_HARNESS: [&str; 8] = [
     SECOND_OPENER,
     SUPERBLOCK_DAMAGE,
     ROOT_DAMAGE,
@@ -32,6 +33,7 @@ pub(super) const OF_THE_HARNESS: [&str; 7] = [
     TAIL_GARBAGE,
     KILL_THEN_CUT,
     OLD_SEGMENT,
+    LOG_DAMAGE,
 ];
 
 /// What the disk counts, by the names of its counters.
@@ -60,6 +62,22 @@ pub(super) const OF_THE_DISK: [&str; 22] = [
     "clock_jumps_backwards",
 ];
 
+/// Names of files that failures are aimed at: of the log's segments, and of the data file.
+const LOG_FILES: &str = ".log";
+const DATA_FILE: &str = "pages.sombra";
+/// Tells the drawings of failures and of jumps of the clock from others of the same life.
+const FAILURES: u64 = 0xF1;
+const CLOCK: u64 = 0xC1;
+
+/// A write or a flush that was planned to fail.
+pub(super) struct Failure {
+    pub(super) on: DiskOp,
+    /// The store must stop once it has failed.
+    pub(super) must_stop: bool,
+    /// Of its kind, before it was planned.
+    before: u64,
+}
+
 /// How often each fault comes, in percent of the occasions that it has.
 #[derive(Clone, Debug)]
 pub(super) struct FaultMix {
@@ -72,6 +90,8 @@ pub(super) struct FaultMix {
     /// Crashes after which a copy of the superblock rots, or noise lies behind the log's end.
     superblock: u64,
     tail_garbage: u64,
+    /// Seeds at whose end a block of the log rots.
+    pub(super) log_rot: u64,
     /// Seeds at whose end a device lies: it loses, misplaces or mixes up what it says it did.
     pub(super) lying_device: u64,
 }
@@ -90,6 +110,7 @@ impl FaultMix {
             superblock: some(40, 50),
             tail_garbage: some(40, 60),
             lying_device: some(50, 100),
+            log_rot: 25,
         }
     }
 }
@@ -108,13 +129,50 @@ impl Run {
         }
     }
 
+    /// Operations that failed by now because a device said so.
+    pub(super) fn errors_met(&self) -> u64 {
+        let counters = self.disk.counters();
+        counters.read_errors + counters.write_errors + counters.flush_errors + counters.path_errors
+    }
+
+    /// Writes, or flushes, that failed by now.
+    fn changes_failed(&self, on: DiskOp) -> u64 {
+        let counters = self.disk.counters();
+        if on == DiskOp::Write { counters.write_errors } else { counters.flush_errors }
+    }
+
+    /// Whether the failure that was planned has come.
+    pub(super) fn has_failed(&self, failure: &Failure) -> bool {
+        self.changes_failed(failure.on) > failure.before
+    }
+
     /// A write or a flush fails, once or from now on.
-    pub(super) fn plan_failure(&mut self) {
+    pub(super) fn plan_failure(&mut self) -> Failure {
         let on = *self.random.pick(&[DiskOp::Write, DiskOp::Flush, DiskOp::Write]);
         let nth = self.random.scale(1, 200);
-        match self.random.percent(30) {
-            true => self.disk.fail_from(on, nth, EIO),
-            false => self.disk.fail_next(on, nth, EIO),
+        let is_sticky = self.random.percent(30);
+        let mut random = self.random.fork(u64::from(self.life) << 16 | FAILURES);
+        let target = *random.pick(&[None, None, Some(LOG_FILES), Some(DATA_FILE)]);
+        let nth = if target == Some(DATA_FILE) { nth.min(20) } else { nth };
+        let fault = Fault::Errno(EIO);
+        match is_sticky {
+            true => self.disk.plan_from(on, target, nth, fault),
+            false => self.disk.plan(on, target, nth, fault),
+        }
+        let must_stop = match target {
+            Some(LOG_FILES) => true,
+            Some(_) => on == DiskOp::Flush,
+            None => false,
+        };
+        Failure { on, must_stop, before: self.changes_failed(on) }
+    }
+
+    /// The wall clock jumps, now and then.
+    pub(super) fn jump_clock(&mut self) {
+        let mut random = self.random.fork(u64::from(self.life) << 16 | CLOCK);
+        if random.percent(self.swarm.faults.clock_jump) {
+            let by_ms = random.scale(1, limits::CLOCK_JUMP_MS_MAX) as i64;
+            self.disk.jump_wall_clock(if random.percent(50) { by_ms } else { -by_ms });
         }
     }
 

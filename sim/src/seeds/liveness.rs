@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sombra::{Db, Metrics};
 use sombra_runtime::sim::SimWorld;
 
+use super::marks;
 use super::opening::Opened;
 use super::run::{Failed, Run};
 use crate::limits;
@@ -23,7 +24,39 @@ const NOTHING_HELD: [(&str, &str); 7] = [
     ("sombra_merge_stuck", "merges that wait for room"),
 ];
 
+/// Tells this drawing from others of the same life.
+const FAULTS_STOP: u64 = 0xFA;
+
 impl Run {
+    /// Sometimes the faults stop while the store is open: that alone must let it go on.
+    pub(super) fn faults_stop(
+        &mut self,
+        world: &mut SimWorld,
+        tally: &Tally,
+        clients: u64,
+    ) -> Result<(), Failed> {
+        let mut random = self.random.fork(u64::from(self.life) << 16 | FAULTS_STOP);
+        if !random.percent(limits::FAULTS_STOP_PERCENT) {
+            return Ok(());
+        }
+        self.disk.clear_faults();
+        self.swarm.disk_bytes = None;
+        self.disk.set_options(|disk| disk.capacity_bytes = u64::MAX);
+        let before = tally.report();
+        let enough = before.acknowledged + limits::LIVENESS_ACKNOWLEDGED_MIN / 4;
+        let operations_max = before.operations + limits::LIVENESS_OPERATIONS_MAX;
+        let stopped = self.work(world, tally, |now| {
+            now.acknowledged >= enough || now.ended == clients || now.operations > operations_max
+        });
+        stopped.map_err(|error| format!("no progress when faults have stopped: {error}"))?;
+        let done = tally.report();
+        if done.acknowledged < enough && done.ended < clients {
+            return Err(format!("little is committed when faults have stopped: {done:?}"));
+        }
+        self.report.marks.add(marks::FAULTS_STOPPED, 1);
+        Ok(())
+    }
+
     /// Works on a disk without faults until something has been done, then waits until nothing
     /// is held any more.
     pub(super) fn make_progress(

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sombra::inspect::CheckProblem;
 use sombra::{CommitError, Db, KeyRange, Keyspace, OpenError, Options, ReadError};
 use sombra_runtime::Runtime;
 use sombra_runtime::sim::{DiskOp, Fault, SimDisk};
@@ -32,12 +33,29 @@ pub(super) struct Looking {
     /// Instead of being closed, the store is left alone for a while, then the power fails.
     pub(super) ends_by_cut: bool,
     pub(super) options: Option<Options>,
+    /// Damage that was named before: reads may be refused for it and for nothing else. `None`:
+    /// for any.
+    pub(super) named: Option<Vec<CheckProblem>>,
 }
 
 impl Looking {
     /// Nothing goes wrong that has not already.
     pub(super) fn sober(writes: u32) -> Looking {
-        Looking { writes, plans: Vec::new(), ends_by_cut: false, options: None }
+        Looking { writes, plans: Vec::new(), ends_by_cut: false, options: None, named: None }
+    }
+
+    /// Whether damage that was named costs a key, or any key if none is told.
+    fn is_named(&self, keyspace: &str, key: Option<&[u8]>) -> bool {
+        let Some(problems) = &self.named else { return true };
+        let of_keyspace = problems.iter().filter(|problem| {
+            let tablet = problem.tablet.as_ref();
+            tablet.is_some_and(|t| t.keyspace == keyspace || t.keyspace.is_empty())
+        });
+        let costs = |problem: &CheckProblem| match (&problem.keys, key) {
+            (Some(span), Some(key)) => span.contains(key),
+            _ => true,
+        };
+        of_keyspace.into_iter().any(costs)
     }
 }
 
@@ -195,7 +213,8 @@ impl Look {
         let view = db.snapshot().map_err(|error| format!("snapshot: {error}"))?;
         for index in (0..self.keys).filter(|index| !doubtful.contains(index)) {
             let read = view.get(keyspace, key_bytes(index)).await;
-            let Some(value) = self.tolerate(read, seen)? else { continue };
+            let place = (name, Some(&key_bytes(index)[..]));
+            let Some(value) = self.tolerate(read, place, seen)? else { continue };
             let found = value.map_or(Found::Absent, |bytes| decode(&bytes));
             let before = expected.get(&index).copied().unwrap_or(Found::Absent);
             if found != before {
@@ -205,7 +224,8 @@ impl Look {
         for scan in
             [view.scan(keyspace, KeyRange::all()), view.scan_reverse(keyspace, KeyRange::all())]
         {
-            let Some(rows) = self.tolerate(scan.collect().await, seen)? else { continue };
+            let read = scan.collect().await;
+            let Some(rows) = self.tolerate(read, (name, None), seen)? else { continue };
             let rows =
                 rows.iter().filter_map(|(key, value)| Some((key_index(key)?, decode(value))));
             let rows = rows.filter(|(index, _)| !doubtful.contains(index));
@@ -272,10 +292,15 @@ impl Look {
     fn tolerate<T>(
         &self,
         read: Result<T, ReadError>,
+        (keyspace, key): (&str, Option<&[u8]>),
         seen: &mut Seen,
     ) -> Result<Option<T>, Failed> {
         match read {
             Ok(value) => Ok(Some(value)),
+            Err(error @ ReadError::Damaged { .. }) if !self.looking.is_named(keyspace, key) => {
+                let key = key.map_or("a scan".to_owned(), |key| key.escape_ascii().to_string());
+                Err(format!("the checker had not named {keyspace:?} {key}: {error}"))
+            }
             Err(ReadError::Damaged { .. }) => {
                 seen.damaged_reads += 1;
                 Ok(None)

@@ -31,9 +31,10 @@ pub(super) const SECOND_OPENER: &str = "second opener refused";
 pub(super) const DAMAGE_TOLD: &str = "read refused for damage";
 pub(super) const DAMAGED_LOG_REFUSED: &str = "opening refused for a damaged log";
 pub(super) const SCRUBBED: &str = "pass of the scrubber";
+pub(super) const FAULTS_STOPPED: &str = "progress once faults have stopped";
 
 /// All marks.
-pub const MARKS: [&str; 25] = [
+pub const MARKS: [&str; 26] = [
     TORN_ROOT,
     ROTTEN_ROOT,
     SUPERBLOCK_TWIN,
@@ -59,6 +60,7 @@ pub const MARKS: [&str; 25] = [
     DAMAGE_TOLD,
     DAMAGED_LOG_REFUSED,
     SCRUBBED,
+    FAULTS_STOPPED,
 ];
 
 impl Run {

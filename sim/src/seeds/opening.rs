@@ -6,7 +6,7 @@ use sombra::{Db, OpenError, OpenMode, Options};
 use sombra_runtime::Runtime;
 
 use crate::model::{Observation, Recorder, Shared};
-use crate::workload::{Space, observe, prepare_spaces};
+use crate::workload::{ObserveError, Space, observe, prepare_spaces};
 
 /// Where the store of a simulated world lies.
 pub(crate) const STORE_DIR: &str = "/store";
@@ -33,8 +33,19 @@ pub(super) struct Progress {
 pub(super) enum Refusal {
     /// A bound on memory, log or disk; with more room it opens.
     Bound(String),
-    /// Anything else is wrong.
+    /// The store says that it cannot, as it may where a device failed it.
+    Refused(String),
+    /// The store shows what cannot be.
     Wrong(String),
+}
+
+impl From<ObserveError> for Refusal {
+    fn from(error: ObserveError) -> Refusal {
+        match error {
+            ObserveError::Refused(why) => Refusal::Refused(why),
+            ObserveError::Contradiction(what) => Refusal::Wrong(what),
+        }
+    }
 }
 
 /// Shared between the opening task and whoever turns the world.
@@ -53,6 +64,8 @@ pub(super) struct Opening {
     pub(super) tablets: u32,
     /// The store was closed before, so nothing at all may be missing.
     pub(super) clean: bool,
+    /// An opening has been compared before, so there is a store with its data file.
+    pub(super) is_made: bool,
     /// Somebody opens it to read before it is opened for writing, and must see the same.
     pub(super) is_read_first: bool,
     pub(super) progress: SharedProgress,
@@ -69,7 +82,7 @@ impl Opening {
         let read = if self.is_read_first { self.read().await? } else { None };
         let opened = Db::open(&self.runtime, STORE_DIR, self.options.clone()).await;
         let db = opened.map_err(|error| refuse(&error))?;
-        let observation = observe(&db, self.keys).await.map_err(Refusal::Wrong)?;
+        let observation = observe(&db, self.keys).await?;
         lock(&self.progress).was_read_before = read.is_some();
         if read.is_some_and(|read| read != observation) {
             return Err(Refusal::Wrong("a reader saw something else before".to_owned()));
@@ -90,11 +103,13 @@ impl Opening {
         let options = Options { open_mode: OpenMode::ReadOnly, ..self.options.clone() };
         let db = match Db::open(&self.runtime, STORE_DIR, options).await {
             Ok(db) => db,
-            Err(OpenError::Missing { .. } | OpenError::DataFile { .. }) => return Ok(None),
+            Err(OpenError::Missing { .. } | OpenError::DataFile { .. }) if !self.is_made => {
+                return Ok(None);
+            }
             Err(error) => return Err(refuse(&error)),
         };
-        let observation = observe(&db, self.keys).await.map_err(Refusal::Wrong)?;
-        db.close().await.map_err(|error| Refusal::Wrong(format!("close: {error}")))?;
+        let observation = observe(&db, self.keys).await?;
+        db.close().await.map_err(|error| Refusal::Refused(format!("close: {error}")))?;
         Ok(Some(observation))
     }
 }
@@ -106,7 +121,11 @@ fn refuse(error: &OpenError) -> Refusal {
         OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
             Refusal::Bound(text)
         }
-        _ => Refusal::Wrong(text),
+        // No device that fails an operation changes what was written before.
+        OpenError::Damaged { .. } | OpenError::Record { .. } | OpenError::Superblock { .. } => {
+            Refusal::Wrong(text)
+        }
+        _ => Refusal::Refused(text),
     }
 }
 
@@ -121,5 +140,5 @@ fn refuse_keyspace(error: &sombra::KeyspaceError) -> Refusal {
                 | CommitError::DiskFull { .. }
         )
     );
-    if bound { Refusal::Bound(text) } else { Refusal::Wrong(text) }
+    if bound { Refusal::Bound(text) } else { Refusal::Refused(text) }
 }

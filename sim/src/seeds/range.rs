@@ -23,7 +23,7 @@ pub struct RangeReport {
     pub reads_judged: u64,
     pub segments: u64,
     pub trees: TreesReport,
-    /// Seeds with a merge, and seeds in which a segment was taken again.
+    /// Counted seeds with a merge, and those in which a segment was taken again.
     pub with_merge: u64,
     pub with_recycle: u64,
     /// Places of the engine that were reached, and faults that were met.
@@ -53,8 +53,9 @@ impl RangeReport {
         self.trees += report.trees;
         self.marks += &report.marks;
         self.injected += &report.injected;
-        self.with_merge += u64::from(report.trees.merges > 0);
-        self.with_recycle += u64::from(report.trees.recycled > 0);
+        let is_counted = report.is_counted();
+        self.with_merge += u64::from(is_counted && report.trees.merges > 0);
+        self.with_recycle += u64::from(is_counted && report.trees.recycled > 0);
         self.lost += report.lost;
         self.half_applied += report.half_applied;
         let work = report.work;
@@ -74,6 +75,26 @@ impl RangeReport {
         }
     }
 
+    /// What a campaign of so many seeds lacks to count as one.
+    #[must_use]
+    pub fn shortcomings(&self) -> Vec<String> {
+        if self.seeds < limits::SEEDS_FOR_ALL_MARKS {
+            return Vec::new();
+        }
+        let missing = self.marks_missing().into_iter().map(|mark| format!("never reached: {mark}"));
+        let rare = self.faults_rare();
+        let rare = rare.into_iter().map(|fault| format!("met in less than 1 % of seeds: {fault}"));
+        let shares = [
+            (self.with_merge, limits::WITH_MERGE_PERCENT_MIN, "merge"),
+            (self.with_recycle, limits::WITH_RECYCLE_PERCENT_MIN, "take a segment again"),
+        ];
+        let few = shares.into_iter().filter(|(count, least, _)| count * 100 < self.counted * least);
+        let few = few.map(|(count, least, what)| {
+            format!("{count} of {} counted seeds {what}, expected {least} %", self.counted)
+        });
+        missing.chain(rare).chain(few).collect()
+    }
+
     /// Faults that were met less often than once in a hundred seeds.
     #[must_use]
     pub fn faults_rare(&self) -> Vec<&'static str> {
@@ -83,17 +104,17 @@ impl RangeReport {
 
     fn write_trees(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let trees = self.trees;
-        let percent = |count: u64| 100.0 * count as f64 / self.seeds.max(1) as f64;
+        let percent = |count: u64| 100.0 * count as f64 / self.counted.max(1) as f64;
         let (with_merge, roots) = (percent(self.with_merge), trees.root_writes);
         writeln!(
             f,
-            "merges         {:>12}  in {with_merge:.0} % of seeds, root writes {roots}",
+            "merges         {:>12}  in {with_merge:.0} % of counted seeds, root writes {roots}",
             trees.merges
         )?;
         let (with_recycle, ended) = (percent(self.with_recycle), trees.snapshots_ended);
         writeln!(
             f,
-            "recycled       {:>12}  in {with_recycle:.0} % of seeds, snapshots ended {ended}",
+            "recycled       {:>12}  in {with_recycle:.0} % of counted seeds, snapshots ended {ended}",
             trees.recycled
         )?;
         let (publication, switch) = (trees.crashes_in_publication, trees.crashes_in_switch);

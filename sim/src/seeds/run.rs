@@ -16,7 +16,7 @@ use crate::limits;
 use crate::machine;
 use crate::model::{Observation, Recorder, Shared};
 use crate::random::{Random, mix};
-use crate::workload::{Client, ClientOptions, Session, Tally};
+use crate::workload::{Client, ClientOptions, Session, Tally, TallyReport};
 
 pub(super) const EIO: i32 = 5;
 
@@ -38,6 +38,8 @@ pub(super) struct Run {
     pub(super) believed: Option<Believed>,
     /// Log segments that the last opening left on disk.
     pub(super) segments: u64,
+    /// The last opening was cut off.
+    pub(super) cut_off: bool,
     /// An operation failed during the last opening, which may have succeeded all the same.
     pub(super) opened_with_fault: bool,
     /// What looks at the end of the seed expect, once one has begun.
@@ -74,6 +76,7 @@ impl Run {
             believed: None,
             segments: 0,
             shown: Observation::default(),
+            cut_off: false,
             opened_with_fault: false,
             expected: None,
             is_damaged: false,
@@ -129,6 +132,7 @@ impl Run {
         self.compare_space(checked.as_ref()).map_err(seen)?;
         self.nothing_is_set_aside()?;
         self.lying_device()?;
+        self.rot_log()?;
         self.rot_pages()
     }
 
@@ -161,8 +165,8 @@ impl Run {
         };
         let Some(opened) = opened else {
             self.tell(format!("{shards} shards, not opened"));
-            self.report.crashes += 1;
-            self.report.crashes_in_open += 1;
+            self.report.crashes += u64::from(self.cut_off);
+            self.report.crashes_in_open += u64::from(self.cut_off);
             self.crash(world);
             return Ok(());
         };
@@ -178,16 +182,23 @@ impl Run {
         let clients = self.spawn_clients(&mut world, &opened, shards, &tally);
         let target = self.operations_min / u64::from(self.swarm.episodes);
         let target = self.random.between(target / 3 + 1, target * 2);
-        if ending == Ending::Fault {
-            self.plan_failure();
-        }
-        let worked =
-            self.work(&mut world, &tally, |now| now.ended == clients || now.operations >= target);
+        let failure = (ending == Ending::Fault).then(|| self.plan_failure());
+        let until =
+            |least: u64| move |now: &TallyReport| now.ended == clients || now.operations >= least;
+        let worked = self.work(&mut world, &tally, until(target / 2)).and_then(|()| {
+            self.jump_clock();
+            self.work(&mut world, &tally, until(target))
+        });
+        let worked = worked.and_then(|()| match ending {
+            Ending::Fault => Ok(()),
+            _ => self.faults_stop(&mut world, &tally, clients),
+        });
         let worked = worked.map_err(|error| format!("{error}; {}", vitals(&opened.db)));
         let done = tally.report();
         let (work, kept) = (done.operations, done.acknowledged);
         self.tell(format!("{shards} shards, {work} operations, {kept} kept, {ending:?}"));
-        let outcome = worked.and_then(|()| self.end(world, opened, ending, (&tally, clients)));
+        let outcome =
+            worked.and_then(|()| self.end(world, opened, (ending, failure), (&tally, clients)));
         self.report.work += tally.report();
         outcome
     }
@@ -202,6 +213,8 @@ impl Run {
         let progress = SharedProgress::default();
         let faulty = steps.is_none() && self.random.percent(4);
         self.opened_with_fault = faulty;
+        self.cut_off = false;
+        let errors_before = self.errors_met();
         if faulty {
             let on = *self.random.pick(&[DiskOp::Read, DiskOp::Write, DiskOp::Flush, DiskOp::Path]);
             self.disk.fail_next(on, self.random.scale(1, 60), EIO);
@@ -213,6 +226,7 @@ impl Run {
             keys: self.swarm.mix.keys,
             tablets: self.swarm.mix.tablets,
             clean: self.clean,
+            is_made: self.report.reopens > 0,
             is_read_first: self.random.percent(20),
             progress: Arc::clone(&progress),
         };
@@ -227,9 +241,10 @@ impl Run {
             self.report.reopens += 1;
             self.clean = false;
         }
+        let is_hit = self.errors_met() > errors_before;
         if faulty {
             self.disk.clear_faults();
-            self.report.faults += 1;
+            self.report.faults += u64::from(is_hit);
         }
         match lock(&progress).outcome.take() {
             Some(Ok(opened)) => {
@@ -237,10 +252,15 @@ impl Run {
                 self.mark_opening(&opened.db.open_report());
                 Ok(Some(opened))
             }
-            Some(Err(_)) if faulty => Ok(None),
+            Some(Err(Refusal::Refused(_))) if is_hit => Ok(None),
             Some(Err(Refusal::Bound(_))) if self.raise_bounds() => Ok(None),
-            Some(Err(Refusal::Bound(why) | Refusal::Wrong(why))) => Err(why),
-            None if steps.is_some() && !matches!(end, RunEnd::Stuck) => Ok(None),
+            Some(Err(Refusal::Bound(why) | Refusal::Refused(why) | Refusal::Wrong(why))) => {
+                Err(why)
+            }
+            None if steps.is_some() && !matches!(end, RunEnd::Stuck) => {
+                self.cut_off = true;
+                Ok(None)
+            }
             None => Err(format!("opening hangs ({end:?}): {}", world.describe())),
         }
     }

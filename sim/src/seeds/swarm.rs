@@ -160,7 +160,7 @@ fn draw_options(random: &mut Random, load: Load) -> Options {
     let memory_bytes = match load {
         Load::Ample => limits::MEMORY_BYTES_AMPLE,
         Load::Log | Load::Churn => *random.pick(&[tight, limits::MEMORY_BYTES_AMPLE]),
-        Load::Memory | Load::Data => *random.pick(&[tight, tight, tight, 2 * tight, 4 * tight]),
+        Load::Memory | Load::Data => *random.pick(&[tight, tight, tight, 2 * tight, tight]),
     };
     // A budget above the smallest is felt by no seed: the log's bound then makes it merge.
     let is_log_tight = match load {
@@ -175,7 +175,10 @@ fn draw_options(random: &mut Random, load: Load) -> Options {
         memory_bytes,
         page_size_bytes: page_kib << 10,
         data_bytes_max: match load {
-            Load::Data => random.between(16, 24) << 20,
+            Load::Data => {
+                let pages = sombra::limits::DATA_PAGES_MIN * u64::from(page_kib << 10);
+                (random.between(16, 24) << 20).max(pages)
+            }
             Load::Ample | Load::Log | Load::Memory | Load::Churn => u64::MAX,
         },
         segment_bytes,

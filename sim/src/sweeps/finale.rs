@@ -106,7 +106,8 @@ impl Finale {
             let options = script::options(OpenMode::CreateIfMissing, method);
             let db = Db::open(&runtime, STORE_DIR, options).await;
             let db = db.map_err(|error| format!("open: {error}"))?;
-            let observation = observe(&db, script::KEYS).await?;
+            let observation =
+                observe(&db, script::KEYS).await.map_err(|error| error.to_string())?;
             history.with(|history| history.settle(&observation, false));
             let owner = (None, LAST_LIFE);
             let mut worker = Worker::new((db, clients), history, on_sheet, owner);

@@ -14,7 +14,7 @@ pub(crate) use client::yield_once;
 pub use client::{Client, ClientOptions, End};
 pub use keyspaces::{Leftover, Space, prepare_spaces};
 pub use mix::Mix;
-pub use observe::observe;
+pub use observe::{ObserveError, observe};
 pub use session::Session;
 pub(crate) use session::Tx;
 pub use tally::{Tally, TallyReport};

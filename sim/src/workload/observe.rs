@@ -10,10 +10,26 @@ use crate::limits;
 use crate::model::{Found, Observation, key_bytes, key_index};
 
 /// Why a look at the store came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// The store said that it cannot show something.
+    #[error("{0}")]
+    Refused(String),
+    /// What the store showed cannot be.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
 enum Failed {
     /// The store needed what the snapshot held: another may last.
     TooOld,
-    Wrong(String),
+    Final(ObserveError),
+}
+
+impl Failed {
+    fn refused(what: String) -> Failed {
+        Failed::Final(ObserveError::Refused(what))
+    }
 }
 
 /// Everything that `db` shows now, while nobody writes. Keys `0..keys` of each keyspace are also
@@ -21,21 +37,22 @@ enum Failed {
 ///
 /// # Errors
 /// What the store refused, or where its scan and its gets disagree.
-pub async fn observe(db: &Db, keys: u32) -> Result<Observation, String> {
+pub async fn observe(db: &Db, keys: u32) -> Result<Observation, ObserveError> {
     for _ in 0..limits::OBSERVATIONS_TRIED_MAX {
         match observe_once(db, keys).await {
             Ok(observation) => return Ok(observation),
             Err(Failed::TooOld) => {}
-            Err(Failed::Wrong(reason)) => return Err(reason),
+            Err(Failed::Final(error)) => return Err(error),
         }
     }
-    Err("after reopening every snapshot was ended before it was read".to_owned())
+    let what = "after reopening every snapshot was ended before it was read";
+    Err(ObserveError::Refused(what.to_owned()))
 }
 
 async fn observe_once(db: &Db, keys: u32) -> Result<Observation, Failed> {
     let session = Session::Handle(db.clone());
     let view = session.snapshot();
-    let view = view.map_err(|e| Failed::Wrong(format!("snapshot after reopening: {e}")))?;
+    let view = view.map_err(|e| Failed::refused(format!("snapshot after reopening: {e}")))?;
     let mut spaces = BTreeMap::new();
     for keyspace in db.keyspaces() {
         let shown = observe_space(&view, &keyspace, keys).await?;
@@ -50,10 +67,11 @@ async fn observe_space(
     keys: u32,
 ) -> Result<BTreeMap<u32, Found>, Failed> {
     let name = keyspace.name();
-    let wrong = |what: String| Failed::Wrong(format!("{name:?}: {what}"));
+    let wrong =
+        |what: String| Failed::Final(ObserveError::Contradiction(format!("{name:?}: {what}")));
     let refused = |by: &str, error: ReadError| match error {
         ReadError::SnapshotTooOld { .. } => Failed::TooOld,
-        error => wrong(format!("{by} after reopening: {error}")),
+        error => Failed::refused(format!("{name:?}: {by} after reopening: {error}")),
     };
     let rows = view.rows(keyspace, sombra::KeyRange::all(), false).await;
     let mut shown = BTreeMap::new();

@@ -72,7 +72,8 @@ fn count(event: &Event, reported: &mut Reported) {
 
 pub(super) fn show(opened: &Opened) -> Result<(), Failure> {
     let Opened { runtime, db, pipe } = opened;
-    let observation = runtime.block_on(observe(db, Mix::steady().keys))?;
+    let observation = runtime.block_on(observe(db, Mix::steady().keys));
+    let observation = observation.map_err(|error| error.to_string())?;
     for (name, keys) in observation.spaces {
         pipe.line(&Line::ShownSpace { name });
         for (index, found) in keys {
