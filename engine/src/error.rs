@@ -201,6 +201,9 @@ pub enum WriteError {
     ValueLength { expected: usize, found: usize },
     #[error("transaction: expected at most {expected} {unit}, found {found}")]
     TooLarge { unit: &'static str, expected: usize, found: usize },
+    /// Caller: register it first; an operator is known to the handle's store until it is closed.
+    #[error("keyspace {keyspace:?} has no merge operator {name:?}")]
+    UnknownOperator { keyspace: String, name: String },
     /// It is another transaction's, or was set after one that was rolled back to.
     #[error("the savepoint is not there (any more)")]
     NoSavepoint,
@@ -234,6 +237,22 @@ pub enum CommitError {
     /// Nothing happened. Caller: run the transaction again on a new snapshot.
     #[error("the transaction's snapshot at LSN {snapshot} is too old: it was given up")]
     SnapshotTooOld { snapshot: Lsn },
+    /// Nothing happened: the key is not what the condition asks for. Caller: read, decide again.
+    #[error("key {} of keyspace {keyspace:?}: the condition does not hold", key.escape_ascii())]
+    ConditionFailed { keyspace: String, key: Vec<u8> },
+    /// Nothing happened: whether the key was written since the version that the condition names
+    /// is not known any more. Caller: read again, and name the newer version.
+    #[error(
+        "key {} of keyspace {keyspace:?}: the version is too old to tell what came after it",
+        key.escape_ascii()
+    )]
+    VersionTooOld { keyspace: String, key: Vec<u8> },
+    /// Nothing happened: the merge operator has no next value. Caller: mend operand or value.
+    #[error("key {} of keyspace {keyspace:?}: merge refused: {reason}", key.escape_ascii())]
+    MergeRefused { keyspace: String, key: Vec<u8>, reason: String },
+    /// Nothing happened: the value that the write depends on cannot be read.
+    #[error(transparent)]
+    Read(ReadError),
     /// Nothing happened. A page that merging these keys needs is damaged. Caller: restore.
     #[error("damaged: {reason}")]
     Damaged { reason: String },

@@ -103,7 +103,7 @@ pub use options::{
 pub use recovery::{METRICS_FILE, OpenReport};
 pub use scrub::ScrubReport;
 pub use sombra_runtime::{Runtime, RuntimeOptions};
-pub use txn::KeyRange;
+pub use txn::{AddI64, Condition, KeyRange, MergeOperator};
 
 /// The snippets of `docs/embedding.md`, compiled and run.
 #[cfg(doctest)]

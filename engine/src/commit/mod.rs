@@ -6,6 +6,7 @@
 
 mod across;
 mod core;
+mod dependent;
 mod dropped;
 mod locks;
 mod open;
@@ -15,6 +16,7 @@ mod single;
 
 pub(crate) use self::across::{Carrier, CommitMessage, commit_across};
 pub(crate) use self::core::Core;
+pub(crate) use self::dependent::DependentRequest;
 pub(crate) use self::dropped::Dropped;
 pub use self::locks::LockWait;
 pub(crate) use self::locks::{HeldLocks, LockAnswer, LockRefused, LockRequest};

@@ -54,24 +54,31 @@ impl Core {
         begun_ns: u64,
     ) {
         loop {
-            match wait {
-                WaitFor::Room(len) => self.wait_until(|| self.may_have_room(len)).await,
-                WaitFor::Key => self.wait_until(|| false).await,
-                WaitFor::Memory(bytes) => self.wait_for_memory(bytes).await,
-                WaitFor::Visible(lsn) => {
-                    if let Err(error) = self.wait_visible(lsn).await {
-                        // Nothing of this commit was reserved: its outcome is known.
-                        let reason = error.to_string();
-                        request.reply.send(Err(CommitError::Poisoned { reason }));
-                        return;
-                    }
-                }
+            if let Err(error) = self.wait_for(wait).await {
+                request.reply.send(Err(error));
+                return;
             }
             match self.try_commit(request, begun_ns) {
                 None => return,
                 Some((again, next)) => (request, wait) = (again, next),
             }
         }
+    }
+
+    /// Returns when what a commit waits for may have come.
+    pub(super) async fn wait_for(self: &Rc<Self>, wait: WaitFor) -> Result<(), CommitError> {
+        match wait {
+            WaitFor::Room(len) => self.wait_until(|| self.may_have_room(len)).await,
+            WaitFor::Key => self.wait_until(|| false).await,
+            WaitFor::Memory(bytes) => self.wait_for_memory(bytes).await,
+            WaitFor::Visible(lsn) => {
+                // Nothing of this commit was reserved: its outcome is known.
+                let poisoned = |error: CommitError| error.to_string();
+                let waited = self.wait_visible(lsn).await.map_err(poisoned);
+                return waited.map_err(|reason| CommitError::Poisoned { reason });
+            }
+        }
+        Ok(())
     }
 
     /// One uninterrupted attempt. Gives the request back when it has to wait.

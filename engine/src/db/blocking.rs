@@ -36,7 +36,7 @@ impl BlockingDb {
         BlockingDb { db, runtime }
     }
 
-    fn wait<F: Future>(&self, future: F) -> F::Output {
+    pub(super) fn wait<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }
 

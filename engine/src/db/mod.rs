@@ -4,6 +4,7 @@
 
 mod batch;
 mod blocking;
+mod dependent;
 mod handle;
 mod locking;
 mod open;

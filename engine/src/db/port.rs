@@ -168,12 +168,22 @@ pub(super) async fn commit<P: Port>(
     request: CommitRequest,
     answer: oneshot::Receiver<Result<Lsn, CommitError>>,
 ) -> Result<Lsn, CommitError> {
+    let to = request.parts[0].shard;
+    send_commit(port, to, Request::Commit(request), answer).await
+}
+
+/// As [`commit`], of a request to the shard that takes it.
+pub(super) async fn send_commit<P: Port>(
+    port: &P,
+    to: ShardId,
+    request: Request,
+    answer: oneshot::Receiver<Result<Lsn, CommitError>>,
+) -> Result<Lsn, CommitError> {
     if port.shared().report.read_only {
         return Err(CommitError::ReadOnly);
     }
-    let to = request.parts[0].shard;
     // Not sent means that it never came near the log.
-    port.send(to, Request::Commit(request)).await.map_err(|()| CommitError::Closed)?;
+    port.send(to, request).await.map_err(|()| CommitError::Closed)?;
     match answer.await {
         Ok(outcome) => outcome,
         Err(_) => Err(port.shared().commit_lost()),

@@ -187,6 +187,7 @@ impl ShardState {
                 }
             },
             Request::Commit(request) => self.commit(request),
+            Request::CommitDependent(request) => self.core.commit_dependent(request, &self.pages),
             Request::Message(message) => self.core.take_message(message),
             Request::Lock(request) => self.core.take_lock_request(request),
             Request::Catalog { change, reply } => catalog::submit(self, change, reply),

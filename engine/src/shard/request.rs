@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use super::ShardState;
-use crate::commit::{CommitMessage, CommitRequest, LockRequest};
+use crate::commit::{CommitMessage, CommitRequest, DependentRequest, LockRequest};
 use crate::error::KeyspaceError;
 use crate::ids::{Direction, Lsn, TabletId};
 use crate::keyspace::Keyspace;
@@ -66,6 +66,8 @@ pub(crate) enum Request {
         page: ScanPage,
         reply: oneshot::Sender<Result<RangePage, TabletReadError>>,
     },
+    /// To the owner of the key.
+    CommitDependent(DependentRequest),
     Commit(CommitRequest),
     Message(CommitMessage),
     Lock(LockRequest),

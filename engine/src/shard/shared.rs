@@ -1,7 +1,8 @@
 //! What every handle of an open store shares.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sombra_runtime::sync::{EpochCell, MailboxSender};
 use sombra_runtime::{FileLock, Moment, Runtime, ShardId};
@@ -10,13 +11,16 @@ use super::Request;
 use super::catalog::CatalogRequest;
 use crate::commit::StoreCore;
 use crate::error::{BeginError, CommitError, ConflictReason, ReadError};
-use crate::ids::TabletId;
+use crate::ids::{KeyspaceId, TabletId};
 use crate::keyspace::{Keyspace, Router};
 use crate::limits;
 use crate::merge::PublishRequest;
 use crate::mvcc::registry::{SnapshotGuard, SnapshotKind};
 use crate::recovery::OpenReport;
 use crate::scrub::ScrubState;
+use crate::txn::MergeOperator;
+
+type Operators = BTreeMap<(KeyspaceId, String), Arc<dyn MergeOperator>>;
 
 /// An open store as all its handles see it.
 pub(crate) struct StoreShared {
@@ -25,6 +29,8 @@ pub(crate) struct StoreShared {
     pub(crate) dir: PathBuf,
     pub(crate) report: OpenReport,
     pub(crate) scrubbed: ScrubState,
+    /// Merge operators by keyspace and name.
+    operators: Mutex<Operators>,
     router: EpochCell<Router>,
     mailboxes: Box<[MailboxSender<Request>]>,
     /// Changes of the set of keyspaces, taken one by one on shard 0.
@@ -56,12 +62,32 @@ impl StoreShared {
             dir: parts.dir,
             report: parts.report,
             scrubbed: ScrubState::default(),
+            operators: Mutex::default(),
             router: EpochCell::new(Arc::new(parts.router.at_opening(store, opening))),
             mailboxes: parts.mailboxes.into(),
             catalog: parts.catalog,
             publisher: parts.publisher,
             lock: Mutex::new(Some(parts.lock)),
         }
+    }
+
+    pub(crate) fn register(
+        &self,
+        keyspace: &Keyspace,
+        name: &str,
+        operator: Arc<dyn MergeOperator>,
+    ) {
+        let mut operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
+        operators.insert((keyspace.id(), name.to_owned()), operator);
+    }
+
+    pub(crate) fn operator(
+        &self,
+        keyspace: &Keyspace,
+        name: &str,
+    ) -> Option<Arc<dyn MergeOperator>> {
+        let operators = self.operators.lock().unwrap_or_else(PoisonError::into_inner);
+        operators.get(&(keyspace.id(), name.to_owned())).cloned()
     }
 
     pub(crate) fn shard_count(&self) -> usize {
@@ -154,6 +180,7 @@ impl StoreShared {
     pub(crate) fn with_name(&self, error: CommitError, used: &[Keyspace]) -> CommitError {
         let find =
             |id: &str| used.iter().find(|keyspace| format!("#{}", keyspace.id().as_u32()) == id);
+        let named = |id: String| find(&id).map_or(id, |keyspace| keyspace.name().to_owned());
         match error {
             CommitError::Conflict { keyspace: id, key, reason } => match find(&id) {
                 Some(keyspace) => {
@@ -163,9 +190,17 @@ impl StoreShared {
                 }
                 None => CommitError::Conflict { keyspace: id, key, reason },
             },
+            CommitError::ConditionFailed { keyspace, key } => {
+                CommitError::ConditionFailed { keyspace: named(keyspace), key }
+            }
+            CommitError::VersionTooOld { keyspace, key } => {
+                CommitError::VersionTooOld { keyspace: named(keyspace), key }
+            }
+            CommitError::MergeRefused { keyspace, key, reason } => {
+                CommitError::MergeRefused { keyspace: named(keyspace), key, reason }
+            }
             CommitError::KeyspaceDropped { name } => {
-                let found = find(&name).map(|keyspace| keyspace.name().to_owned());
-                CommitError::KeyspaceDropped { name: found.unwrap_or(name) }
+                CommitError::KeyspaceDropped { name: named(name) }
             }
             other => other,
         }

@@ -11,6 +11,7 @@ use super::pages::{PageReadError, PageStore, Resident, TabletPages};
 use super::{RootHandle, SharedWindow, Tablet};
 use crate::btree::{self, Step};
 use crate::ids::Lsn;
+use crate::txn::Present;
 use crate::window::Lookup;
 
 /// What a read looks at. While it lives, nothing that it needs is dropped or written over: the
@@ -47,10 +48,23 @@ pub(crate) enum Found {
     Pending(PendingGet),
 }
 
+/// What a key holds now, visible or not.
+pub(crate) enum Newest {
+    Known(Present),
+    /// A page has to be fetched first.
+    Pending(PendingGet),
+}
+
+/// The value of a key below a root, fetched before.
+pub(crate) struct Base {
+    pub(crate) root: Rc<RootHandle>,
+    pub(crate) value: Option<Bytes>,
+}
+
 /// A point read that waits for a page.
 pub(crate) struct PendingGet {
     /// Keeps the pages of the root in place.
-    _root: Rc<RootHandle>,
+    root: Rc<RootHandle>,
     lookup: btree::Lookup,
     key: Bytes,
 }
@@ -99,6 +113,48 @@ impl Tablet {
     }
 }
 
+impl Tablet {
+    /// What `key` holds now, with what is not visible yet. `base` serves while its root is in
+    /// force. Without `needs_value` no tree is looked at, and only the version is told.
+    pub(crate) fn newest(
+        &self,
+        key: &[u8],
+        base: Option<&Base>,
+        needs_value: bool,
+        pages: &PageStore,
+    ) -> Newest {
+        let frozen = self.frozen.iter().map(|frozen| &frozen.window);
+        let mut windows = std::iter::once(&self.active).chain(frozen);
+        let floor = self.tree.merge_lsn();
+        let in_window = windows.find_map(|shared| {
+            shared.with(|window| {
+                let lsn = window.newest_lsn(key)?;
+                Some((window.get_and_newer(key, lsn).0, lsn))
+            })
+        });
+        if let Some((lookup, lsn)) = in_window {
+            let value = match lookup {
+                Lookup::Found(value) => Some(value),
+                Lookup::Deleted | Lookup::Miss => None,
+            };
+            return Newest::Known(Present { value, lsn: Some(lsn), floor });
+        }
+        let in_tree = |value| Newest::Known(Present { value, lsn: None, floor });
+        if !needs_value {
+            return in_tree(None);
+        }
+        let root = self.tree.current();
+        if let Some(base) = base.filter(|base| Rc::ptr_eq(&base.root, root)) {
+            return in_tree(base.value.clone());
+        }
+        match look_in_tree(root, key, &Resident { store: pages, owner: pages.owner(self.id) }) {
+            Found::Value(read) => in_tree(read.value),
+            Found::Pending(pending) => Newest::Pending(pending),
+            Found::TooOld => unreachable!("INV-5: the newest root is never given up"),
+        }
+    }
+}
+
 fn look_in<'w>(
     windows: impl Iterator<Item = &'w Rc<SharedWindow>>,
     key: &[u8],
@@ -124,7 +180,7 @@ fn look_in_tree(handle: &Rc<RootHandle>, key: &[u8], pages: &Resident<'_>) -> Fo
         Step::Done(Some(btree::Value::Overflow(_))) | Step::NeedPage(_) => {
             let lookup = btree::Lookup::new(handle.root);
             let key = Bytes::copy_from_slice(key);
-            Found::Pending(PendingGet { _root: Rc::clone(handle), lookup, key })
+            Found::Pending(PendingGet { root: Rc::clone(handle), lookup, key })
         }
         Step::Done(Some(value)) => {
             let bytes = value.as_slice().map(Bytes::copy_from_slice);
@@ -134,6 +190,11 @@ fn look_in_tree(handle: &Rc<RootHandle>, key: &[u8], pages: &Resident<'_>) -> Fo
 }
 
 impl PendingGet {
+    /// The root below which the value is.
+    pub(crate) fn root(&self) -> Rc<RootHandle> {
+        Rc::clone(&self.root)
+    }
+
     /// Fetches what is missing and finishes.
     pub(crate) async fn finish(
         mut self,

@@ -5,6 +5,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use super::check_value;
 use crate::error::WriteError;
 use crate::ids::{KeyspaceId, TabletId};
 use crate::keyspace::{Keyspace, Place};
@@ -88,11 +89,8 @@ impl WriteSet {
         value: Option<Bytes>,
     ) -> Result<(), WriteError> {
         check_key(key)?;
+        check_value(value.as_ref())?;
         let value_len = value.as_ref().map_or(0, Bytes::len);
-        if value_len > limits::VALUE_BYTES_MAX {
-            let (expected, found) = (limits::VALUE_BYTES_MAX, value_len);
-            return Err(WriteError::ValueLength { expected, found });
-        }
         let place = keyspace.place(key);
         let slot = (keyspace.id(), place.window_key.clone());
         let replaced = self.writes.get(&slot).map_or(0, op_bytes);

@@ -12,6 +12,7 @@ mod support;
 
 mod bad_input;
 mod contention;
+mod dependent;
 mod isolation;
 mod locks;
 mod log_damage;
