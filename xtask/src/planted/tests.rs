@@ -49,6 +49,7 @@ fn manifest_that_leaves_something_out_is_refused() {
         "[[bug]]\nname = \"a\"\nsim = []\nseeds_max = 1",
         "[[bug]]\nname = \"a\"\nbreaks = \"x\"\nsim = []",
         "[[bug]]\nname = \"a\"\nbreaks = \"x\"\ntest = \"sombra\"",
+        "[[bug]]\nname = \"a\"\nbreaks = \"x\"\ntest = \"s::t\"\nseeds_needed = 1",
         "[[bug]]\nname = \"a\"\nbreaks = \"x\"\ntest = \"s::t\"\nmodel = \"s::t\"",
     ] {
         assert!(bugs(wrong).is_err(), "{wrong}");
@@ -111,6 +112,15 @@ fn a_seed_that_fails_without_the_bug_too_proves_nothing() {
 }
 
 #[test]
+fn document_on_testing_holds_the_table_of_planted_bugs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let table = super::table(&super::manifest::load(root).unwrap());
+    let document = fs::read_to_string(root.join("docs/testing.md")).unwrap();
+    let missing: Vec<&str> = table.lines().filter(|line| !document.contains(line)).collect();
+    assert!(document.contains(&table), "`cargo xtask planted --table` differs, by {missing:#?}");
+}
+
+#[test]
 fn commands_that_run_seeds_are_commands_of_this_program() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let listed = super::manifest::load(folder).unwrap();
@@ -147,7 +157,7 @@ fn bug(base: &Path, patch: &str) -> Bug {
     let path = base.join("bug.patch");
     fs::write(&path, patch).unwrap();
     let catcher = Catcher::Histories { seeds_max: 1 };
-    Bug { name: "bug".into(), breaks: "b".into(), catcher, patch: path }
+    Bug { name: "bug".into(), breaks: "b".into(), catcher, seeds_needed: None, patch: path }
 }
 
 #[test]
