@@ -156,20 +156,25 @@ impl Drawing<'_> {
 }
 
 /// What tells the disks of two states apart: up to where every write is there, and which later
-/// ones are, each whole or torn by a seed.
-type Content = (u64, Vec<(u64, Option<u64>)>);
+/// ones are, each whole or with the sectors that it left.
+type Content = (u64, Vec<(u64, Option<Vec<bool>>)>);
 
 fn content(ops: &[Op], state: &State) -> Content {
     let mood = mood_of(state);
     let mut base = skip_flushes(ops, state.durable);
     let mut later = Vec::new();
     for at in state.durable..state.cut {
-        let is_write = matches!(ops[at as usize], Op::Write { .. });
-        match fate_of(at, state.seed, mood) {
-            Fate::Keep if is_write && at == base => base = skip_flushes(ops, at + 1),
-            Fate::Keep if is_write => later.push((at, None)),
-            Fate::Torn if is_write => later.push((at, Some(mix(state.seed ^ mix(at))))),
-            Fate::Keep | Fate::Torn | Fate::Lose => {}
+        let Op::Write { bytes, .. } = &ops[at as usize] else { continue };
+        let kept = match fate_of(at, state.seed, mood) {
+            Fate::Lose => continue,
+            Fate::Keep => None,
+            Fate::Torn => Some(sectors_kept(bytes, mix(state.seed ^ mix(at)))),
+        };
+        match kept.filter(|kept| kept.contains(&false)) {
+            Some(kept) if !kept.contains(&true) => {}
+            Some(kept) => later.push((at, Some(kept))),
+            None if at == base => base = skip_flushes(ops, at + 1),
+            None => later.push((at, None)),
         }
     }
     (base, later)
@@ -264,10 +269,15 @@ fn fate_of(at: u64, seed: u64, mood: u64) -> Fate {
 
 /// A sector is the unit that disks, and the journals of file systems, take for granted.
 fn tear(image: &mut Image, (offset, bytes): (u64, &[u8]), seed: u64) {
-    let mut random = Random::new(seed);
-    for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
-        if random.percent(50) {
+    let sectors = bytes.chunks(SECTOR_BYTES).zip(sectors_kept(bytes, seed));
+    for (number, (sector, is_kept)) in sectors.enumerate() {
+        if is_kept {
             image.write(offset + (number * SECTOR_BYTES) as u64, sector);
         }
     }
+}
+
+fn sectors_kept(bytes: &[u8], seed: u64) -> Vec<bool> {
+    let mut random = Random::new(seed);
+    bytes.chunks(SECTOR_BYTES).map(|_| random.percent(50)).collect()
 }

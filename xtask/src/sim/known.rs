@@ -69,7 +69,7 @@ mod tests {
         }
     }
 
-    /// Cells of the document's rows that name what found a bug, and how many bugs it says there are.
+    /// Every seed has a row that names it, and the heading says how many bugs there are.
     #[test]
     fn every_known_seed_has_its_row_in_the_document() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
