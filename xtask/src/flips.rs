@@ -13,9 +13,6 @@ const EVERY_VAST: u64 = 97;
 /// Flips one bit in every byte of a small store. Each byte on which something depends is flipped
 /// alone under the decoder that must refuse it; the others a block at a time under an opening,
 /// which must show the same rows. A sample is flipped alone under an opening each.
-///
-/// 1,000 bytes take 0.001 CPU seconds under their decoder, 1,000 blocks or single bytes 29 under an
-/// opening: two stores of 20 MB each take 4 CPU minutes without the sample.
 #[derive(clap::Args)]
 pub(crate) struct FlipArguments {
     /// Open the store for one byte in so many, besides one whole page, block or copy of each part;
@@ -23,7 +20,9 @@ pub(crate) struct FlipArguments {
     /// flipped under an opening of its own, some 300 CPU hours
     #[arg(long, default_value_t = 61, value_parser = clap::value_parser!(u64).range(1..))]
     every: u64,
-    /// Leave out the openings for single bytes
+    /// Leave out the openings for single bytes. 1,000 bytes take 0.001 CPU seconds under their
+    /// decoder, 1,000 blocks or single bytes 29 under an opening: the two stores, of 20 MB each,
+    /// then take 4 CPU minutes
     #[arg(long, conflicts_with = "every")]
     no_openings: bool,
     /// What the store holds, and which bit of a byte is flipped
