@@ -68,6 +68,10 @@ pub const STEPS_EPISODE_MAX: u64 = 6_000_000;
 pub const SEEDS_FOR_ALL_MARKS: u64 = 10_000;
 /// Fewest operations that the search for a shorter run of a failing seed tries first.
 pub const SHRUNK_OPERATIONS_MIN: u64 = 25;
+/// Operations by which a shorter run may be longer than need be, and the words of a failure that
+/// tell its kind.
+pub const SHRUNK_OPERATIONS_GAP: u64 = 4;
+pub const SHRUNK_KIND_WORDS: usize = 6;
 /// Failing seeds that a range report report lists; the rest are counted.
 pub const FAILURES_LISTED_MAX: usize = 50;
 /// Steps between two looks at the progress of an episode's clients.

@@ -58,9 +58,10 @@ pub(crate) struct KillArguments {
     /// that was acknowledged looked for after each kill, instead of writes of every kind
     #[arg(long)]
     tpcc: bool,
-    /// Negative control: one order is acknowledged and never placed; passes only if it is missed
-    #[arg(long, requires = "tpcc")]
-    tpcc_control: bool,
+    /// Negative control: one commit, or order, is acknowledged and never made; passes only if it
+    /// is missed
+    #[arg(long)]
+    control: bool,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -90,7 +91,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &KillArguments) -> Result<()
     let mut outcome = test.rounds();
     println!("{}", test.totals);
     println!("kill -9 ends a process, not a device: this covers process crashes only.");
-    if arguments.tpcc_control {
+    if arguments.control {
         outcome = expect_lost(outcome, &test.totals);
     }
     if let Err(failure) = outcome {
@@ -99,7 +100,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &KillArguments) -> Result<()
     std::fs::remove_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))
 }
 
-/// The negative control passes when the order that was acknowledged in vain was missed.
+/// The negative control passes when the commit that was acknowledged in vain was missed.
 fn expect_lost(outcome: Result<(), Failure>, totals: &Totals) -> Result<(), Failure> {
     match outcome {
         Err(failure) if totals.lost > 0 => {
@@ -107,7 +108,7 @@ fn expect_lost(outcome: Result<(), Failure>, totals: &Totals) -> Result<(), Fail
             Ok(())
         }
         Err(failure) => Err(format!("the control failed for another reason: {failure}")),
-        Ok(()) => Err("nobody missed an order that was acknowledged and never placed".to_owned()),
+        Ok(()) => Err("nobody missed a commit that was acknowledged and never made".to_owned()),
     }
 }
 
@@ -209,7 +210,7 @@ impl KillTest<'_> {
             shards: self.random.between(2, 4),
             driver: self.arguments.driver,
             course,
-            lie: self.arguments.tpcc_control,
+            lie: self.arguments.control,
         }
     }
 

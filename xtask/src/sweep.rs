@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use sombra_sim::sweeps::{Case, SweepKind, SweepRow, run_case};
+use sombra_sim::sweeps::{Case, Control, SweepKind, SweepRow, run_case};
 
 use crate::Failure;
+
+/// Reads between two cases of the control.
+const CONTROL_EVERY: u64 = 40;
 
 #[derive(clap::Args)]
 pub(crate) struct SweepArguments {
@@ -60,7 +63,24 @@ pub(crate) fn run(arguments: &SweepArguments) -> Result<(), Failure> {
         }
     }
     println!("{cases} failures injected in {:.1} s", begun.elapsed().as_secs_f64());
+    control()?;
     if failed == 0 { Ok(()) } else { Err(format!("{failed} cases failed")) }
+}
+
+/// Negative control: after a read that fails, flushes do nothing. Some case must lose commits.
+fn control() -> Result<(), Failure> {
+    let control = Some(Control::FlushesSuppressed);
+    for nth in (CONTROL_EVERY..).step_by(CONTROL_EVERY as usize) {
+        let report = run_case(Case { control, ..Case::new(SweepKind::Read, nth) });
+        if report.lost > 0 {
+            println!("control (flushes that do nothing lose commits): proven by read {nth}");
+            return Ok(());
+        }
+        if !report.is_hit {
+            break;
+        }
+    }
+    Err("not proven: flushes did nothing and no commit was missed".to_owned())
 }
 
 /// All cases like `first`, up to the one whose request the workload does not make.
@@ -90,4 +110,14 @@ fn sweep(first: Case, arguments: &SweepArguments) -> SweepRow {
         }
     });
     row.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_of_a_sweep_is_proven() {
+        assert_eq!(control(), Ok(()));
+    }
 }

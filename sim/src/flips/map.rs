@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sombra::format::node::{Inner, Leaf, LeafValue};
-use sombra::format::page::{PageKind, peek_page};
+use sombra::format::page::{PageKind, PageOwner, PageRef, peek_page};
 use sombra::format::root_table::{
     ROOT_COPY_BYTES, ROOT_PAGE_BYTES, RootCopy, RootPage, RootPlace, RootRow, TabletRow,
 };
@@ -15,15 +15,20 @@ use sombra::format::{BLOCK_PAYLOAD_BYTES, BLOCK_SIZE_BYTES};
 use sombra::{Lsn, StoreId};
 use sombra_runtime::sim::SimDisk;
 
+use super::BytePlace;
 use super::judge::LogMarks;
 use super::part::Part;
 use super::store::STORE_DIR;
+use super::unit::{Decoder, PageUnit, Unit};
 
 /// What the bytes of one file are for: where each stretch begins, ascending from 0.
 pub(super) struct FileMap {
     pub(super) path: String,
     len_bytes: u64,
     stretches: Vec<(u64, Part)>,
+    store_id: StoreId,
+    /// Pages and runs by number, in the data file.
+    pages: BTreeMap<u64, PageUnit>,
 }
 
 impl FileMap {
@@ -45,6 +50,55 @@ impl FileMap {
     pub(super) fn add_bytes(&self, bytes: &mut BTreeMap<Part, u64>) {
         for (range, part) in self.ranges() {
             *bytes.entry(part).or_default() += range.end - range.start;
+        }
+    }
+
+    /// What is believed by a checksum of its own, as far as anything depends on it.
+    pub(super) fn units(&self, file: usize, units: &mut Vec<Unit>) {
+        for (range, part) in self.ranges().filter(|(_, part)| part.is_needed()) {
+            // A copy of the superblock is one; all else is made of blocks.
+            let step = match part {
+                Part::Superblock => range.end - range.start,
+                _ => BLOCK_SIZE_BYTES as u64,
+            };
+            for offset in range.clone().step_by(step.max(1) as usize) {
+                let Some((decoder, len_bytes)) = self.decoder(offset, part, step) else { continue };
+                let place = BytePlace { file, offset };
+                units.push(Unit { place, len_bytes, part, decoder });
+            }
+        }
+    }
+
+    /// `None` inside a run, which is believed as a whole.
+    fn decoder(&self, offset: u64, part: Part, len_bytes: u64) -> Option<(Decoder, u64)> {
+        let root = |offset: u64| {
+            let copy = if offset < ROOT_COPY_BYTES { RootCopy::A } else { RootCopy::B };
+            let slot = (offset % ROOT_COPY_BYTES) / ROOT_PAGE_BYTES as u64;
+            RootPlace { slot: slot as u32, copy }
+        };
+        let decoder = match part {
+            Part::Superblock => Decoder::Superblock,
+            Part::RootBlank => Decoder::Blank(self.store_id, root(offset)),
+            Part::RootInForce | Part::RootTwin => Decoder::Root(self.store_id, root(offset)),
+            Part::SegmentHeader => Decoder::SegmentHeader,
+            Part::LogReplayed | Part::LogMerged => Decoder::LogBlock(self.store_id),
+            _ => {
+                let page = *self.pages.get(&(offset / PAGE_BYTES as u64))?;
+                return Some((Decoder::Page(page), u64::from(page.pages) * PAGE_BYTES as u64));
+            }
+        };
+        Some((decoder, len_bytes))
+    }
+
+    /// The first bytes of the blocks on which nothing depends.
+    pub(super) fn idle_blocks(&self, mut visit: impl FnMut(std::ops::Range<u64>)) {
+        for (range, _) in self.ranges().filter(|(_, part)| !part.is_needed()) {
+            let mut start = range.start;
+            while start < range.end {
+                let end = (start + 1).next_multiple_of(BLOCK_SIZE_BYTES as u64).min(range.end);
+                visit(start..end);
+                start = end;
+            }
         }
     }
 
@@ -70,8 +124,13 @@ impl FileMap {
     }
 }
 
-fn file(path: String, bytes: &[u8], stretches: Vec<(u64, Part)>) -> FileMap {
-    FileMap { path, len_bytes: bytes.len() as u64, stretches }
+fn file(
+    (path, store_id): (String, StoreId),
+    bytes: &[u8],
+    stretches: Vec<(u64, Part)>,
+    pages: BTreeMap<u64, PageUnit>,
+) -> FileMap {
+    FileMap { path, len_bytes: bytes.len() as u64, stretches, store_id, pages }
 }
 
 /// The parts of the store on the disk; `log` is what an opening said of it.
@@ -79,18 +138,21 @@ pub(super) fn map(disk: &SimDisk, log: &LogMarks) -> Result<Vec<FileMap>, String
     let path = format!("{STORE_DIR}/superblock");
     let bytes = disk.read_file(&path).ok_or("no superblock")?;
     let superblock = Superblock::decode(&bytes).map_err(|error| error.to_string())?;
-    let mut files = vec![file(path, &bytes, superblock_parts(&bytes))];
+    let store_id = superblock.store_id;
+    let parts = superblock_parts(&bytes);
+    let mut files = vec![file((path, store_id), &bytes, parts, BTreeMap::new())];
     let path = data_path();
     let bytes = disk.read_file(&path).ok_or("no data file")?;
-    let data = Data::new(&bytes, superblock.store_id);
+    let data = Data::new(&bytes, store_id);
     let floor = data.floor();
-    files.push(file(path, &bytes, data.parts()));
+    let (parts, pages) = data.parts();
+    files.push(file((path, store_id), &bytes, parts, pages));
     let wal = format!("{STORE_DIR}/wal/");
     for path in disk.files().into_iter().filter(|path| path.starts_with(&wal)) {
         let bytes = disk.read_file(&path).ok_or("a segment is gone")?;
         let segment = Log { superblock: &superblock, log, floor };
         let parts = segment.parts(&path[wal.len()..], &bytes);
-        files.push(file(path, &bytes, parts));
+        files.push(file((path, store_id), &bytes, parts, BTreeMap::new()));
     }
     Ok(files)
 }
@@ -132,11 +194,29 @@ fn superblock_parts(bytes: &[u8]) -> Vec<(u64, Part)> {
 /// The data file.
 struct Data<'b> {
     bytes: &'b [u8],
+    store_id: StoreId,
     /// Both copies of each root page, as far as they were written.
     slots: Vec<[Option<RootPage>; 2]>,
 }
 
 const PAGE_BYTES: usize = 4096;
+
+/// Pages that roots reach, and what they are: the first root that reaches one says.
+#[derive(Default)]
+struct Reached {
+    parts: BTreeMap<u64, Part>,
+    units: BTreeMap<u64, PageUnit>,
+}
+
+impl Reached {
+    fn note(&mut self, unit: PageUnit, part: Part) {
+        let first = unit.reference.addr.as_u64();
+        self.units.entry(first).or_insert(unit);
+        for page in first..first + u64::from(unit.pages) {
+            self.parts.entry(page).or_insert(part);
+        }
+    }
+}
 
 impl<'b> Data<'b> {
     fn new(bytes: &'b [u8], store_id: StoreId) -> Data<'b> {
@@ -147,7 +227,7 @@ impl<'b> Data<'b> {
         };
         let slots = 0..sombra::limits::ROOT_SLOTS;
         let slots = slots.map(|slot| RootCopy::BOTH.map(|copy| read(slot, copy)));
-        Data { bytes, slots: slots.collect() }
+        Data { bytes, store_id, slots: slots.collect() }
     }
 
     fn newest([a, b]: &[Option<RootPage>; 2]) -> Option<RootCopy> {
@@ -174,8 +254,9 @@ impl<'b> Data<'b> {
         tablets.chain(catalogs).min().unwrap_or(Lsn::ZERO)
     }
 
-    fn parts(&self) -> Vec<(u64, Part)> {
-        let mut reached = BTreeMap::new();
+    /// Where each part begins, and which pages and runs there are.
+    fn parts(&self) -> (Vec<(u64, Part)>, BTreeMap<u64, PageUnit>) {
+        let mut reached = Reached::default();
         for page in self.pages_of(true) {
             tablet_rows(page).for_each(|row| self.walk(row, None, &mut reached));
         }
@@ -195,47 +276,48 @@ impl<'b> Data<'b> {
         }
         let first = 2 * ROOT_COPY_BYTES / PAGE_BYTES as u64;
         for page in first..(self.bytes.len() / PAGE_BYTES) as u64 {
-            let part = reached.get(&page).copied().unwrap_or(Part::Free);
+            let part = reached.parts.get(&page).copied().unwrap_or(Part::Free);
             parts.push((page * PAGE_BYTES as u64, part));
         }
-        parts
+        (parts, reached.units)
     }
 
     /// Notes all pages that a tablet's row reaches and nobody has noted yet.
-    fn walk(&self, row: &TabletRow, part: Option<Part>, reached: &mut BTreeMap<u64, Part>) {
-        let mut note = |page: u64, kind: Part| {
-            reached.entry(page).or_insert(part.unwrap_or(kind));
+    fn walk(&self, row: &TabletRow, part: Option<Part>, reached: &mut Reached) {
+        let owner = PageOwner { store_id: self.store_id, tablet: row.id };
+        let mut note = |reference: PageRef, pages: u32, kind: Part| {
+            reached.note(PageUnit { reference, pages, owner }, part.unwrap_or(kind));
         };
-        let mut map = row.space.map(|space| space.map.addr.as_u64());
+        let mut map = row.space.map(|space| space.map);
         while let Some(page) = map {
-            note(page, Part::SpaceMap);
+            note(page, 1, Part::SpaceMap);
             let bytes = self.page(page);
             let found = peek_page(bytes).and_then(|header| peek_map_page(bytes, &header));
-            map = found.and_then(|found| found.next).map(|next| next.addr.as_u64());
+            map = found.and_then(|found| found.next);
         }
-        let mut waiting: Vec<u64> = row.root.iter().map(|root| root.addr.as_u64()).collect();
+        let mut waiting: Vec<PageRef> = row.root.iter().copied().collect();
         while let Some(page) = waiting.pop() {
             let bytes = self.page(page);
             let Some(header) = peek_page(bytes) else { continue };
             if header.kind == PageKind::Inner {
-                note(page, Part::Inner);
+                note(page, 1, Part::Inner);
                 let inner = Inner::new(bytes);
-                waiting.extend((0..inner.len()).map(|at| inner.child(at).page.addr.as_u64()));
+                waiting.extend((0..inner.len()).map(|at| inner.child(at).page));
                 continue;
             }
-            note(page, Part::Leaf);
+            note(page, 1, Part::Leaf);
             let leaf = Leaf::new(bytes);
             for at in 0..leaf.len() {
                 if let LeafValue::Overflow(run) = leaf.value(at) {
-                    let first = run.addr.as_u64();
-                    (first..first + u64::from(run.pages)).for_each(|p| note(p, Part::Overflow));
+                    let reference = PageRef { addr: run.addr, crc: run.crc };
+                    note(reference, run.pages, Part::Overflow);
                 }
             }
         }
     }
 
-    fn page(&self, page: u64) -> &'b [u8] {
-        let at = page as usize * PAGE_BYTES;
+    fn page(&self, page: PageRef) -> &'b [u8] {
+        let at = page.addr.as_u64() as usize * PAGE_BYTES;
         &self.bytes[at..at + PAGE_BYTES]
     }
 }

@@ -1,8 +1,11 @@
 //! One flipped bit in every byte of a small store: each must be noticed by opening, reading, the
 //! checker or the scrubber, or lie where the format says that nothing is.
 //!
-//! Whoever sweeps goes over [`Sweep::places`] and judges each with [`Sweep::flip`]; threads are
-//! the caller's.
+//! Every byte on which something depends is flipped alone under the decoder that must refuse it
+//! ([`Sweep::unnoticed`]); the others are flipped a block at a time under an opening, which must
+//! show the same rows ([`Sweep::flip_block`]). That the store asks those decoders everywhere is
+//! tried with openings too: [`Sweep::places`], each judged with [`Sweep::flip`]. Threads are the
+//! caller's.
 
 mod judge;
 mod map;
@@ -11,18 +14,20 @@ mod report;
 mod store;
 #[cfg(test)]
 mod tests;
+mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use sombra_runtime::sim::{Corruption, SimDisk};
 
-use crate::random::Random;
+use crate::random::{Random, mix};
 
 pub use judge::{Flip, Noticed};
 pub use part::Part;
 pub use report::FlipReport;
 pub use store::StoreEnd;
+pub use unit::Unit;
 
 /// A byte of a file of the store.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -110,6 +115,73 @@ impl Sweep {
             map.sample(every, seen, |offset| places.push(BytePlace { file, offset }));
         }
         places
+    }
+
+    /// All that is believed by a checksum: together, every byte on which something depends.
+    #[must_use]
+    pub fn units(&self) -> Vec<Unit> {
+        let mut units = Vec::new();
+        self.files.iter().enumerate().for_each(|(file, map)| map.units(file, &mut units));
+        units
+    }
+
+    /// Flips one bit in each byte of the unit in turn; the offsets that its decoder believes
+    /// nevertheless.
+    ///
+    /// # Errors
+    /// The unit is not whole without a flip.
+    pub fn unnoticed(&self, unit: &Unit) -> Result<Vec<u64>, String> {
+        let path = self.path_of(unit.place);
+        let bytes = self.disk.read_part(path, unit.place.offset, unit.len_bytes as usize);
+        unit.unnoticed(&mut bytes.ok_or("the file is gone")?, self.seed)
+    }
+
+    /// The blocks on which nothing depends, each with its length.
+    #[must_use]
+    pub fn idle_blocks(&self) -> Vec<(BytePlace, u64)> {
+        let mut blocks = Vec::new();
+        for (file, map) in self.files.iter().enumerate() {
+            map.idle_blocks(|range| {
+                let place = BytePlace { file, offset: range.start };
+                blocks.push((place, range.end - range.start));
+            });
+        }
+        blocks
+    }
+
+    /// Flips one bit in every byte of a block at once, looks what the store makes of it, and puts
+    /// it back.
+    ///
+    /// # Errors
+    /// The store hangs.
+    pub fn flip_block(
+        &self,
+        disk: &SimDisk,
+        (place, len_bytes): (BytePlace, u64),
+    ) -> Result<Flip, String> {
+        let path = self.path_of(place);
+        let whole = disk.read_part(path, place.offset, len_bytes as usize);
+        let whole = whole.ok_or("the file is gone")?;
+        let bit = |at: usize| 1 << (mix(self.seed ^ (place.offset + at as u64)) % 8);
+        let flipped = whole.iter().enumerate().map(|(at, byte)| byte ^ bit(at)).collect();
+        disk.corrupt(path, place.offset, Corruption::Bytes(flipped));
+        let looked = judge::look(disk, self.seed, Some(&self.rows));
+        disk.corrupt(path, place.offset, Corruption::Bytes(whole));
+        Ok(Flip::of(place, self.part_of(place), looked?))
+    }
+
+    /// Negative control: judges a flip of a store from whose rows one is missing in the account,
+    /// as if the flip had taken it unsaid. It must not count as right.
+    ///
+    /// # Errors
+    /// The store hangs.
+    pub fn control(&self) -> Result<Flip, String> {
+        let mut rows = Rows::clone(&self.rows);
+        let space = rows.values_mut().find(|rows| !rows.is_empty()).ok_or("no rows")?;
+        space.insert(b"nobody wrote it".to_vec(), vec![1]);
+        let place = self.idle_blocks().first().ok_or("no idle block")?.0;
+        let looked = judge::look(&self.fork(), self.seed, Some(&Arc::new(rows)))?;
+        Ok(Flip::of(place, self.part_of(place), looked))
     }
 
     /// A disk to flip on, for one thread.

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::{FlipReport, Noticed, Part, StoreEnd, Sweep};
+use super::{Flip, FlipReport, Noticed, Part, StoreEnd, Sweep};
 
 /// One byte in so many: another one in each page.
 const EVERY: u64 = 8_209;
@@ -43,4 +43,43 @@ fn flipped_bits_of_a_killed_store_change_data_in_the_tail_at_most() {
     let (sweep, report) = sampled(2, StoreEnd::Killed);
     assert!(report.failed == 0 && report.silent_changes == report.tail_changes, "{report}");
     assert!(sweep.parts().contains(&Part::OlderOnly), "copies of a root page differ");
+}
+
+#[test]
+fn every_byte_on_which_something_depends_is_flipped_under_its_decoder() {
+    for (seed, end) in [(1, StoreEnd::Closed), (2, StoreEnd::Killed)] {
+        let sweep = Sweep::new(seed, end).unwrap_or_else(|error| panic!("{error}"));
+        let mut report = FlipReport::of(&sweep);
+        // One unit of each part is tried, all are counted.
+        let mut tried = BTreeSet::new();
+        for unit in sweep.units() {
+            let unnoticed = match tried.insert(unit.part) {
+                true => sweep.unnoticed(&unit).unwrap_or_else(|error| panic!("{error}")),
+                false => Vec::new(),
+            };
+            report.add_unit(&sweep, &unit, &unnoticed);
+        }
+        let disk = sweep.fork();
+        let blocks = sweep.idle_blocks();
+        let first = sweep.flip_block(&disk, blocks[0]).unwrap_or_else(|error| panic!("{error}"));
+        for (place, len_bytes) in blocks {
+            let (part, place) = (sweep.part_of(place), place);
+            report.add_block(&sweep, len_bytes, &Flip { part, place, ..first.clone() });
+        }
+        report.expect_all_bytes();
+        assert!(report.failed == 0 && tried.len() >= 10, "{tried:?}: {report}");
+    }
+}
+
+#[test]
+fn byte_that_no_decoder_covers_and_row_that_vanishes_are_found() {
+    let sweep = Sweep::new(1, StoreEnd::Closed).unwrap_or_else(|error| panic!("{error}"));
+    let mut report = FlipReport::of(&sweep);
+    let unit = sweep.units()[0];
+    report.add_unit(&sweep, &unit, &[unit.place.offset]);
+    assert_eq!(report.failed, 1, "{report}");
+    report.expect_all_bytes();
+    assert!(report.failed > 1, "most bytes were not flipped: {report}");
+    let control = sweep.control().unwrap_or_else(|error| panic!("{error}"));
+    assert!(!control.is_right(), "{control:?}");
 }

@@ -155,16 +155,43 @@ pub fn run_seed(seed: u64, options: &SeedOptions) -> SeedReport {
     })
 }
 
-/// The fewest operations with which `seed` still fails, if it does: short runs are easier to read.
+/// What is wrong, without the names, numbers and quoted text by which two runs of one bug differ.
+fn kind_of(failure: &str) -> String {
+    let first = failure.lines().next().unwrap_or_default();
+    let is_told = |word: &&str| !word.contains(|c: char| c.is_ascii_digit() || c == '"');
+    first
+        .split_whitespace()
+        .filter(is_told)
+        .take(limits::SHRUNK_KIND_WORDS)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The fewest operations found with which `seed` fails as it does in full, if it does: short runs
+/// are easier to read.
 #[must_use]
 pub fn shrink(seed: u64, options: &SeedOptions) -> Option<u64> {
-    let mut operations_min = limits::SHRUNK_OPERATIONS_MIN;
-    while operations_min < options.operations_min {
+    let fails = |operations_min| {
         let shorter = SeedOptions { operations_min, ..options.clone() };
-        if run_seed(seed, &shorter).failure.is_some() {
-            return Some(operations_min);
-        }
-        operations_min *= 2;
+        run_seed(seed, &shorter).failure.map(|failure| kind_of(&failure))
+    };
+    let kind = fails(options.operations_min)?;
+    Some(fewest(options.operations_min, |operations| fails(operations).as_ref() == Some(&kind)))
+}
+
+/// Doubles up to the first number that fails, then halves the gap below it. Failing need not be
+/// monotonic: what is returned fails, and so does `all`, of which that is known.
+fn fewest(all: u64, fails: impl Fn(u64) -> bool) -> u64 {
+    let (mut passing, mut failing) = (0, limits::SHRUNK_OPERATIONS_MIN.min(all));
+    while failing < all && !fails(failing) {
+        (passing, failing) = (failing, failing.saturating_mul(2).min(all));
     }
-    run_seed(seed, options).failure.is_some().then_some(options.operations_min)
+    while failing - passing > limits::SHRUNK_OPERATIONS_GAP {
+        let middle = passing + (failing - passing) / 2;
+        match fails(middle) {
+            true => failing = middle,
+            false => passing = middle,
+        }
+    }
+    failing
 }

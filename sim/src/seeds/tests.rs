@@ -116,3 +116,36 @@ fn page_or_extent_that_leaks_is_found() {
         assert!(outcome(wrong, &files).is_err(), "{leak}: {wrong:?}");
     }
 }
+
+#[test]
+fn shorter_run_is_sought_below_the_first_that_fails_and_fails_itself() {
+    for least in [1, 25, 26, 300, 777, 1_000] {
+        let found = fewest(1_000, |operations| operations >= least);
+        assert!(
+            found >= least && found <= least + limits::SHRUNK_OPERATIONS_GAP,
+            "{least}: {found}"
+        );
+    }
+    let odd = fewest(1_000, |operations| operations % 3 == 1);
+    assert!(odd == 1_000 || odd % 3 == 1, "{odd}");
+}
+
+#[test]
+fn failures_of_one_kind_differ_in_names_and_numbers_only() {
+    let lost =
+        |key: u32| kind_of(&format!("after episode {key}: \"split\" key {key} is not there"));
+    assert_eq!(lost(3), lost(70));
+    assert_ne!(lost(3), kind_of("episode 3: clients hang: no progress in 60 s"));
+}
+
+#[test]
+fn shorter_run_of_a_failing_seed_fails_in_the_same_way() {
+    let options = SeedOptions { flush_suppressed: true, ..short() };
+    let failure = |options: &SeedOptions, seed| run_seed(seed, options).failure;
+    let seed = (0..40).find(|seed| failure(&options, *seed).is_some());
+    let seed = seed.expect("flushes do nothing");
+    let operations_min = shrink(seed, &options).expect("it fails");
+    let shorter = SeedOptions { operations_min, ..options.clone() };
+    let kinds = [&options, &shorter].map(|options| failure(options, seed).map(|f| kind_of(&f)));
+    assert!(operations_min <= options.operations_min && kinds[0] == kinds[1], "{kinds:?}");
+}

@@ -5,7 +5,10 @@ use super::workload::{Judge, Reported};
 use super::writer::{Opened, WriterArguments, Writers};
 use crate::Failure;
 use sombra_runtime::{Runtime, ShardId};
-use sombra_sim::model::{Event, History, Observation, Recorder, Violation};
+use sombra_sim::limits::VALUE_BYTES_MIN;
+use sombra_sim::model::{
+    Event, History, Intent, KeyId, Observation, Recorder, SpaceId, TxnId, Violation, Write,
+};
 use sombra_sim::protocol::{self, Line};
 use sombra_sim::random::Random;
 use sombra_sim::workload::{Client, ClientOptions, Mix, Session, Tally, observe, prepare_spaces};
@@ -91,6 +94,9 @@ pub(super) fn start(opened: &Opened, arguments: &WriterArguments) -> Result<Writ
     let spaces = runtime.block_on(prepare_spaces(db, &recorder, Mix::steady().tablets));
     let spaces = spaces.map_err(|error| format!("keyspaces: {error}"))?;
     pipe.phase(WORKING, "");
+    if arguments.lie {
+        tell_a_lie(opened, arguments, spaces[0].id)?;
+    }
     let tally = Arc::new(Tally::default());
     let threads = (0..arguments.writers)
         .map(|client| {
@@ -117,6 +123,19 @@ pub(super) fn start(opened: &Opened, arguments: &WriterArguments) -> Result<Writ
         (now.transactions, now.cross_shard)
     };
     Ok(Writers { threads, counts: Box::new(counts) })
+}
+
+/// Reports a commit that nobody makes, on a key that nobody else writes.
+fn tell_a_lie(opened: &Opened, arguments: &WriterArguments, space: SpaceId) -> Result<(), Failure> {
+    let view = opened.db.snapshot().map_err(|error| format!("snapshot: {error}"))?;
+    let floor = view.lsn().as_u64();
+    let id = TxnId::new(arguments.life, arguments.writers, 1);
+    let key = KeyId { space, index: Mix::steady().keys };
+    let writes = vec![Write { key, value_len: Some(VALUE_BYTES_MIN) }];
+    let intent = Intent { id, snapshot: None, floor, relaxed: false, writes };
+    opened.pipe.line(&Line::Event(Event::Intent(intent)));
+    opened.pipe.line(&Line::Event(Event::Acknowledged { id, lsn: floor + 1 }));
+    Ok(())
 }
 
 fn start_writer(

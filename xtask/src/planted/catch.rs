@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::{
     fs::{self, File},
+    ops::Range,
     os::unix::process::CommandExt,
     path::PathBuf,
     process::{Command, ExitStatus},
@@ -38,6 +39,33 @@ pub(super) enum Verdict {
     },
 }
 
+/// What a seed is run as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum SeedKind {
+    Whole,
+    Histories,
+}
+
+impl SeedKind {
+    const fn name(self) -> &'static str {
+        match self {
+            SeedKind::Whole => "sim",
+            SeedKind::Histories => "histories",
+        }
+    }
+
+    /// What the program is called with to run these seeds.
+    pub(super) fn arguments(self, seeds: Range<u64>, more: &[String]) -> Vec<String> {
+        let option = match self {
+            SeedKind::Whole => "--seeds",
+            SeedKind::Histories => "--histories",
+        };
+        let range = format!("{}..{}", seeds.start, seeds.end);
+        let own = ["sim", option, &range].map(str::to_owned);
+        own.into_iter().chain(more.iter().cloned()).collect()
+    }
+}
+
 /// Looks for whatever is planted in a copy.
 pub(super) struct Hunt<'r> {
     pub(super) replica: &'r Replica,
@@ -50,23 +78,25 @@ impl Hunt<'_> {
     /// Errors: the copy does not build, a command does not end, a filter matches no test.
     pub(super) fn run(&self, catcher: &Catcher) -> Result<Verdict, Failure> {
         match catcher {
-            Catcher::Seeds { arguments, seeds_max } => self.seeds("--seeds", arguments, *seeds_max),
-            Catcher::Histories { seeds_max } => self.seeds("--histories", &[], *seeds_max),
+            Catcher::Seeds { arguments, seeds_max } => {
+                self.seeds(SeedKind::Whole, arguments, *seeds_max)
+            }
+            Catcher::Histories { seeds_max } => self.seeds(SeedKind::Histories, &[], *seeds_max),
             Catcher::Models(tests) => self.tests(tests, true),
             Catcher::Tests(tests) => self.tests(tests, false),
         }
     }
 
-    fn seeds(&self, kind: &str, more: &[String], seeds_max: u64) -> Result<Verdict, Failure> {
+    fn seeds(&self, kind: SeedKind, more: &[String], seeds_max: u64) -> Result<Verdict, Failure> {
         let binary = self.build_program()?;
         let described: String = more.iter().map(|word| format!(" {word}")).collect();
-        let what = if kind == "--seeds" { "sim" } else { "histories" };
+        let what = kind.name();
         let (mut first, mut step) = (0, PLANTED_SEEDS_FIRST);
         while first < seeds_max {
             let end = seeds_max.min(first + step);
             let mut command = Command::new(&binary);
             command.current_dir(self.replica.sources());
-            command.args(["sim", kind, &format!("{first}..{end}")]).args(more);
+            command.args(kind.arguments(first..end, more));
             command.args(["--jobs", &self.jobs.to_string()]);
             let (status, output) = self.run_bounded(command)?;
             if !status.success() {
@@ -74,12 +104,7 @@ impl Hunt<'_> {
                     .ok_or_else(|| format!("{what}: {status}, and no seed is named"))?;
                 let why: String = why.chars().take(PLANTED_REASON_CHARS_MAX).collect();
                 let by = format!("{what}{described}, seed {seed}: {why}");
-                let range = format!("{seed}..{}", seed + 1);
-                return self.prove(
-                    by,
-                    seed,
-                    [what, kind, &range].into_iter().chain(more.iter().map(String::as_str)),
-                );
+                return self.prove(by, seed, &kind.arguments(seed..seed + 1, more));
             }
             (first, step) = (end, (step * 2).min(PLANTED_SEEDS_AT_ONCE_MAX));
         }
@@ -88,18 +113,22 @@ impl Hunt<'_> {
     }
 
     /// Runs the seed once more without the bug: if it fails then too, it has found something else.
-    pub(super) fn prove<'a>(
+    pub(super) fn prove(
         &self,
         by: String,
         seed: u64,
-        arguments: impl Iterator<Item = &'a str>,
+        arguments: &[String],
     ) -> Result<Verdict, Failure> {
         if let Some(clean) = &self.clean {
             let mut command = Command::new(clean);
             command.current_dir(self.replica.sources()).args(arguments);
-            let (status, _) = self.run_bounded(command)?;
+            let (status, output) = self.run_bounded(command)?;
             if !status.success() {
-                return Ok(Verdict::NotProven { by });
+                // A program that never ran a seed says nothing about one.
+                return match first_failing_seed(&output) {
+                    Some(_) => Ok(Verdict::NotProven { by }),
+                    None => Err(format!("{by}; without the bug: {status}, and no seed is named")),
+                };
             }
         }
         Ok(Verdict::Caught { by, needed: seeds_text(seed + 1) })

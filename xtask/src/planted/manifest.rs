@@ -17,6 +17,8 @@ pub(super) struct Bug {
     pub(super) name: String,
     pub(super) breaks: String,
     pub(super) catcher: Catcher,
+    /// Seeds until it was found when somebody looked.
+    pub(super) seeds_needed: Option<u64>,
     pub(super) patch: PathBuf,
 }
 
@@ -146,7 +148,12 @@ pub(super) fn parse(table: &toml::Table, folder: &Path) -> Result<Vec<Bug>, Fail
         let breaks = text("breaks").ok_or_else(|| wrong("`breaks` is missing"))?;
         let catcher = catcher(bug).map_err(|what| wrong(&what))?;
         let patch = folder.join(format!("{name}.patch"));
-        parsed.push(Bug { name, breaks, catcher, patch });
+        let seeds_needed = bug.get("seeds_needed").and_then(toml::Value::as_integer);
+        let seeds_needed = seeds_needed.and_then(|seeds| u64::try_from(seeds).ok());
+        if seeds_needed.is_some() && !catcher.is_of_seeds() {
+            return Err(wrong("`seeds_needed`, and no seed looks for it"));
+        }
+        parsed.push(Bug { name, breaks, catcher, seeds_needed, patch });
     }
     Ok(parsed)
 }

@@ -24,6 +24,9 @@ pub(crate) struct PlantedArguments {
     /// Names the bugs and tells whether their patches apply; runs nothing
     #[arg(long)]
     list: bool,
+    /// Prints the table of bugs that docs/testing.md holds; runs nothing
+    #[arg(long, conflicts_with = "list")]
+    table: bool,
     /// At most so many seeds for a bug, whatever the manifest allows
     #[arg(long, value_name = "N")]
     seeds_max: Option<u64>,
@@ -45,6 +48,10 @@ struct Row {
 
 pub(crate) fn run(workspace: &Workspace, arguments: &PlantedArguments) -> Result<(), Failure> {
     let bugs = chosen(manifest::load(workspace.root())?, &arguments.only)?;
+    if arguments.table {
+        print!("{}", table(&bugs));
+        return Ok(());
+    }
     let replica = Replica::make(workspace)?;
     if arguments.list {
         return list(&replica, &bugs);
@@ -91,6 +98,17 @@ fn list(replica: &Replica, bugs: &[Bug]) -> Result<(), Failure> {
         [] => Ok(()),
         broken => Err(format!("patches that do not apply: {}", broken.join(", "))),
     }
+}
+
+/// The bugs as a table of Markdown.
+fn table(bugs: &[Bug]) -> String {
+    let mut table = "| planted bug | what it breaks | found by | seeds needed |\n".to_owned();
+    table.push_str("|---|---|---|---:|\n");
+    for Bug { name, breaks, catcher, seeds_needed, .. } in bugs {
+        let needed = seeds_needed.map_or("-".to_owned(), |seeds| seeds.to_string());
+        table.push_str(&format!("| `{name}` | {breaks} | {catcher} | {needed} |\n"));
+    }
+    table
 }
 
 /// With nothing planted nothing may be found, or a finding says nothing.

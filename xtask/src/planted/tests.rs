@@ -1,9 +1,11 @@
 //! The harness on itself: it reads what it must, and a copy is as before after each bug.
 
-use super::catch::{Hunt, Verdict, first_failing_seed, read_tests};
+use super::catch::{Hunt, SeedKind, Verdict, first_failing_seed, read_tests};
 use super::manifest::{Bug, Catcher, Tests, parse};
 use super::replica::Replica;
 use super::{Row, conclude, distinct};
+use crate::{Arguments, Command};
+use clap::Parser;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +49,7 @@ fn manifest_that_leaves_something_out_is_refused() {
         "[[bug]]\nname = \"a\"\nsim = []\nseeds_max = 1",
         "[[bug]]\nname = \"a\"\nbreaks = \"x\"\nsim = []",
         "[[bug]]\nname = \"a\"\nbreaks = \"x\"\ntest = \"sombra\"",
+        "[[bug]]\nname = \"a\"\nbreaks = \"x\"\ntest = \"s::t\"\nseeds_needed = 1",
         "[[bug]]\nname = \"a\"\nbreaks = \"x\"\ntest = \"s::t\"\nmodel = \"s::t\"",
     ] {
         assert!(bugs(wrong).is_err(), "{wrong}");
@@ -94,12 +97,48 @@ fn a_bug_that_survives_or_cannot_be_tried_fails_the_campaign() {
 fn a_seed_that_fails_without_the_bug_too_proves_nothing() {
     let (base, replica) = small_replica("proves");
     let hunt = |clean: &str| Hunt { replica: &replica, jobs: 1, clean: Some(clean.into()) };
-    let prove = |clean: &str| hunt(clean).prove("sim, seed 7".into(), 7, ["sim"].into_iter());
+    let call = |clean: &str, words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        hunt(clean).prove("sim, seed 7".into(), 7, &words)
+    };
     let caught = Verdict::Caught { by: "sim, seed 7".into(), needed: "8 seeds".into() };
-    assert_eq!(prove("/bin/true"), Ok(caught));
-    assert_eq!(prove("/bin/false"), Ok(Verdict::NotProven { by: "sim, seed 7".into() }));
-    assert!(prove("/bin/no such program").is_err());
+    assert_eq!(call("/bin/true", &["sim"]), Ok(caught));
+    let failing = ["-c", "echo 'seed 7: lost a commit'; exit 1"];
+    let not_proven = Verdict::NotProven { by: "sim, seed 7".into() };
+    assert_eq!(call("/bin/sh", &failing), Ok(not_proven));
+    assert!(call("/bin/false", &["sim"]).is_err(), "it ran no seed");
+    assert!(call("/bin/no such program", &["sim"]).is_err());
     fs::remove_dir_all(base).unwrap();
+}
+
+#[test]
+fn document_on_testing_holds_the_table_of_planted_bugs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let table = super::table(&super::manifest::load(root).unwrap());
+    let document = fs::read_to_string(root.join("docs/testing.md")).unwrap();
+    let missing: Vec<&str> = table.lines().filter(|line| !document.contains(line)).collect();
+    assert!(document.contains(&table), "`cargo xtask planted --table` differs, by {missing:#?}");
+}
+
+#[test]
+fn commands_that_run_seeds_are_commands_of_this_program() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let listed = super::manifest::load(folder).unwrap();
+    let mut histories = 0;
+    for bug in &listed {
+        let (kind, more) = match &bug.catcher {
+            Catcher::Seeds { arguments, .. } => (SeedKind::Whole, arguments.as_slice()),
+            Catcher::Histories { .. } => (SeedKind::Histories, &[][..]),
+            Catcher::Models(_) | Catcher::Tests(_) => continue,
+        };
+        histories += u32::from(kind == SeedKind::Histories);
+        let words = kind.arguments(7..8, more);
+        let called = ["xtask".to_owned()].into_iter().chain(words.iter().cloned());
+        let parsed = Arguments::try_parse_from(called);
+        let parsed = parsed.unwrap_or_else(|error| panic!("{}: {words:?}: {error}", bug.name));
+        assert!(matches!(parsed.command, Command::Sim(_)), "{words:?}");
+    }
+    assert!(histories >= 6, "bugs that only histories show: {histories}");
 }
 
 /// A small tree with one file, and its copy.
@@ -118,7 +157,7 @@ fn bug(base: &Path, patch: &str) -> Bug {
     let path = base.join("bug.patch");
     fs::write(&path, patch).unwrap();
     let catcher = Catcher::Histories { seeds_max: 1 };
-    Bug { name: "bug".into(), breaks: "b".into(), catcher, patch: path }
+    Bug { name: "bug".into(), breaks: "b".into(), catcher, seeds_needed: None, patch: path }
 }
 
 #[test]

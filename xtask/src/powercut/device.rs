@@ -5,12 +5,17 @@
 //! so a write that was answered stands before every later request in the list, and a flush covers
 //! exactly the writes before it.
 
+#[cfg(test)]
+mod tests;
+
 use super::image::Image;
+use super::states;
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
     KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry, ReplyOpen,
     ReplyWrite, Request, WriteFlags,
 };
+use sombra_sim::random::mix;
 use std::ffi::OsStr;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,6 +51,18 @@ pub(super) struct Fault {
     pub(super) after: u64,
     /// All later ones fail too, until the fault is taken away.
     pub(super) lasts: bool,
+    /// What a flush that fails leaves of the writes that it was to make durable.
+    pub(super) unflushed: Unflushed,
+}
+
+/// What becomes of writes whose flush failed: the disk's cache has lost them, and nobody writes
+/// them again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Unflushed {
+    /// Each has a fate of its own, and the flush is answered by EIO.
+    Scattered { seed: u64 },
+    /// Negative control: all are lost, and the flush is answered as if it had gone well.
+    LostAndDenied,
 }
 
 #[derive(Default)]
@@ -56,9 +73,63 @@ struct State {
     written_bytes: u64,
     fault: Option<Fault>,
     failed: u64,
+    /// While a flush may fail: what was durable, and what was written since.
+    durable: Option<Image>,
+    since: Vec<(u64, Arc<[u8]>)>,
 }
 
 impl State {
+    /// Takes a write; false when it fails.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        if self.fails(Kind::Write) {
+            return false;
+        }
+        self.image.write(offset, bytes);
+        self.written_bytes += bytes.len() as u64;
+        if self.durable.is_some() {
+            self.since.push((offset, bytes.into()));
+        }
+        if self.is_recording {
+            self.ops.push(Op::Write { offset, bytes: bytes.into() });
+        }
+        true
+    }
+
+    /// Flushes; false when the answer is an error.
+    fn flush(&mut self) -> bool {
+        let unflushed = self.fault.map(|fault| fault.unflushed);
+        let is_failed = self.fails(Kind::Flush);
+        if let (true, Some(durable), Some(unflushed)) = (is_failed, &self.durable, unflushed) {
+            self.image = durable.clone();
+            if let Unflushed::Scattered { seed } = unflushed {
+                let seed = mix(seed ^ self.failed);
+                for (at, (offset, bytes)) in (0..).zip(&self.since) {
+                    states::write_by_fate(&mut self.image, (*offset, bytes), (at, seed));
+                }
+            }
+        }
+        if self.durable.is_some() {
+            self.durable = Some(self.image.clone());
+            self.since.clear();
+        }
+        if is_failed {
+            return unflushed == Some(Unflushed::LostAndDenied);
+        }
+        if self.is_recording {
+            self.ops.push(Op::Flush);
+        }
+        true
+    }
+
+    fn set_fault(&mut self, fault: Option<Fault>) -> u64 {
+        self.fault = fault;
+        let may_fail = fault.is_some_and(|fault| fault.kind == Kind::Flush);
+        // What was written before counts as durable: one flush more than there was.
+        self.durable = may_fail.then(|| self.image.clone());
+        self.since.clear();
+        std::mem::take(&mut self.failed)
+    }
+
     /// Whether this request fails.
     fn fails(&mut self, kind: Kind) -> bool {
         let Some(fault) = self.fault.as_mut().filter(|fault| fault.kind == kind) else {
@@ -123,9 +194,7 @@ impl Device {
 
     /// Sets or takes away a fault; gives how many requests failed by earlier ones.
     pub(super) fn set_fault(&self, fault: Option<Fault>) -> u64 {
-        let mut state = self.state();
-        state.fault = fault;
-        std::mem::take(&mut state.failed)
+        self.state().set_fault(fault)
     }
 
     fn attributes(&self, file: INodeNo) -> FileAttr {
@@ -215,16 +284,9 @@ impl Filesystem for Device {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let mut state = self.state();
-        if state.fails(Kind::Write) {
+        if !self.state().write(offset, bytes) {
             return reply.error(Errno::EIO);
         }
-        state.image.write(offset, bytes);
-        state.written_bytes += bytes.len() as u64;
-        if state.is_recording {
-            state.ops.push(Op::Write { offset, bytes: bytes.into() });
-        }
-        drop(state);
         reply.written(bytes.len() as u32);
     }
 
@@ -248,14 +310,9 @@ impl Filesystem for Device {
         _data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let mut state = self.state();
-        if state.fails(Kind::Flush) {
+        if !self.state().flush() {
             return reply.error(Errno::EIO);
         }
-        if state.is_recording {
-            state.ops.push(Op::Flush);
-        }
-        drop(state);
         reply.ok();
     }
 }

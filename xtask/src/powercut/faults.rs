@@ -4,7 +4,7 @@
 mod flips;
 mod live_log;
 
-use super::device::{Fault, Kind};
+use super::device::{Fault, Kind, Unflushed};
 use super::image::Image;
 use super::totals::Verdict;
 use super::writer::{self, Ended, Until};
@@ -22,6 +22,8 @@ const WORK_TIME: Duration = Duration::from_secs(2);
 const WRITES_BEFORE_MAX: u64 = 600;
 const FLUSHES_BEFORE_MAX: u64 = 250;
 const READS_BEFORE_MAX: u64 = 60;
+/// Attempts at losing commits on a disk that denies that it lost them.
+const CONTROLS_MAX: u32 = 8;
 /// Faults that stay until the disk is taken out of use.
 const LASTING_PERCENT: u64 = 40;
 
@@ -39,7 +41,8 @@ pub(super) fn run(
             Kind::Read => READS_BEFORE_MAX,
         };
         let after = random.below(before);
-        let fault = Fault { kind, after, lasts: random.percent(LASTING_PERCENT) };
+        let unflushed = Unflushed::Scattered { seed: random.next_u64() };
+        let fault = Fault { kind, after, lasts: random.percent(LASTING_PERCENT), unflushed };
         test.host.device.load(fresh.clone());
         let (verdict, outcome) = match kind {
             Kind::Write | Kind::Flush => fail_the_writer(test, fault, random)?,
@@ -47,7 +50,40 @@ pub(super) fn run(
         };
         test.note(&format!("EIO for a {}: {outcome}", name_of(kind)), verdict, &fault);
     }
+    test.totals.flush_control = Some(control(test, fresh, random)?);
     flips::run(test, fresh, random)
+}
+
+/// Negative control: from some flush on the disk loses what it was to flush and denies it.
+/// Whether commits were found lost; a file system or a store may also notice and be wreckage.
+fn control(test: &mut PowerCuts<'_>, fresh: &Image, random: &mut Random) -> Result<bool, Failure> {
+    for _ in 0..CONTROLS_MAX {
+        let after = random.below(FLUSHES_BEFORE_MAX);
+        let unflushed = Unflushed::LostAndDenied;
+        let fault = Fault { kind: Kind::Flush, after, lasts: true, unflushed };
+        test.host.device.load(fresh.clone());
+        let shards = random.between(2, 4);
+        test.mounted()?;
+        let device = test.host.device.clone();
+        let ended = test.work(random, shards, || {
+            device.set_fault(Some(fault));
+        })?;
+        // The flushes of letting go are denied too, or what is left in caches would come after all.
+        test.host.release()?;
+        test.host.device.set_fault(None);
+        let mut judge = Workload::Model.judge();
+        judge.hear(&split_refusals(ended.lines.all()).1)?;
+        let mut verdict = Verdict::default();
+        match test.mounted() {
+            Ok(()) => test.compare(judge.as_mut(), shards, &mut verdict)?,
+            Err(failure) => println!("powercut: control: does not mount: {failure}"),
+        }
+        test.host.release()?;
+        if verdict.lost > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn name_of(kind: Kind) -> &'static str {

@@ -53,7 +53,8 @@ pub(crate) struct PowercutArguments {
     /// The file system under the store
     #[arg(long, value_enum, default_value_t = FileSystem::Ext4)]
     fs: FileSystem,
-    /// How many states of the disk to mount and judge, besides those of the control
+    /// How many states of the disk to mount and judge, besides those of the control: all flushes
+    /// if there are no more, otherwise as many of them as states between two; no disk comes twice
     #[arg(long, default_value_t = 0, required_unless_present_any = ["faults", "uml"])]
     states: u64,
     /// Kills so many User-Mode Linux guests at work instead, besides those of the control
@@ -126,6 +127,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &PowercutArguments) -> Resul
 fn verdict(totals: &Totals) -> Result<(), Failure> {
     if !totals.problems.is_empty() {
         return Err(totals.problems.join("\n"));
+    }
+    if totals.flush_control == Some(false) {
+        return Err("not proven: no commit was missed whose flush failed and was denied".to_owned());
     }
     match totals.control() {
         None | Some(true) => Ok(()),
@@ -232,22 +236,21 @@ impl PowerCuts<'_> {
     fn judge_all(&mut self, recording: &Recording, random: &mut Random) -> Result<(), Failure> {
         let states = self.arguments.states;
         let wanted = match self.arguments.control {
-            true => Wanted { at_flush: 0, between: 0, control: states },
-            false => Wanted {
-                at_flush: states / 2,
-                between: states - states / 2,
-                control: (states / STATES_PER_CONTROL).max(CONTROL_MIN),
-            },
+            true => Wanted { states: 0, control: states },
+            false => Wanted { states, control: (states / STATES_PER_CONTROL).max(CONTROL_MIN) },
         };
         let unclear = Unclear::of(&recording.lives);
         let may_cut = |cut| !unclear.has(cut);
-        let drawn = states::draw(&recording.ops, &wanted, random, may_cut);
-        if !drawn.iter().any(|state| state.kind == StateKind::Control) {
+        let drawn = states::draw(&recording.ops, wanted, random, may_cut);
+        if !drawn.states.iter().any(|state| state.kind == StateKind::Control) {
             return Err("no state to judge: the writers never made the disk flush".to_owned());
         }
+        let told = drawn.to_string();
+        println!("powercut: {told}");
+        self.totals.drawn = Some(told);
         let mut builder = Builder::new(&recording.ops, recording.before.clone());
         let begun = Instant::now();
-        for state in drawn {
+        for state in drawn.states {
             let image = builder.build(&state);
             let mut verdict = self.judge(recording, &state, image)?;
             let State { durable, cut, kind, seed } = state;

@@ -8,6 +8,8 @@ use super::device::Op;
 use super::image::{Image, SECTOR_BYTES};
 use super::totals::CONTROL;
 use sombra_sim::random::{Random, mix};
+use std::collections::BTreeSet;
+use std::fmt;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum StateKind {
@@ -41,50 +43,147 @@ pub(super) struct State {
     pub(super) seed: u64,
 }
 
-/// How many states of each kind to draw, and where from.
+/// How many states to draw: of the disk as it may be, and of the control.
+#[derive(Clone, Copy)]
 pub(super) struct Wanted {
-    pub(super) at_flush: u64,
-    pub(super) between: u64,
+    pub(super) states: u64,
     pub(super) control: u64,
+}
+
+/// States that were drawn, no two of which are the same disk.
+pub(super) struct Drawn {
+    /// In the order in which `Builder` can make them.
+    pub(super) states: Vec<State>,
+    /// Flushes after which a disk holds something else than after the one before, and of how many
+    /// of them there is a state.
+    pub(super) flushes: u64,
+    pub(super) flushes_taken: u64,
+}
+
+impl fmt::Display for Drawn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let control = self.states.iter().filter(|state| state.kind == StateKind::Control).count();
+        let (all, taken) = (self.flushes, self.flushes_taken);
+        let flushes = match taken == all {
+            true => format!("all {all} flushes"),
+            false => format!("{taken} of {all} flushes"),
+        };
+        let states = self.states.len() - control;
+        write!(f, "{states} distinct states, {flushes}; control: {control} states")
+    }
 }
 
 /// Flushes that the disk of a control state only claimed to have done.
 const CONTROL_FLUSHES_MAX: u64 = 40;
+/// Draws for one state until it is one that was not drawn before.
+const DRAWS_PER_STATE_MAX: u64 = 20;
 
-/// Draws states whose cut `may_cut`, in the order in which `Builder` can make them.
+/// Draws states whose cut `may_cut`: all flushes if so many states are wanted, otherwise half of
+/// the states are some of them; the rest lie between flushes.
 pub(super) fn draw(
     ops: &[Op],
-    wanted: &Wanted,
+    wanted: Wanted,
     random: &mut Random,
     may_cut: impl Fn(u64) -> bool,
-) -> Vec<State> {
+) -> Drawn {
     let is_flush = |(at, op): (usize, &Op)| matches!(op, Op::Flush).then_some(at as u64 + 1);
     let flushed: Vec<u64> = ops.iter().enumerate().filter_map(is_flush).collect();
-    let at_flush: Vec<u64> = flushed.iter().copied().filter(|cut| may_cut(*cut)).collect();
+    let mut at_flush: Vec<u64> = flushed.iter().copied().filter(|cut| may_cut(*cut)).collect();
+    at_flush.dedup_by_key(|cut| skip_flushes(ops, *cut));
     let between: Vec<u64> = (1..=ops.len() as u64).filter(|cut| may_cut(*cut)).collect();
-    let mut states = Vec::new();
-    let kinds = [
-        (StateKind::AtFlush, wanted.at_flush, &at_flush),
-        (StateKind::Between, wanted.between, &between),
-        (StateKind::Control, wanted.control, &at_flush),
-    ];
-    for (kind, count, cuts) in kinds {
-        for _ in 0..if cuts.is_empty() { 0 } else { count } {
-            let cut = *random.pick(cuts);
-            let done = flushed.partition_point(|end| *end <= cut) as u64;
+    let flushes = at_flush.len() as u64;
+    let flushes_taken = if flushes <= wanted.states { flushes } else { wanted.states / 2 };
+    let mut drawing = Drawing { ops, flushed, random, seen: BTreeSet::new(), states: Vec::new() };
+    for cut in drawing.some_of(at_flush.clone(), flushes_taken) {
+        let seed = drawing.random.next_u64();
+        drawing.take(State { durable: cut, cut, kind: StateKind::AtFlush, seed });
+    }
+    drawing.fill(StateKind::Between, wanted.states - flushes_taken, &between);
+    // A disk that lies may look like one that does not.
+    drawing.seen.clear();
+    drawing.fill(StateKind::Control, wanted.control, &at_flush);
+    let mut states = drawing.states;
+    states.sort_unstable();
+    Drawn { states, flushes, flushes_taken }
+}
+
+struct Drawing<'a> {
+    ops: &'a [Op],
+    flushed: Vec<u64>,
+    random: &'a mut Random,
+    seen: BTreeSet<Content>,
+    states: Vec<State>,
+}
+
+impl Drawing<'_> {
+    /// So many of them, each once.
+    fn some_of(&mut self, mut all: Vec<u64>, count: u64) -> Vec<u64> {
+        for at in 0..count as usize {
+            let other = at + self.random.below((all.len() - at) as u64) as usize;
+            all.swap(at, other);
+        }
+        all.truncate(count as usize);
+        all
+    }
+
+    fn take(&mut self, state: State) -> bool {
+        let is_new = self.seen.insert(content(self.ops, &state));
+        if is_new {
+            self.states.push(state);
+        }
+        is_new
+    }
+
+    /// Takes so many states of a kind, or as many as are found.
+    fn fill(&mut self, kind: StateKind, count: u64, cuts: &[u64]) {
+        let (mut taken, mut draws) = (0, 0);
+        while !cuts.is_empty() && taken < count && draws < count * DRAWS_PER_STATE_MAX {
+            draws += 1;
+            let cut = *self.random.pick(cuts);
+            let done = self.flushed.partition_point(|end| *end <= cut) as u64;
             let lied = match kind {
-                StateKind::Control => random.between(1, CONTROL_FLUSHES_MAX),
+                StateKind::Control => self.random.between(1, CONTROL_FLUSHES_MAX),
                 StateKind::AtFlush | StateKind::Between => 0,
             };
             let durable = match done.saturating_sub(lied) {
                 0 => 0,
-                count => flushed[count as usize - 1],
+                count => self.flushed[count as usize - 1],
             };
-            states.push(State { durable, cut, kind, seed: random.next_u64() });
+            let seed = self.random.next_u64();
+            taken += u64::from(self.take(State { durable, cut, kind, seed }));
         }
     }
-    states.sort_unstable();
-    states
+}
+
+/// What tells the disks of two states apart: up to where every write is there, and which later
+/// ones are, each whole or with the sectors that it left.
+type Content = (u64, Vec<(u64, Option<Vec<bool>>)>);
+
+fn content(ops: &[Op], state: &State) -> Content {
+    let mood = mood_of(state);
+    let mut base = skip_flushes(ops, state.durable);
+    let mut later = Vec::new();
+    for at in state.durable..state.cut {
+        let Op::Write { bytes, .. } = &ops[at as usize] else { continue };
+        let kept = match fate_of(at, state.seed, mood) {
+            Fate::Lose => continue,
+            Fate::Keep => None,
+            Fate::Torn => Some(sectors_kept(bytes, mix(state.seed ^ mix(at)))),
+        };
+        match kept.filter(|kept| kept.contains(&false)) {
+            Some(kept) if !kept.contains(&true) => {}
+            Some(kept) => later.push((at, Some(kept))),
+            None if at == base => base = skip_flushes(ops, at + 1),
+            None => later.push((at, None)),
+        }
+    }
+    (base, later)
+}
+
+/// The next operation that changes anything.
+fn skip_flushes(ops: &[Op], from: u64) -> u64 {
+    let flushes = ops[from as usize..].iter().take_while(|op| matches!(op, Op::Flush));
+    from + flushes.count() as u64
 }
 
 /// Makes images of states whose `durable` never falls.
@@ -109,22 +208,41 @@ impl<'a> Builder<'a> {
         }
         self.durable = state.durable;
         let mut image = self.base.clone();
-        let mood = match state.kind {
-            // A file system may be no more than wreckage when only some of it is lost; a disk that
-            // lost all since some flush mounts, and shows what was lost.
-            StateKind::Control if !mix(state.seed).is_multiple_of(4) => ALL_LOST,
-            _ => mix(state.seed) % 8,
-        };
+        let mood = mood_of(state);
         for at in state.durable..state.cut {
             if let Op::Write { offset, bytes } = &self.ops[at as usize] {
-                match fate_of(at, state.seed, mood) {
-                    Fate::Keep => image.write(*offset, bytes),
-                    Fate::Lose => {}
-                    Fate::Torn => tear(&mut image, (*offset, bytes), mix(state.seed ^ mix(at))),
-                }
+                write_in_mood(&mut image, (*offset, bytes), (at, state.seed), mood);
             }
         }
         image
+    }
+}
+
+/// How a state treats its writes; all alike below 3.
+fn mood_of(state: &State) -> u64 {
+    match state.kind {
+        // A file system may be no more than wreckage when only some of it is lost; a disk that
+        // lost all since some flush mounts, and shows what was lost.
+        StateKind::Control if !mix(state.seed).is_multiple_of(4) => ALL_LOST,
+        _ => mix(state.seed) % 8,
+    }
+}
+
+/// Does what becomes of a write that nothing made durable.
+pub(super) fn write_by_fate(image: &mut Image, write: (u64, &[u8]), (at, seed): (u64, u64)) {
+    write_in_mood(image, write, (at, seed), mix(seed) % 8);
+}
+
+fn write_in_mood(
+    image: &mut Image,
+    (offset, bytes): (u64, &[u8]),
+    (at, seed): (u64, u64),
+    mood: u64,
+) {
+    match fate_of(at, seed, mood) {
+        Fate::Keep => image.write(offset, bytes),
+        Fate::Lose => {}
+        Fate::Torn => tear(image, (offset, bytes), mix(seed ^ mix(at))),
     }
 }
 
@@ -151,10 +269,15 @@ fn fate_of(at: u64, seed: u64, mood: u64) -> Fate {
 
 /// A sector is the unit that disks, and the journals of file systems, take for granted.
 fn tear(image: &mut Image, (offset, bytes): (u64, &[u8]), seed: u64) {
-    let mut random = Random::new(seed);
-    for (number, sector) in bytes.chunks(SECTOR_BYTES).enumerate() {
-        if random.percent(50) {
+    let sectors = bytes.chunks(SECTOR_BYTES).zip(sectors_kept(bytes, seed));
+    for (number, (sector, is_kept)) in sectors.enumerate() {
+        if is_kept {
             image.write(offset + (number * SECTOR_BYTES) as u64, sector);
         }
     }
+}
+
+fn sectors_kept(bytes: &[u8], seed: u64) -> Vec<bool> {
+    let mut random = Random::new(seed);
+    bytes.chunks(SECTOR_BYTES).map(|_| random.percent(50)).collect()
 }

@@ -37,6 +37,10 @@ pub(super) struct Totals {
     pub(super) flushes: u64,
     pub(super) written_bytes: u64,
     pub(super) counts: Vec<String>,
+    /// Which states were drawn.
+    pub(super) drawn: Option<String>,
+    /// Whether commits were missed whose flush failed and was denied; `None` if none was.
+    pub(super) flush_control: Option<bool>,
     pub(super) faults: BTreeMap<String, u64>,
     pub(super) judging: Duration,
 }
@@ -85,6 +89,9 @@ impl fmt::Display for Totals {
         for count in &self.counts {
             writeln!(f, "  {count}")?;
         }
+        if let Some(drawn) = &self.drawn {
+            writeln!(f, "drawn: {drawn}")?;
+        }
         writeln!(
             f,
             "{:<16}{:>8}{:>14}{:>8}{:>14}{:>8}{:>12}",
@@ -103,11 +110,13 @@ impl fmt::Display for Totals {
         }
         let rate = self.states() as f64 / self.judging.as_secs_f64().max(0.001);
         writeln!(f, "states/s {rate:.1}")?;
-        let verdict = match self.control() {
+        let verdict = |control| match control {
             None => "not run",
             Some(true) => "proven",
             Some(false) => "not proven",
         };
-        write!(f, "control (a disk that only says that it flushed loses commits): {verdict}")
+        let (lying, denied) = (verdict(self.control()), verdict(self.flush_control));
+        writeln!(f, "control (a flush that failed and is denied loses commits): {denied}")?;
+        write!(f, "control (a disk that only says that it flushed loses commits): {lying}")
     }
 }

@@ -68,4 +68,26 @@ mod tests {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
+
+    /// Every seed has a row that names it, and the heading says how many bugs there are.
+    #[test]
+    fn every_known_seed_has_its_row_in_the_document() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace");
+        let read = |name: &str| fs::read_to_string(root.join(name)).expect(name);
+        let document = read("docs/testing.md");
+        let (_, bugs) = document.split_once("## Bugs that were found").expect("its heading");
+        let (bugs, _) = bugs.split_once("## Planted bugs").expect("the next heading");
+        let rows = bugs.lines().filter(|line| line.starts_with("| ") && line.ends_with(" |"));
+        let found_by: Vec<&str> = rows.filter_map(|row| row.split(" | ").nth(1)).collect();
+        let words = |cell: &&str| cell.split([' ', ',']).map(str::to_owned).collect::<Vec<_>>();
+        let named: Vec<String> = found_by.iter().flat_map(words).collect();
+        for known in parse(&read("sim/seeds.txt")).expect("it is read by the command") {
+            let seed = known.seed.to_string();
+            assert!(named.contains(&seed), "no row for seed {seed}");
+        }
+        let (table, _) = bugs.split_once("faults of the harness").expect("the second table");
+        let count = table.lines().filter(|line| line.starts_with("| ")).count() - 1;
+        let told = format!("{count} bugs of correctness");
+        assert!(table.contains(&told), "the heading does not say `{told}`");
+    }
 }

@@ -18,12 +18,9 @@ fn recording() -> Vec<Op> {
 }
 
 fn states(kind: StateKind) -> Vec<State> {
-    let wanted = match kind {
-        StateKind::AtFlush => Wanted { at_flush: 200, between: 0, control: 0 },
-        StateKind::Between => Wanted { at_flush: 0, between: 200, control: 0 },
-        StateKind::Control => Wanted { at_flush: 0, between: 0, control: 200 },
-    };
-    draw(&recording(), &wanted, &mut Random::new(7), |_| true)
+    let drawn =
+        draw(&recording(), Wanted { states: 200, control: 200 }, &mut Random::new(7), |_| true);
+    drawn.states.into_iter().filter(|state| state.kind == kind).collect()
 }
 
 fn sectors(image: &Image, block: u64) -> Vec<u8> {
@@ -87,5 +84,44 @@ fn control_state_loses_what_was_flushed() {
         let image = builder.build(state);
         (0..4).any(|block| 2 * block + 1 < state.cut && sectors(&image, block).contains(&0))
     });
-    assert!(lost.count() > 100);
+    assert!(lost.count() > 5);
+}
+
+/// A long recording: flushes with nothing between them, and several writes before each other one.
+fn long() -> Vec<Op> {
+    let mut ops = Vec::new();
+    for block in 0..100 {
+        ops.extend([write(3 * block, 1), write(3 * block + 1, 1), write(3 * block + 2, 1)]);
+        ops.extend([Op::Flush, Op::Flush]);
+    }
+    ops
+}
+
+#[test]
+fn every_flush_is_a_state_when_so_many_are_wanted_and_a_sample_otherwise() {
+    let ops = long();
+    let taken = |states| {
+        let wanted = Wanted { states, control: 10 };
+        let drawn = draw(&ops, wanted, &mut Random::new(3), |_| true);
+        let of = |kind| drawn.states.iter().filter(move |state| state.kind == kind);
+        let flushes: BTreeSet<u64> = of(StateKind::AtFlush).map(|state| state.cut).collect();
+        assert_eq!(flushes.len() as u64, drawn.flushes_taken);
+        assert_eq!((drawn.flushes, of(StateKind::Control).count()), (100, 10));
+        (drawn.flushes_taken, of(StateKind::Between).count())
+    };
+    assert_eq!(taken(250), (100, 150));
+    assert_eq!(taken(100), (100, 0));
+    assert_eq!(taken(60), (30, 30));
+}
+
+#[test]
+fn no_two_states_are_the_same_disk() {
+    let ops = long();
+    let drawn = draw(&ops, Wanted { states: 300, control: 0 }, &mut Random::new(5), |_| true);
+    let mut builder = Builder::new(&ops, Image::default());
+    let mut seen = BTreeSet::new();
+    for state in &drawn.states {
+        assert!(seen.insert(builder.build(state).read(0, 300 * BLOCK_BYTES)), "{state:?}");
+    }
+    assert!(seen.len() > 200, "{}", seen.len());
 }
