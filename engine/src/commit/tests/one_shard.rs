@@ -1,5 +1,7 @@
 //! What commits meet on one shard, in the order of their steps.
 
+use sombra_runtime::sync::atomic::Ordering;
+
 use super::world::{
     SEGMENT_BYTES, SHARD, add_tablet, commit, commit_durably, is_ready, part, record, serve, sized,
     snapshot, window_bytes, with_core, with_log,
@@ -85,6 +87,13 @@ fn transaction_whose_snapshot_was_ended_does_not_commit() {
     });
 }
 
+/// A write to a tablet that is not there.
+fn elsewhere() -> Vec<Write> {
+    let mut elsewhere = writes(&["gone"]);
+    elsewhere[0].tablet.index = 9;
+    elsewhere
+}
+
 #[test]
 fn memory_is_charged_for_what_windows_hold_and_for_nothing_else() {
     with_core(|core| async move {
@@ -100,11 +109,7 @@ fn memory_is_charged_for_what_windows_hold_and_for_nothing_else() {
         core.tidy(limits::GARBAGE_STEP_MAX);
         assert_eq!(used(), window_bytes(&core, tablet));
         assert!(used() < held, "{held} bytes stay of one version");
-        let elsewhere = {
-            let mut elsewhere = writes(&["gone"]);
-            elsewhere[0].tablet.index = 9;
-            elsewhere
-        };
+        let elsewhere = elsewhere();
         let (before, cost) = (used(), elsewhere[0].cost_bytes());
         core.store.memory.try_charge(cost).unwrap();
         core.apply(Lsn::new(core.store.oracle.visible().as_u64() + 8), elsewhere);
@@ -123,6 +128,17 @@ fn shard_is_woken_to_merge_when_windows_pass_their_threshold_and_not_below_it() 
             commit_durably(&core, None, sized(writes(&[key]), 200_000)).await.unwrap();
         }
         assert!(used() > most && wakes.try_consume());
+        // A write that frees what it was charged for leaves the rest as it was.
+        let apply_above = |bytes: u64| {
+            let elsewhere = elsewhere();
+            core.store.memory.charge_unbounded(elsewhere[0].cost_bytes() + bytes);
+            core.apply(Lsn::new(core.store.oracle.visible().as_u64() + 8), elsewhere);
+            (used(), wakes.try_consume())
+        };
+        core.store.memory.release(used() - most);
+        assert_eq!(apply_above(0), (most, false));
+        assert_eq!(apply_above(1), (most + 1, true));
+        core.store.memory.charge_unbounded(most);
     });
 }
 
@@ -173,15 +189,24 @@ fn commit_is_acknowledged_when_another_shard_settles_what_is_below_it() {
 fn shard_is_quiet_only_without_commits_in_any_step() {
     with_core(|core| async move {
         assert!(core.is_quiet());
+        let open_commits = || {
+            core.progress();
+            core.counters().open_commits.load(Ordering::Relaxed)
+        };
         let (start, lsn) = reserve(&core);
         assert!(!core.is_quiet(), "a commit is open");
+        assert_eq!(open_commits(), 1);
+        let id = PrepareId { coordinator: ShardId::new(1), sequence: 0 };
+        core.prepared.borrow_mut().enter(id, writes(&["b"]), ReadSet::default());
+        assert_eq!(open_commits(), 2);
+        core.prepared.borrow_mut().leave(id);
         core.mark_applied(start);
         core.start_flights();
         while core.store.log.durable() < lsn {
             core.shard.yield_now().await;
         }
-        assert!(core.is_quiet());
-        let id = PrepareId { coordinator: ShardId::new(1), sequence: 1 };
+        assert!(core.is_quiet() && open_commits() == 0);
+        let id = PrepareId { sequence: 1, ..id };
         core.prepared.borrow_mut().enter(id, writes(&["a"]), ReadSet::default());
         assert!(!core.is_quiet(), "a commit is prepared");
         core.prepared.borrow_mut().leave(id);
@@ -285,6 +310,7 @@ fn commit_longer_than_a_segment_gets_the_room_that_it_needs_and_hardly_more() {
             let len = 2 * segment - BLOCK_PAYLOAD_BYTES - short_by;
             let long = sized(writes(&["a"]), len - overhead);
             commit(&core, None, part(long)).await.unwrap().unwrap();
+            core.shard.sleep(std::time::Duration::from_millis(100)).await;
             let count = core.store.log.segments().numbers_on_disk().len();
             assert!((2..=4).contains(&count), "{count} segments for {len} bytes");
         });

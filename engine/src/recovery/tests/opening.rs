@@ -9,7 +9,7 @@ use super::world::{Keys, store_dir, superblock};
 use crate::error::OpenError;
 use crate::format::superblock::SUPERBLOCK_COPY_BYTES;
 use crate::options::{DurabilityMethod, OpenMode, Options};
-use crate::recovery::{choose_method, create, look_at_superblock, open};
+use crate::recovery::{choose_method, create, look_at_superblock, open, open_volume};
 use crate::volume::tests::world::{disk, disk_with, run};
 
 /// What an opening without a method of its own makes of a store that was made elsewhere, or
@@ -105,5 +105,13 @@ fn directory_of_something_else_is_refused_before_anything_is_made_in_it() {
     beside.write_file(notes, b"beside a store");
     run(1, &beside, |shard| async move {
         create::refuse_other_directory(&shard, store_dir()).await.unwrap();
+    });
+}
+
+#[test]
+fn store_from_before_there_were_trees_has_no_data_file_to_look_at() {
+    run(1, &disk(1), |shard| async move {
+        let superblock = superblock(Vec::new());
+        assert!(open_volume(&shard, store_dir(), &superblock).await.unwrap().is_none());
     });
 }

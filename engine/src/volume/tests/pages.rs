@@ -167,7 +167,7 @@ fn failed_data_write_and_flush_are_errors_that_name_the_place() {
             assert!(text.contains("at byte 2097152: write of 8192 bytes"), "{text}");
             disk.fail_next(DiskOp::Flush, 1, 5);
             let text = volume.barrier(&shard).await.unwrap_err().to_string();
-            assert!(text.contains(PATH) && text.contains("flush"), "{text}");
+            assert!(text.contains(PATH) && text.contains("flush of 6291456 bytes"), "{text}");
         }
     });
 }

@@ -196,6 +196,11 @@ fn copy_whose_write_the_device_lost_is_not_believed() {
         let found = look(&disk).unwrap();
         assert_eq!((found.lsns, found.older), (vec![lost + 1], vec![]));
         assert_eq!(found.damaged, [(0, copy, true)], "two generations behind the other");
+        let reason =
+            run(9, &disk, |shard| async move { open(&shard).await.1.damaged.remove(0).reason });
+        let (expected, found) = (lost + 1, lost - 1);
+        let told = format!("generation: expected {expected}, found {found}: a lost write");
+        assert_eq!(reason, told);
     }
 }
 
