@@ -23,11 +23,10 @@ async fn published(core: &Core) -> [TabletId; 2] {
 
 fn free(core: &Core) -> Vec<u32> {
     let roots = &core.store.roots;
-    let free = core.with_dropped(|dropped| {
+    core.with_dropped(|dropped| {
         let free = dropped.iter().filter(|tablet| tablet.is_free(roots));
         free.map(|tablet| tablet.id().index).collect::<Vec<_>>()
-    });
-    free
+    })
 }
 
 #[test]

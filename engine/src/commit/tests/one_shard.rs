@@ -310,7 +310,7 @@ fn commit_longer_than_a_segment_gets_the_room_that_it_needs_and_hardly_more() {
             let len = 2 * segment - BLOCK_PAYLOAD_BYTES - short_by;
             let long = sized(writes(&["a"]), len - overhead);
             commit(&core, None, part(long)).await.unwrap().unwrap();
-            core.shard.sleep(std::time::Duration::from_millis(100)).await;
+            core.shard.sleep(std::time::Duration::from_secs(2)).await;
             let count = core.store.log.segments().numbers_on_disk().len();
             assert!((2..=4).contains(&count), "{count} segments for {len} bytes");
         });
