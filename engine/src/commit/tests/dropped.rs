@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::world::{add_tablet, with_core};
+use super::world::{SHARD, add_tablet, with_core};
 use super::*;
 use crate::commit::Core;
 use crate::format::root_table::RowKey;
@@ -38,7 +38,9 @@ fn dropped_tablet_is_free_when_its_own_row_is_gone_and_not_with_anothers() {
         let gone = RowChange::Remove(RowKey::Tablet(tablets[0]));
         let (roots, volume) = (&core.store.roots, &core.store.volume);
         let written = roots.publish(&core.shard, volume, &[gone]).await.unwrap();
+        assert!(core.store.merge_signal(SHARD).try_consume(), "for the dropping itself");
         core.note_unpublished(&[(tablets[0], written[0])]);
+        assert!(core.store.merge_signal(SHARD).try_consume(), "to look what it may give back");
         assert_eq!(free(&core), [0], "the other's row may be needed again");
     });
 }

@@ -74,6 +74,24 @@ fn rise_of_visible_wakes_the_shards_that_wait_for_it_and_no_others() {
 }
 
 #[test]
+fn rise_of_durable_wakes_the_shards_whose_commit_it_reaches_into_and_who_waits_for_room() {
+    with_core(|core| async move {
+        let (store, marks) = (&core.store, core.store.oracle.marks());
+        let woken = || [SHARD, OTHER].map(|shard| store.signal(shard).try_consume());
+        let start = store.oracle.visible();
+        marks.set_pending(OTHER, start.as_u64());
+        store.announce_durable(start);
+        assert_eq!(woken(), [false, false], "nothing of it is durable");
+        store.announce_durable(Lsn::new(start.as_u64() + 8));
+        assert_eq!(woken(), [false, true]);
+        marks.set_pending(OTHER, NONE_OPEN);
+        store.set_wants_room(SHARD, true);
+        store.announce_durable(Lsn::new(start.as_u64() + 16));
+        assert_eq!(woken(), [true, false]);
+    });
+}
+
+#[test]
 fn cache_counters_are_shown_as_the_shard_has_them() {
     with_core(|core| async move {
         let counted =

@@ -63,3 +63,19 @@ fn segment_of_any_length_is_kept_byte_for_byte() {
         assert!(kept.is_some_and(|kept| kept == before), "{len_bytes} bytes");
     }
 }
+
+#[test]
+fn bytes_behind_the_length_of_a_damaged_segment_are_none_of_its_log() {
+    let log = damaged();
+    let mut bytes = log.disk.read_file(segment_path(1)).unwrap();
+    bytes.extend(one_each(1, 2, &["behind"]).concat());
+    log.disk.write_file(segment_path(1), &bytes);
+    let superblock = log.superblock.clone();
+    let keys = run(3, &log.disk, |shard| async move {
+        let (seen, mut sink) = ((&superblock, RootMarks::NONE), Keys::default());
+        let found = look_at_log(&shard, store_dir(), seen, &mut sink).await.unwrap();
+        found.survey(&shard, &superblock, Some(block_lsn(1, 1)), &mut sink).await.unwrap();
+        sink.0
+    });
+    assert_eq!(keys, [b"a", b"c"]);
+}

@@ -143,6 +143,8 @@ fn who_missed_extents_looks_again_when_others_take_or_give_them() {
     settle(&mut world);
     let grown = volume.supplies();
     assert!(volume.take_extents(1, false).is_some());
+    volume.want();
+    settle(&mut world);
     assert_eq!(volume.supplies(), grown, "nobody misses anything");
     drop(volume);
     world.power_cut();
