@@ -10,7 +10,6 @@ use sombra_runtime::ShardId;
 
 use crate::ids::TabletId;
 use crate::txn::{ReadKey, ReadRange, ReadSet, Write};
-use crate::window::is_empty_range;
 
 /// Names one commit across shards while it is prepared.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -58,7 +57,7 @@ impl PreparedTable {
 
     /// A key of the range that a commit which is prepared is about to write.
     pub(super) fn first_being_written(&self, range: &ReadRange) -> Option<Bytes> {
-        if self.written.is_empty() || is_empty_range(range.from.as_ref(), range.to.as_ref()) {
+        if self.written.is_empty() {
             return None;
         }
         let place = |key: &Bytes| (range.tablet, key.clone());

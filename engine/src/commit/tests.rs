@@ -8,9 +8,16 @@ use super::open::{OpenCommits, Waiter, Waiters};
 use super::prepared::{PrepareId, PreparedTable};
 use crate::ids::{KeyspaceId, Lsn};
 use crate::keyspace::{Keyspace, KeyspaceDef};
+use crate::limits;
 use crate::options::Routing;
 use crate::txn::{ReadKey, ReadRange, ReadSet, Write, WriteSet};
 use crate::wal::watermarks::NONE_OPEN;
+
+mod dropped;
+mod locking;
+mod one_shard;
+mod shared;
+mod world;
 
 #[test]
 fn open_commit_closes_only_when_it_is_applied_and_durable() {
@@ -119,6 +126,8 @@ fn prepared_reads_hold_their_keys_and_ranges_from_writers_until_the_last_of_them
     assert_eq!(held(&table), [true, false, false, false, true], "two commits had read the key");
     table.leave(id(2));
     assert_eq!(held(&table), [false; 5]);
+    table.enter(id(3), writes(&["q"]), ReadSet::default());
+    assert_eq!(held(&table), [false; 5], "nothing of them is left beside another commit");
 }
 
 #[test]

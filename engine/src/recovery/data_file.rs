@@ -351,13 +351,13 @@ fn tablet_rows(rows: &[RootRow]) -> impl Iterator<Item = &TabletRow> + Clone {
 
 #[cfg(test)]
 mod tests {
-    use sombra_runtime::sim::{DiskOp, Fault};
+    use sombra_runtime::sim::{Corruption, DiskOp, Fault, SimDisk};
 
     use super::*;
     use crate::format::root_table::RowKey;
     use crate::volume::RowChange;
-    use crate::volume::tests::root_copies::merged_twice;
-    use crate::volume::tests::world::{OWNER, config, run};
+    use crate::volume::tests::root_copies::{merge, merged_twice};
+    use crate::volume::tests::world::{OWNER, PATH, config, run};
 
     async fn load(shard: &Shard) -> DataFile {
         let volume = Arc::new(Volume::open(shard, config()).await.unwrap());
@@ -371,9 +371,10 @@ mod tests {
         run(1, &merged_twice(1), |shard| async move {
             let data = load(&shard).await;
             assert!(data.tablets.is_empty() && data.notes.is_empty());
-            let before = data.volume.free_extents();
+            let (before, aside) = (data.volume.free_extents(), data.volume.extents_aside());
             assert!(data.volume.give_back_aside() && !data.volume.give_back_aside());
-            assert!(data.volume.free_extents() > before);
+            assert_eq!(u64::from(data.volume.free_extents() - before), aside);
+            assert!(aside > 0 && data.volume.extents_aside() == 0);
         });
     }
 
@@ -399,6 +400,55 @@ mod tests {
             let data = load(&shard).await;
             data.table.advance_twins(&shard, &data.volume).await.unwrap();
             assert!(!load(&shard).await.volume.give_back_aside(), "no copy names it any more");
+        });
+    }
+
+    /// A keyspace of one tablet, whose row's older copy names another root and map.
+    fn merged_with_its_keyspace(seed: u64) -> SimDisk {
+        let disk = merged_twice(seed);
+        run(seed, &disk, |shard| async move {
+            let data = load(&shard).await;
+            let (table, volume) = (&data.table, &data.volume);
+            let row = RootRow::Keyspace(KeyspaceRow {
+                id: OWNER.tablet.keyspace,
+                name: "k".to_owned(),
+                routing: RowRouting::Range,
+                tablet_count: 1,
+                created_lsn: Lsn::new(1),
+            });
+            table.publish(&shard, volume, &[RowChange::Put(row)]).await.unwrap();
+            let mut data = load(&shard).await;
+            assert!(data.older_roots.is_empty(), "both copies say the same");
+            let tablet = data.tablets.get_mut(&OWNER.tablet).unwrap();
+            assert!(tablet.twin_pages.is_empty() && tablet.damage.is_none());
+            let (table, volume) = (&data.table, &data.volume);
+            merge(&shard, (volume, table), &mut tablet.parts.allocator, 3).await;
+        });
+        disk
+    }
+
+    #[test]
+    fn pages_and_root_of_a_rows_older_copy_are_kept_while_it_counts() {
+        let disk = merged_with_its_keyspace(4);
+        let map = run(5, &disk, |shard| async move {
+            let data = load(&shard).await;
+            let tablet = &data.tablets[&OWNER.tablet];
+            let [(pages, until)] = &tablet.twin_pages[..] else { panic!("one older copy") };
+            assert_eq!(pages.iter().map(|run| run.pages).sum::<u32>(), 1, "its map");
+            assert!(tablet.parts.allocator.is_held(pages[0].addr));
+            assert!(!data.table.is_in_both(*until));
+            let [(of, root)] = &data.older_roots[..] else { panic!("one older root") };
+            assert_eq!(*of, OWNER.tablet);
+            assert_ne!(Some(*root), tablet.parts.root);
+            tablet.parts.space.unwrap().map.addr
+        });
+        // Of a tablet whose own map is lost nothing can be kept: nobody knows what is free.
+        disk.corrupt(PATH, map.offset_bytes(4096) + 100, Corruption::Garbage { len_bytes: 50 });
+        run(6, &disk, |shard| async move {
+            let data = load(&shard).await;
+            let tablet = &data.tablets[&OWNER.tablet];
+            assert!(tablet.damage.is_some() && tablet.twin_pages.is_empty());
+            assert_eq!(data.older_roots.len(), 1);
         });
     }
 }

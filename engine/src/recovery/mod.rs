@@ -11,6 +11,8 @@ mod replay;
 mod report;
 mod segment_files;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -70,14 +70,12 @@ impl LogEnd {
 
     /// Segments from this number on hold no replayed record.
     pub(super) fn first_spare_segment(&self) -> u64 {
-        match self.last_start {
-            None => 0,
-            Some(start) if start == self.end => self.last_first_segment(),
-            Some(_) => {
-                let last_byte = Lsn::new(self.end.as_u64() - 1);
-                locate(last_byte, self.segment_bytes).segment_number + 1
-            }
+        if self.last_start.is_none() {
+            return 0;
         }
+        // An opening that wrote nothing ends where its first segment begins.
+        let last_byte = Lsn::new(self.end.as_u64() - 1);
+        locate(last_byte, self.segment_bytes).segment_number + 1
     }
 }
 

@@ -157,13 +157,7 @@ impl Volume {
         pages: u32,
         class: IoClass,
     ) -> Result<DmaBuf, ReadPageError> {
-        let first = self.page_number(ROOT_EXTENTS);
-        let end = self.page_number(self.space.end());
-        let fits = |from: u64| from >= first && u64::from(pages) <= end.saturating_sub(from);
-        if pages == 0 || !fits(addr.as_u64()) {
-            let (path, page) = (self.config.path.clone(), addr);
-            return Err(ReadPageError::Outside { path, page, first, end });
-        }
+        self.refuse_outside(addr, pages.into())?;
         let buf = shard.alloc_buffer(pages as usize * self.page_size_bytes());
         self.read_into(shard, addr, buf, class).await
     }
@@ -177,20 +171,23 @@ impl Volume {
         class: IoClass,
     ) -> Result<DmaBuf, ReadPageError> {
         let expected = buf.len();
-        let first = self.page_number(ROOT_EXTENTS);
-        let end = self.page_number(self.space.end());
-        let pages = (expected / self.page_size_bytes()) as u64;
-        let is_inside = addr.as_u64() >= first && pages <= end.saturating_sub(addr.as_u64());
+        self.refuse_outside(addr, (expected / self.page_size_bytes()) as u64)?;
         let (path, page) = (self.config.path.clone(), addr);
-        if !is_inside {
-            return Err(ReadPageError::Outside { path, page, first, end });
-        }
         let offset = addr.offset_bytes(self.page_size_bytes());
         match shard.read_at(&self.file, class, offset, buf).await {
             Ok((buf, found)) if found == expected => Ok(buf),
             Ok((_, found)) => Err(ReadPageError::Short { path, offset, page, expected, found }),
             Err(source) => Err(ReadPageError::Device { path, offset, page, source }),
         }
+    }
+
+    fn refuse_outside(&self, page: PageAddr, pages: u64) -> Result<(), ReadPageError> {
+        let first = self.page_number(ROOT_EXTENTS);
+        let end = self.page_number(self.space.end());
+        if page.as_u64() >= first && (1..=end.saturating_sub(page.as_u64())).contains(&pages) {
+            return Ok(());
+        }
+        Err(ReadPageError::Outside { path: self.config.path.clone(), page, first, end })
     }
 
     /// Reads and verifies the space map that a tablet's row names.

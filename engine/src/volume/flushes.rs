@@ -83,3 +83,39 @@ impl Flushes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+
+    use sombra_runtime::OpenHow;
+
+    use super::*;
+    use crate::volume::tests::world::{PATH, disk, run};
+
+    #[test]
+    fn flush_ends_only_when_those_under_way_have_been_heard_of() {
+        let disk = disk(1);
+        disk.write_file(PATH, &[0; 4096]);
+        run(1, &disk, |shard| async move {
+            let file = shard.open(std::path::Path::new(PATH), OpenHow::direct_rw()).await.unwrap();
+            let flushes = Flushes::default();
+            let other = flushes.begin();
+            let mut flush = pin!(flushes.flush(&shard, &file, FlushVia::Ring));
+            let mut sleep = pin!(shard.sleep(Duration::from_millis(20)));
+            poll_fn(|context| {
+                assert!(flush.as_mut().poll(context).is_pending(), "the other may have failed");
+                sleep.as_mut().poll(context)
+            })
+            .await;
+            drop(other);
+            flush.await.unwrap();
+            let other = flushes.begin();
+            flushes.lock().failed = Some("a reason".to_owned());
+            drop(other);
+            let error = flushes.flush(&shard, &file, FlushVia::Ring).await.unwrap_err();
+            assert!(error.to_string().contains("a reason"), "{error}");
+        });
+    }
+}

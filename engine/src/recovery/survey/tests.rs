@@ -1,71 +1,15 @@
 use super::*;
 use crate::format::IncarnationLink;
 use crate::format::log_block::LogBlockHeader;
-use crate::format::log_record::{LoggedWrite, encode_commit, pad_header};
-use crate::ids::{KeyspaceId, StoreId};
-use crate::options::DurabilityMethod;
-
-const BLOCK: usize = BLOCK_PAYLOAD_BYTES;
-const SEGMENT_BYTES: u64 = 1 << 20;
-
-/// The keys of what a survey finds.
-#[derive(Default)]
-struct Keys(Vec<Vec<u8>>);
-
-impl ReplaySink for Keys {
-    fn record(&mut self, _lsn: Lsn, record: log_record::Record<'_>) -> Result<(), OpenError> {
-        if let log_record::Record::Commit(commit) = record {
-            self.0.extend(commit.writes.map(|write| write.key.to_vec()));
-        }
-        Ok(())
-    }
-
-    async fn settle(&mut self) -> Result<(), OpenError> {
-        Ok(())
-    }
-}
-
-fn commit(key: &str, value_bytes: usize) -> Vec<u8> {
-    let mut record = Vec::new();
-    let value = vec![b'v'; value_bytes];
-    let keyspace = KeyspaceId::new(1);
-    let write = LoggedWrite { keyspace, key: key.as_bytes(), value: Some(&value) };
-    encode_commit(&mut record, 1, [write]).unwrap();
-    record
-}
-
-/// Blocks of a stream of records, padded to whole blocks. `starts` are the records' offsets.
-fn blocks(stream: &[u8], starts: &[usize], header: LogBlockHeader) -> Vec<Vec<u8>> {
-    let mut stream = stream.to_vec();
-    let rest = stream.len().next_multiple_of(BLOCK) - stream.len();
-    stream.extend_from_slice(&pad_header(rest as u32));
-    stream.resize(stream.len().next_multiple_of(BLOCK), 0);
-    let block = |(index, payload): (usize, &[u8])| {
-        let at = index * BLOCK;
-        let first = starts.iter().find(|start| (at..at + BLOCK).contains(start));
-        let header = LogBlockHeader {
-            first_lsn: Lsn::new(header.first_lsn.as_u64() + at as u64),
-            first_record: first.map(|start| (start - at) as u16),
-            used_bytes: BLOCK as u16,
-            ..header
-        };
-        [&header.seal(payload)[..], payload].concat()
-    };
-    stream.chunks(BLOCK).enumerate().map(block).collect()
-}
+use crate::recovery::tests::world::{
+    BLOCK, Keys, SEGMENT_BYTES, blocks, commit, header, link, superblock,
+};
 
 #[test]
 fn records_behind_the_end_of_an_opening_are_none_of_the_next_one() {
     let start = segment_start(1, SEGMENT_BYTES);
     let next_start = segment_start(2, SEGMENT_BYTES);
-    let header = LogBlockHeader {
-        store_id: StoreId::from_bytes([7; 16]),
-        incarnation: Incarnation::new(1),
-        first_lsn: start,
-        durable: start,
-        used_bytes: 0,
-        first_record: None,
-    };
+    let header = header(1, start);
     // The first record spans three blocks, of which the damaged first is not handed in; the dead
     // one behind it begins in the third. Its value's bytes there could be a record.
     let (mut long, dead) = (commit("long", 9_000), commit("dead", 300));
@@ -78,25 +22,8 @@ fn records_behind_the_end_of_an_opening_are_none_of_the_next_one() {
     let next_header =
         LogBlockHeader { incarnation: Incarnation::new(2), first_lsn: next_start, ..header };
     let next = blocks(&[later, last].concat(), &starts, next_header);
-    let link = |incarnation, previous_end, new_start| IncarnationLink {
-        incarnation: Incarnation::new(incarnation),
-        previous_end,
-        new_start,
-    };
     let previous_end = Lsn::new(start.as_u64() + end as u64);
-    let superblock = Superblock {
-        store_id: header.store_id,
-        generation: 1,
-        required_features: 0,
-        optional_features: 0,
-        segment_bytes: SEGMENT_BYTES,
-        page_size_bytes: 4096,
-        root_table_addr: 0,
-        durability_method: DurabilityMethod::RingFlush,
-        device_identity: String::new(),
-        created_ms: 0,
-        links: vec![link(1, Lsn::ZERO, start), link(2, previous_end, next_start)],
-    };
+    let superblock = superblock(vec![link(1, Lsn::ZERO, 1), link(2, previous_end, 2)]);
     let (mut survey, mut keys) = (Survey::new(&superblock), Keys::default());
     survey.begin(start);
     let damaged = vec![0; BLOCK_SIZE_BYTES];
@@ -112,4 +39,97 @@ fn records_behind_the_end_of_an_opening_are_none_of_the_next_one() {
     assert_eq!(survey.found.records, 2);
     let gap = survey.found.gaps.first().expect("what the damage took");
     assert!(gap.from == start && gap.to >= previous_end, "{gap:?}");
+}
+
+/// What is found of these blocks, handed in from the start of segment 1 on; `None`: none of it.
+fn surveyed(
+    links: &[IncarnationLink],
+    from: Option<Lsn>,
+    blocks: &[Option<Vec<u8>>],
+) -> (Keys, Surveyed) {
+    let superblock = superblock(links.to_vec());
+    let (mut survey, mut keys) = (Survey::new(&superblock), Keys::default());
+    from.into_iter().for_each(|from| survey.begin(from));
+    for (at, block) in blocks.iter().enumerate() {
+        if let Some(block) = block {
+            survey.take(block_at(at), block, &mut keys).unwrap();
+        }
+    }
+    (keys, survey.found)
+}
+
+fn block_at(index: usize) -> Lsn {
+    Lsn::new(segment_start(1, SEGMENT_BYTES).as_u64() + (index * BLOCK) as u64)
+}
+
+fn one_opening() -> [IncarnationLink; 1] {
+    [link(1, Lsn::ZERO, 1)]
+}
+
+#[test]
+fn records_behind_damage_are_found_from_the_first_that_begins_there() {
+    let records = [commit("a", 10), commit("long", 5_000), commit("b", 10), commit("c", 10)];
+    let starts: Vec<usize> =
+        (0..4).map(|at| records[..at].iter().map(Vec::len).sum::<usize>()).collect();
+    let mut blocks = blocks(&records.concat(), &starts, header(1, block_at(0)));
+    blocks[0][100] ^= 1;
+    let blocks: Vec<_> = blocks.into_iter().map(Some).collect();
+    let (keys, found) = surveyed(&one_opening(), Some(block_at(0)), &blocks);
+    assert_eq!(keys.0, [b"b", b"c"]);
+    let begins = Lsn::new(block_at(0).as_u64() + starts[2] as u64);
+    assert_eq!(found.gaps, [LogGap { from: block_at(0), to: begins }]);
+    assert_eq!((found.records, found.blocks), (2, 1));
+    assert_eq!((found.end, found.blocks_end), (block_at(2), block_at(2)));
+    let (keys, found) = surveyed(&one_opening(), None, &blocks);
+    assert_eq!((keys.0.len(), found.gaps), (2, Vec::new()), "nobody says what was before");
+}
+
+#[test]
+fn missing_block_is_a_gap_up_to_the_next_record() {
+    let block = |key, at| blocks(&commit(key, 10), &[0], header(1, block_at(at))).remove(0);
+    let handed = [Some(block("a", 0)), None, Some(block("c", 2))];
+    let (keys, found) = surveyed(&one_opening(), Some(block_at(0)), &handed);
+    assert_eq!(keys.0, [b"a", b"c"]);
+    assert_eq!(found.gaps, [LogGap { from: block_at(1), to: block_at(2) }]);
+    let handed = [Some(block("a", 0)), Some(block("b", 7)), Some(block("c", 2))];
+    let (keys, found) = surveyed(&one_opening(), Some(block_at(0)), &handed);
+    assert_eq!((keys.0.len(), found.gaps.len()), (2, 1), "a block of another place is none");
+}
+
+#[test]
+fn record_that_makes_no_sense_ends_its_block_and_the_next_one_is_read() {
+    let mut nonsense = commit("x", 10);
+    // The number of writes, behind the record's header and the wall clock.
+    nonsense[16] = 200;
+    let mut broken = commit("x", 10);
+    broken[4] = 9;
+    for (bad, name) in [(nonsense, "contents"), (broken, "kind")] {
+        let records = [commit("a", 10), bad, commit("b", 10)];
+        let starts = [0, records[0].len(), records[0].len() + records[1].len()];
+        let first = blocks(&records.concat(), &starts, header(1, block_at(0))).remove(0);
+        let next = blocks(&commit("c", 10), &[0], header(1, block_at(1))).remove(0);
+        let handed = [Some(first), Some(next)];
+        let (keys, found) = surveyed(&one_opening(), Some(block_at(0)), &handed);
+        assert_eq!(keys.0, [b"a", b"c"], "{name}");
+        let end = Lsn::new(block_at(0).as_u64() + starts[1] as u64);
+        assert_eq!(found.gaps, [LogGap { from: end, to: block_at(1) }], "{name}");
+        assert_eq!((found.records, found.blocks), (2, 2), "{name}");
+    }
+}
+
+#[test]
+fn survey_from_the_end_of_an_opening_begins_with_the_next_one() {
+    let end = Lsn::new(block_at(0).as_u64() + 80);
+    let links = [link(1, Lsn::ZERO, 1), link(2, end, 2)];
+    let superblock = superblock(links.to_vec());
+    let (mut survey, mut keys) = (Survey::new(&superblock), Keys::default());
+    survey.begin(end);
+    let start = segment_start(2, SEGMENT_BYTES);
+    assert_eq!(survey.found.end, start);
+    let dead = blocks(&commit("dead", 10), &[0], header(1, block_at(1))).remove(0);
+    survey.take(block_at(1), &dead, &mut keys).unwrap();
+    let next = blocks(&commit("next", 10), &[0], header(2, start)).remove(0);
+    survey.take(start, &next, &mut keys).unwrap();
+    assert_eq!(keys.0, [b"next"]);
+    assert_eq!((survey.found.records, survey.found.gaps), (1, Vec::new()));
 }

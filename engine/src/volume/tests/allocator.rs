@@ -310,6 +310,43 @@ fn map_refused_for_want_of_room_changes_nothing_and_succeeds_with_an_extent() {
 }
 
 #[test]
+fn map_that_is_given_up_leaves_the_one_before_in_its_place() {
+    let mut allocator = PageAllocator::new(4096);
+    allocator.add_extents(&[8]);
+    assert!(allocator.alloc().is_some());
+    let first = allocator.encode_map(OWNER, Lsn::new(1)).unwrap();
+    let second = allocator.encode_map(OWNER, Lsn::new(2)).unwrap();
+    second.pages.iter().for_each(|&(page, _)| allocator.unalloc(page, 1));
+    let before: Vec<_> = second.replaced.iter().map(|&addr| PageRun { addr, pages: 1 }).collect();
+    allocator.revive(&before);
+    allocator.restore_map(second.replaced);
+    assert_eq!(allocator.map_pages(), [first.pages[0].0]);
+    let third = allocator.encode_map(OWNER, Lsn::new(3)).unwrap();
+    assert_eq!(third.replaced, [first.pages[0].0]);
+    assert_eq!(decode(&third, 4096).entries.len(), 1);
+}
+
+#[test]
+fn extents_are_shown_with_what_is_live_and_what_is_held() {
+    let mut allocator = PageAllocator::new(4096);
+    allocator.add_extents(&[9, 20]);
+    let page = allocator.alloc().unwrap();
+    assert!(allocator.alloc_run(2).is_some());
+    allocator.obsolete(page, 1);
+    assert_eq!(allocator.extents().collect::<Vec<_>>(), [9, 20]);
+    assert_eq!(allocator.extent_bits().collect::<Vec<_>>(), [(9, 0b110, 0b111), (20, 0, 0)]);
+}
+
+#[test]
+#[should_panic(expected = "an empty tablet has no space map")]
+fn tablet_with_nothing_but_its_map_is_given_no_other() {
+    let (mut allocator, page) = one_page();
+    assert!(allocator.encode_map(OWNER, Lsn::new(1)).is_some());
+    allocator.obsolete(page, 1);
+    drop(allocator.encode_map(OWNER, Lsn::new(2)));
+}
+
+#[test]
 fn map_of_many_extents_finds_its_fixed_point_when_its_pages_open_an_extent() {
     // 334 entries fill one page: the page itself opens the 335th extent, which needs a second.
     let mut allocator = PageAllocator::new(4096);

@@ -74,6 +74,9 @@ fn keeper_grows_the_file_ahead_of_need_and_up_to_its_bound() {
     volume.give_back(taken);
     settle(&mut world);
     assert!(volume.has_room_for_commits(), "40 extents are more than the reserve");
+    volume.give_back((48..256).collect());
+    settle(&mut world);
+    assert_eq!(volume.state(), VolumeState::Fine, "there is more than is kept ahead");
     drop(volume);
     world.power_cut();
 }
@@ -89,6 +92,8 @@ fn wish_for_neighbours_outlives_what_others_take_meanwhile() {
     assert!(volume.take_extents(1, false).is_some());
     assert_eq!(volume.supplies(), supplies, "nothing that was missed has come");
     settle(&mut world);
+    let length = disk.read_file(PATH).unwrap().len() as u64;
+    assert_eq!(length, volume.len_bytes(), "and by nothing else");
     assert!(volume.take_extents(60, true).is_some(), "the file has grown by all of them");
     drop(volume);
     world.power_cut();
@@ -116,6 +121,31 @@ fn growth_without_disk_space_is_a_state_and_goes_on_when_there_is_some() {
     settle(&mut world);
     assert_eq!(volume.state(), VolumeState::Fine);
     assert_eq!(volume.take_extents(1, false), Some(vec![25]));
+    drop(volume);
+    world.power_cut();
+}
+
+#[test]
+fn who_missed_extents_looks_again_when_others_take_or_give_them() {
+    let disk = disk(4);
+    create(4, &disk);
+    let mut world = world(4, &disk);
+    let volume = opened(&mut world, config());
+    let supplies = volume.supplies();
+    let taken = volume.take_extents(2, false).unwrap();
+    assert_eq!(volume.supplies(), supplies, "nobody missed them");
+    assert_eq!(volume.take_extents(22, true), None);
+    volume.give_back(taken);
+    let given = volume.supplies();
+    assert!(given > supplies);
+    assert!(volume.take_extents(22, true).is_some(), "before the file has grown");
+    assert!(volume.supplies() > given, "another who wished for fewer may have them");
+    settle(&mut world);
+    let grown = volume.supplies();
+    assert!(volume.take_extents(1, false).is_some());
+    volume.want();
+    settle(&mut world);
+    assert_eq!(volume.supplies(), grown, "nobody misses anything");
     drop(volume);
     world.power_cut();
 }
@@ -266,6 +296,7 @@ fn closing_ends_growth_and_waits_for_the_step_under_way() {
                 waits += 1;
                 shard.sleep(Duration::from_micros(20)).await;
             }
+            volume.want_extents(60);
             (volume.len_bytes(), waits)
         });
         let end = world.run(STEPS_MAX, || answer.is_there());
@@ -408,8 +439,14 @@ fn file_that_is_no_data_file_is_refused_with_what_was_expected() {
     let open = |config: VolumeConfig| {
         run(8, &disk, |shard| async move { Volume::open(&shard, config).await.err().unwrap() })
     };
-    let error = open(config());
-    assert!(matches!(error, OpenVolumeError::TooShort { found: 4096, .. }), "{error}");
+    for found in [4096, (2 * MIB) - 4096] {
+        disk.write_file(PATH, &vec![0; found as usize]);
+        let error = open(config());
+        let OpenVolumeError::TooShort { expected, found: told, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!((expected, told), (2 * MIB, found));
+    }
     let error = open(VolumeConfig { page_size_bytes: 12_288, ..config() });
     assert!(matches!(error, OpenVolumeError::PageSize { found: 12_288, .. }), "{error}");
     let error = open(VolumeConfig { path: "/store/none".into(), ..config() });

@@ -1,7 +1,9 @@
 //! Pages written and read: verified, or an error that names the place.
 
+use std::path::Path;
+
 use sombra_runtime::sim::{Corruption, DiskOp, Fault, SimDisk};
-use sombra_runtime::{IoClass, Shard};
+use sombra_runtime::{IoClass, OpenHow, Shard};
 
 use super::world::{OWNER, PATH, config, disk, leaf, run, tablet_owner};
 use crate::format::page::{PageError, PageRef};
@@ -117,7 +119,9 @@ fn reference_outside_the_tablets_extents_is_refused_unread() {
     let disk = file(4);
     run(4, &disk, |shard| async move {
         let volume = Volume::open(&shard, config()).await.unwrap();
-        for (page, pages) in [(0, 1), (FIRST - 1, 1), (1536, 1), (1535, 2), (u64::MAX, 9)] {
+        for (page, pages) in
+            [(0, 1), (FIRST - 1, 1), (FIRST, 0), (1536, 1), (1535, 2), (u64::MAX, 9)]
+        {
             let page = PageAddr::new(page);
             let read = volume.read_run(&shard, page, pages, IoClass::Read).await;
             let error = read.unwrap_err();
@@ -127,6 +131,24 @@ fn reference_outside_the_tablets_extents_is_refused_unread() {
         }
         let last = volume.read_run(&shard, PageAddr::new(1535), 1, IoClass::Read).await;
         assert_eq!(last.unwrap().len(), 4096);
+        for page in [FIRST - 1, 1535] {
+            let buf = shard.alloc_buffer(2 * 4096);
+            let read = volume.read_into(&shard, PageAddr::new(page), buf, IoClass::Read).await;
+            assert!(matches!(read, Err(ReadPageError::Outside { .. })), "{page}");
+        }
+    });
+}
+
+#[test]
+fn pages_that_a_shorter_file_lacks_are_an_error_with_both_lengths() {
+    let disk = file(7);
+    run(7, &disk, |shard| async move {
+        let volume = Volume::open(&shard, config()).await.unwrap();
+        let file = shard.open(Path::new(PATH), OpenHow::direct_rw()).await.unwrap();
+        shard.set_len(&file, 1535 * 4096).await.unwrap();
+        let read = volume.read_run(&shard, PageAddr::new(1534), 2, IoClass::Read).await;
+        let Err(ReadPageError::Short { expected, found, .. }) = read else { panic!("{read:?}") };
+        assert_eq!((expected, found), (2 * 4096, 4096));
     });
 }
 
@@ -145,7 +167,7 @@ fn failed_data_write_and_flush_are_errors_that_name_the_place() {
             assert!(text.contains("at byte 2097152: write of 8192 bytes"), "{text}");
             disk.fail_next(DiskOp::Flush, 1, 5);
             let text = volume.barrier(&shard).await.unwrap_err().to_string();
-            assert!(text.contains(PATH) && text.contains("flush"), "{text}");
+            assert!(text.contains(PATH) && text.contains("flush of 6291456 bytes"), "{text}");
         }
     });
 }
@@ -158,5 +180,16 @@ fn page_of_the_root_table_is_never_written_as_a_page() {
         let volume = Volume::open(&shard, config()).await.unwrap();
         let buf = shard.alloc_buffer(4096);
         drop(volume.write_pages(&shard, PageAddr::new(FIRST - 1), buf, IoClass::Merge).await);
+    });
+}
+
+#[test]
+#[should_panic(expected = "shard 0 panicked")]
+fn pages_beyond_the_end_of_the_file_are_never_written() {
+    let disk = file(8);
+    run(8, &disk, |shard| async move {
+        let volume = Volume::open(&shard, config()).await.unwrap();
+        let buf = shard.alloc_buffer(2 * 4096);
+        drop(volume.write_pages(&shard, PageAddr::new(1535), buf, IoClass::Merge).await);
     });
 }

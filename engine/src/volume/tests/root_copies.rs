@@ -196,6 +196,11 @@ fn copy_whose_write_the_device_lost_is_not_believed() {
         let found = look(&disk).unwrap();
         assert_eq!((found.lsns, found.older), (vec![lost + 1], vec![]));
         assert_eq!(found.damaged, [(0, copy, true)], "two generations behind the other");
+        let reason =
+            run(9, &disk, |shard| async move { open(&shard).await.1.damaged.remove(0).reason });
+        let (expected, found) = (lost + 1, lost - 1);
+        let told = format!("generation: expected {expected}, found {found}: a lost write");
+        assert_eq!(reason, told);
     }
 }
 
@@ -267,6 +272,11 @@ fn publication_costs_one_write_a_slot_and_one_flush_twice_for_new_rows() {
             assert!(!loaded.table.is_in_both(written[0]));
             assert!(loaded.table.publish(&shard, &volume, &[]).await.unwrap().is_empty());
             assert_eq!(disk.counters(), last, "nothing to do, nothing done");
+            assert_eq!(loaded.table.writes_total(), 3, "since the store was opened");
+            let of = |index| loaded.table.row(table_key(1, index)).unwrap();
+            assert_eq!([of(0), of(900)], [tablet_row(0, 3), tablet_row(900, 2)]);
+            let tablets = [0, 900].map(|index| TabletId { keyspace: KeyspaceId::new(1), index });
+            assert_eq!(loaded.table.orphans(), tablets, "their keyspace has no row");
         }
     });
 }
@@ -320,6 +330,8 @@ fn full_table_refuses_a_row_and_goes_on() {
         let fitting: Vec<_> = (0..3 * ROOT_SLOTS).map(|tablet| row(1, tablet, 1)).collect();
         let written = table.publish(&shard, &volume, &fitting).await.unwrap();
         assert_eq!(written.len(), ROOT_SLOTS as usize);
+        let RowChange::Put(more) = row(2, 0, 1) else { unreachable!() };
+        assert!(!table.has_room_for(&[more]));
         let refused = table.publish(&shard, &volume, &[row(2, 0, 1)]).await.unwrap_err();
         assert!(matches!(refused, RootPublishError::Full { needed: 1079, .. }), "{refused}");
         table.publish(&shard, &volume, &[row(1, 767, 2)]).await.unwrap();
@@ -419,7 +431,7 @@ fn nothing_is_published_after_a_failure() {
 }
 
 /// Writes a root page of version `lsn` and the map, makes them durable and publishes.
-async fn merge(
+pub(crate) async fn merge(
     shard: &Shard,
     (volume, table): (&Volume, &RootTable),
     allocator: &mut PageAllocator,

@@ -1,0 +1,7 @@
+//! Logs made block by block, and what an opening makes of them.
+
+mod cut;
+mod opening;
+mod replay;
+mod segment_files;
+pub(super) mod world;
