@@ -22,7 +22,7 @@ use super::core::Core;
 use super::shared::StoreCore;
 use crate::ids::{Lsn, TabletId};
 use crate::limits;
-use crate::lock::{LockMode, LockOwner, Place, Requested, Ticket, Victim, WaitGraph};
+use crate::lock::{LockAge, LockMode, LockOwner, Place, Requested, Ticket, Victim, WaitGraph};
 use crate::txn::ReadKey;
 
 /// How long a lock is waited for.
@@ -123,8 +123,10 @@ pub(crate) struct HeldLocks {
 }
 
 impl HeldLocks {
-    pub(crate) fn new(store: Arc<StoreCore>) -> Arc<HeldLocks> {
-        let owner = LockOwner(store.locks.owners.fetch_add(1, Ordering::Relaxed));
+    /// Of a new owner; `age` is that of its work's first attempt.
+    pub(crate) fn new(store: Arc<StoreCore>, age: Option<LockAge>) -> Arc<HeldLocks> {
+        let number = store.locks.owners.fetch_add(1, Ordering::Relaxed);
+        let owner = LockOwner::new(number, age);
         Arc::new(HeldLocks { store, owner, shards: Mutex::default(), asked: AtomicU64::new(0) })
     }
 

@@ -110,11 +110,14 @@ impl<P: Port> DbHandle<P> {
     {
         let runtime = self.port.shared().runtime.clone();
         let begun = runtime.now();
-        let mut attempt = 0;
+        let (mut attempt, mut lock_age) = (0, None);
         loop {
             attempt += 1;
             let transaction = self.begin_with(options.isolation)?;
-            let outcome = match f(transaction.second()).await {
+            transaction.state().lock_age = lock_age;
+            let done = f(transaction.second()).await;
+            lock_age = transaction.state().lock_age;
+            let outcome = match done {
                 Ok(value) => match transaction.commit().await {
                     Ok(committed) => Ok((value, committed)),
                     Err(error) => Err(error.into()),

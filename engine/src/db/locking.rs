@@ -40,7 +40,7 @@ impl<P: Port> Transaction<P> {
     /// it: those of transactions conflict, single writes wait.
     ///
     /// A transaction that has read nothing yet reads, from the grant on, all that was committed
-    /// before it. One that has read conflicts when the key was written since its snapshot.
+    /// before it, and has no snapshot's slot while it waits. One that has read conflicts when the key was written since its snapshot.
     ///
     /// Dropping the future gives the request up.
     ///
@@ -59,7 +59,10 @@ impl<P: Port> Transaction<P> {
         let shard = shared.owner(keyspace, request.tablet);
         let refused = || LockError::from(shared.read_refused());
         self.port.send(shard, Request::Lock(request)).await.map_err(|()| refused())?;
-        let refusal = match answer.await.map_err(|_| refused())? {
+        self.state().lend_slot();
+        let answer = answer.await;
+        self.state().take_slot(shared).map_err(ReadError::from)?;
+        let refusal = match answer.map_err(|_| refused())? {
             Ok(granted) => return self.granted(keyspace, key, granted.newest),
             Err(refusal) => refusal,
         };
@@ -109,8 +112,10 @@ impl<P: Port> Transaction<P> {
         if !state.is_active() {
             return Err(ReadError::Ended.into());
         }
-        let new = || HeldLocks::new(Arc::clone(&shared.core));
+        let age = state.lock_age;
+        let new = || HeldLocks::new(Arc::clone(&shared.core), age);
         let held = Arc::clone(state.locks.get_or_insert_with(new));
+        state.lock_age = Some(held.owner().age());
         let expected = limits::LOCKS_PER_TRANSACTION_MAX;
         if held.note_asked(shared.owner(keyspace, place.tablet)) >= expected {
             return Err(LockError::TooManyLocks { expected });

@@ -12,6 +12,7 @@ mod port;
 mod savepoint;
 mod scan;
 mod scrub;
+mod slot;
 #[cfg(test)]
 mod tests;
 mod transaction;

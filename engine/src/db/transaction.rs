@@ -9,12 +9,14 @@ use sombra_runtime::ShardId;
 
 use super::port::{self, Getting, Local, Port, Remote};
 use super::scan::Scan;
+use super::slot::Slot;
 use crate::commit::{CommitReply, CommitRequest, HeldLocks, ShardPart};
 use crate::error::{CommitError, ReadError, WriteError};
 use crate::format::log_record::{LoggedWrite, encode_commit};
 use crate::ids::{Direction, Lsn, TabletId};
 use crate::keyspace::{Keyspace, Place};
 use crate::limits;
+use crate::lock::LockAge;
 use crate::mvcc::registry::SnapshotGuard;
 use crate::options::{Durability, Isolation};
 use crate::shard::StoreShared;
@@ -38,12 +40,14 @@ impl Committed {
 
 /// The state of a transaction; `Db::run` keeps a second hand on it.
 pub(super) struct TransactionState {
-    /// `None` once the transaction has ended.
-    guard: Option<SnapshotGuard>,
+    pub(super) slot: Slot,
     pub(super) snapshot: Lsn,
     /// Whether anything was read at the snapshot: then it stays.
     pub(super) has_read: bool,
     pub(super) locks: Option<Arc<HeldLocks>>,
+    /// Of the first attempt of the same work: among those that wait for each other the youngest
+    /// gives way, and nobody shall be that for ever.
+    pub(super) lock_age: Option<LockAge>,
     pub(super) writes: WriteSet,
     /// What the commit will be validated for; `None` when it will not.
     reads: Option<ReadSet>,
@@ -56,14 +60,15 @@ pub(super) struct TransactionState {
 
 impl TransactionState {
     pub(super) fn is_active(&self) -> bool {
-        self.guard.is_some()
+        !matches!(self.slot, Slot::Ended)
     }
 
     /// Takes a newer snapshot in the place of one at which nothing was read.
     pub(super) fn renew(&mut self, guard: SnapshotGuard) {
-        assert!(!self.has_read, "what a transaction reads never changes");
+        let is_read_at = self.has_read && matches!(self.slot, Slot::Held(_));
+        assert!(!is_read_at, "what a transaction reads never changes");
         self.snapshot = guard.lsn();
-        self.guard = Some(guard);
+        self.slot = Slot::Held(guard);
     }
 
     fn note_keyspace(&mut self, keyspace: &Keyspace) {
@@ -87,9 +92,10 @@ impl<P: Port> Transaction<P> {
     pub(super) fn new(port: P, guard: SnapshotGuard, isolation: Isolation) -> Transaction<P> {
         let state = TransactionState {
             snapshot: guard.lsn(),
-            guard: Some(guard),
+            slot: Slot::Held(guard),
             has_read: false,
             locks: None,
+            lock_age: None,
             writes: WriteSet::default(),
             reads: (isolation == Isolation::Serializable).then(ReadSet::default),
             keyspaces: Vec::new(),
@@ -114,12 +120,14 @@ impl<P: Port> Transaction<P> {
     }
 
     pub(super) fn refuse_if_ended(&self) -> Result<(), ReadError> {
-        match &self.state().guard {
-            None => Err(ReadError::Ended),
-            Some(guard) if guard.is_ended() => {
+        let mut state = self.state();
+        state.take_slot(self.port.shared())?;
+        match &state.slot {
+            Slot::Ended => Err(ReadError::Ended),
+            Slot::Held(guard) if guard.is_ended() => {
                 Err(ReadError::SnapshotTooOld { snapshot: guard.lsn() })
             }
-            Some(_) => Ok(()),
+            Slot::Held(_) | Slot::Lent => Ok(()),
         }
     }
 
@@ -252,7 +260,7 @@ impl<P: Port> Transaction<P> {
             return Err(WriteError::ForeignKeyspace { name });
         }
         let mut state = self.state();
-        if state.guard.is_none() {
+        if !state.is_active() {
             return Err(WriteError::Ended);
         }
         state.writes.insert(keyspace, key, value)?;
@@ -312,7 +320,8 @@ impl<P: Port> Transaction<P> {
         let (request, answer, keyspaces) = {
             let mut state = self.state();
             let ended = CommitError::Write(WriteError::Ended);
-            let guard = state.guard.take().ok_or(ended)?;
+            state.take_slot(&shared).map_err(|error| CommitError::Read(error.into()))?;
+            let guard = state.slot.end().ok_or(ended)?;
             guard.stop_reading();
             if state.writes.is_empty() {
                 state.locks = None;
@@ -348,7 +357,7 @@ impl<P: Port> Transaction<P> {
     /// Ends the transaction and lets go of all that it holds.
     pub(super) fn end(&self) {
         let mut state = self.state();
-        state.guard = None;
+        state.slot.end();
         state.writes = WriteSet::default();
         state.reads = None;
         state.locks = None;

@@ -27,14 +27,29 @@ impl LockMode {
     }
 }
 
-/// A transaction that locks, numbered in the order in which they took their first locks: of two
-/// the higher number is the younger.
+/// When the first attempt of a transaction took its first lock: the higher is the younger.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub(crate) struct LockOwner(pub(crate) u64);
+pub(crate) struct LockAge(u64);
+
+/// A transaction that locks; of two the greater is the younger.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub(crate) struct LockOwner {
+    age: LockAge,
+    number: u64,
+}
 
 impl LockOwner {
+    /// The `number`th that locks since the store was opened. What is tried again keeps its age.
+    pub(crate) fn new(number: u64, age: Option<LockAge>) -> LockOwner {
+        LockOwner { age: age.unwrap_or(LockAge(number)), number }
+    }
+
+    pub(crate) const fn age(self) -> LockAge {
+        self.age
+    }
+
     /// Its number since the store was opened.
     pub(crate) const fn as_u64(self) -> u64 {
-        self.0
+        self.number
     }
 }

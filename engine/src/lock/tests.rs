@@ -13,7 +13,7 @@ fn place(key: u8) -> Place {
 }
 
 fn owner(number: u64) -> LockOwner {
-    LockOwner(number)
+    LockOwner::new(number, None)
 }
 
 /// A table whose replies are the owners.
@@ -138,13 +138,31 @@ fn youngest_of_a_cycle_is_the_victim_and_the_cycle_begins_with_it() {
             assert_eq!(victim.cycle[0].0, victim.owner);
             let in_order = victim.cycle[1..].windows(2).all(|pair| pair[0].0 < pair[1].0);
             assert!(in_order, "each waits for the next: {:?}", victim.cycle);
-            let own_keys = victim.cycle.iter().all(|(of, key)| *key == place(of.0 as u8));
+            let own_keys = victim.cycle.iter().all(|(of, key)| *key == place(of.as_u64() as u8));
             assert!(own_keys, "{:?}", victim.cycle);
         }
         let victim = graph.find_victim(owner(10)).expect("a cycle");
         graph.remove(victim.shard, victim.ticket);
         assert_eq!(graph.find_victim(owner(10)), None, "it gave way");
     }
+}
+
+#[test]
+fn work_that_is_tried_again_keeps_its_age_and_gives_way_to_nobody_younger() {
+    let first_attempt = owner(3);
+    let again = LockOwner::new(90, Some(first_attempt.age()));
+    assert_ne!(again, first_attempt, "what the first attempt held is not the second's");
+    let mut graph = WaitGraph::default();
+    let mut wait = |from: LockOwner, to: LockOwner| {
+        let mut table = Table::default();
+        granted(&mut table, 99, 0, Exclusive);
+        let ticket = queued(&mut table, from.as_u64(), 0, Exclusive);
+        let shard = ShardId::new(from.as_u64() as u16);
+        graph.set((shard, ticket), (from, place(from.as_u64() as u8)), vec![to]);
+    };
+    wait(again, owner(40));
+    wait(owner(40), again);
+    assert_eq!(graph.find_victim(again).expect("a cycle").owner, owner(40));
 }
 
 /// What a queue is by its rules, kept in the plainest way.

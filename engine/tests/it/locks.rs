@@ -1,5 +1,7 @@
 //! Locks: who waits, who is refused, who gives way, and that nobody loses an update.
 
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Barrier, mpsc};
 use std::thread;
@@ -7,13 +9,15 @@ use std::time::Duration;
 
 use sombra::{
     BlockingDb, CommitError, ConflictReason, Db, Isolation, Keyspace, LockError, LockMode,
-    LockOptions, LockWait, ReadError, Routing, RunOptions, Runtime, WriteError,
+    LockOptions, LockWait, Options, ReadError, Routing, RunOptions, Runtime, WriteError,
 };
 use sombra_runtime::DriverChoice;
+use sombra_runtime::sim::{RunEnd, SimDisk, SimDiskOptions, SimOptions, SimWorld};
 
-use crate::support::{TestDir, open, runtime};
+use crate::support::{TestDir, open, run_client, runtime};
 
 const SHARDS: usize = 4;
+const STEPS_MAX: u64 = 1_000_000;
 
 struct Store {
     runtime: Runtime,
@@ -60,7 +64,7 @@ fn at_once() -> LockOptions {
 }
 
 fn patient() -> LockOptions {
-    LockOptions { wait: LockWait::AtMost(Duration::from_secs(3_600)), ..LockOptions::default() }
+    LockOptions { wait: LockWait::AtMost(Duration::from_secs(1 << 30)), ..LockOptions::default() }
 }
 
 fn number(value: Option<bytes::Bytes>) -> u64 {
@@ -358,4 +362,61 @@ fn transaction_over_its_bound_of_locks_is_told_the_number_and_goes_on() {
     next.lock(&store.keyspace, 0_u64.to_be_bytes(), patient()).unwrap();
     drop(next);
     store.end();
+}
+
+#[test]
+fn ten_thousand_waiters_for_one_key_are_served_in_their_order_and_need_no_slots() {
+    const WAITERS: usize = 10_000;
+    const TOGETHER: usize = 500;
+    assert!(WAITERS > sombra::limits::SNAPSHOTS_MAX);
+    let disk = SimDisk::new(SimDiskOptions::new(1));
+    let mut world = SimWorld::new(SimOptions::new(1, SHARDS, disk));
+    let runtime = world.runtime();
+    let (db, keyspace) = run_client(&mut world, STEPS_MAX, async move {
+        let db = Db::open(&runtime, "/store", Options::default()).await.unwrap();
+        let keyspace = db.create_keyspace("k", Routing::hash(4)).await.unwrap();
+        (db, keyspace)
+    });
+    let (of_holder, key) = (db.clone(), keyspace.clone());
+    let holder = run_client(&mut world, STEPS_MAX, async move {
+        let holder = of_holder.begin().unwrap();
+        holder.lock(&key, "n", patient()).await.unwrap();
+        holder
+    });
+    let (served, done) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
+    let blocked = || db.metrics().value("sombra_transactions_blocked") as usize;
+    for waiter in 0..WAITERS {
+        let (db, keyspace) = (db.clone(), keyspace.clone());
+        let (served, done) = (Rc::clone(&served), Rc::clone(&done));
+        world.spawn_client("waiter", async move {
+            let transaction = db.begin().unwrap();
+            transaction.lock(&keyspace, "n", patient()).await.unwrap();
+            let before = number(transaction.get(&keyspace, "n").await.unwrap());
+            transaction.put(&keyspace, "n", (before + 1).to_string()).unwrap();
+            served.borrow_mut().push(waiter);
+            transaction.commit().await.unwrap();
+            done.set(done.get() + 1);
+        });
+        // The order of those that begin together is the store's.
+        if waiter % TOGETHER == TOGETHER - 1 {
+            while blocked() <= waiter {
+                assert_ne!(world.run(500, || false), RunEnd::Stuck, "{}", world.describe());
+            }
+        }
+    }
+    let active = db.metrics().value("sombra_transactions_active");
+    assert!(active <= 1.0, "{active} have a slot, and only the holder needs one");
+    holder.rollback();
+    let end = world.run(100 * STEPS_MAX, || done.get() == WAITERS);
+    assert_eq!(end, RunEnd::Done, "{}", world.describe());
+    for (at, waiter) in served.borrow().iter().enumerate() {
+        assert_eq!(at / TOGETHER, waiter / TOGETHER, "waiter {waiter} was served as number {at}");
+    }
+    let counted = run_client(&mut world, STEPS_MAX, async move {
+        let counted = number(db.get(&keyspace, "n").await.unwrap());
+        db.close().await.unwrap();
+        counted
+    });
+    assert_eq!(counted, WAITERS as u64);
+    world.kill();
 }

@@ -37,7 +37,7 @@ async fn settle(core: &Core) {
 fn lock_of_a_key_that_is_about_to_be_written_waits_until_that_is_settled() {
     with_core(|core| async move {
         add_tablet(&core, &writes(&["a"]));
-        let held = HeldLocks::new(Arc::clone(&core.store));
+        let held = HeldLocks::new(Arc::clone(&core.store), None);
         let unseen = commit(&core, None, part(writes(&["b"])));
         let mut waiting = lock(&core, &held, "b", LONG);
         settle(&core).await;
@@ -64,7 +64,7 @@ fn request_that_waited_too_long_makes_no_circle_with_later_ones() {
         add_tablet(&core, &writes(&["a"]));
         let spec = core.spec("locks", sombra_runtime::TaskClass::Foreground);
         core.shard.spawn(spec, Rc::clone(&core).keep_locks());
-        let [older, younger] = [(); 2].map(|()| HeldLocks::new(Arc::clone(&core.store)));
+        let [older, younger] = [(); 2].map(|()| HeldLocks::new(Arc::clone(&core.store), None));
         assert!(lock(&core, &younger, "a", LONG).await.unwrap().is_ok());
         assert!(lock(&core, &older, "b", LONG).await.unwrap().is_ok());
         let short = LockWait::AtMost(Duration::from_millis(1));
