@@ -429,3 +429,6 @@ async fn begin_segment(
 }
 
 const _: () = assert!(SUPERBLOCK_COPY_BYTES.is_multiple_of(BLOCK_SIZE_BYTES));
+
+#[cfg(test)]
+mod tests;

@@ -349,13 +349,14 @@ impl LogReader<'_> {
         Ok(())
     }
 
-    /// A tree holds only what was durable in the log, so a log that ends before a tree's newest
-    /// commit has lost acknowledged commits of others.
+    /// A tree holds only what was durable in the log, so a log that ends in or before the block
+    /// that holds a tree's newest commit has lost that block: it may have held acknowledged
+    /// commits of others, also where replay begins in it, behind that commit.
     fn refuse_lost_commits(&self, stop: &Stop) -> Result<(), OpenError> {
         let place = locate(stop.at, self.superblock.segment_bytes);
         let block_start = stop.at.as_u64() - place.offset_in_payload;
         let newest = self.marks.newest;
-        if newest.as_u64() <= block_start || self.log.end >= newest {
+        if newest.as_u64() <= block_start {
             return Ok(());
         }
         let expected = format!("valid blocks up to LSN {newest}, which a tree holds");
