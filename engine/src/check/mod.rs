@@ -20,11 +20,10 @@ use crate::options::{Options, Routing};
 use crate::recovery::{self, DataFile, LoadedTablet, LogEnd, ReplaySink};
 use crate::volume::{PageRun, Volume};
 
+use problem::BELOW_OLDER_ROOT;
 pub(crate) use problem::hash_prefix_len_bytes;
 pub use problem::{CheckProblem, KeyBounds, KeySpan, ProblemPlace, ProblemTablet};
 pub(crate) use tree::{TreeWalk, WalkPart, WalkedTablet};
-
-const BELOW_OLDER_ROOT: &str = "below the older root page";
 
 /// One tablet as the checker found it.
 #[derive(Clone, Debug)]

@@ -110,7 +110,12 @@ async fn look(
         check::check_data(shard, data, &mut checked, &mut progress).await;
     }
     for problem in checked.problems {
-        report.find(problem, Remedy::Salvage);
+        // The rows in force, written over the older root, leave nothing that reaches it.
+        let remedy = match problem.is_below_older_root() {
+            true => Remedy::RewriteCopy,
+            false => Remedy::Salvage,
+        };
+        report.find(problem, remedy);
     }
     let marks = data.as_ref().map_or(RootMarks::NONE, |data| data.marks);
     let mut lost = LostRecords::new(data.as_ref());
