@@ -131,11 +131,14 @@ pub(crate) async fn check(
 /// The file, and the offset if there is one, that an error of the log names.
 pub(crate) fn log_place(dir: &Path, error: &OpenError) -> ProblemPlace {
     match error {
-        OpenError::Damaged { path, offset, .. } => ProblemPlace::at(path, *offset),
+        OpenError::Damaged { path, offset, .. } | OpenError::Unreadable { path, offset, .. } => {
+            ProblemPlace::at(path, *offset)
+        }
         OpenError::ForeignLog { path, .. }
         | OpenError::StrayFile { path }
         | OpenError::Segment { path, .. }
         | OpenError::Record { path, .. }
+        | OpenError::DiskFull { path, .. }
         | OpenError::Io { path, .. } => ProblemPlace::file(path),
         _ => ProblemPlace::file(&dir.join(recovery::WAL_DIR)),
     }

@@ -22,11 +22,13 @@ use sombra_runtime::{DmaFile, FileLock, FlushVia, IoClass, Shard, WriteCache, Wr
 use crate::error::OpenError;
 use crate::format::segment::{payload_bytes_per_segment, segment_start};
 use crate::format::superblock::{
-    FEATURE_DATA_FILE, PickedSuperblock, SUPERBLOCK_COPY_BYTES, Superblock, SuperblockCopy, pick,
+    FEATURE_DATA_FILE, PickedSuperblock, SUPERBLOCK_COPY_BYTES, Superblock, SuperblockCopy,
+    SuperblockError, pick_decoded,
 };
 use crate::format::{BLOCK_SIZE_BYTES, IncarnationLink};
 use crate::ids::{Incarnation, Lsn};
 use crate::limits;
+use crate::media::read_past_damage;
 use crate::options::{DurabilityMethod, OpenMode, Options};
 use crate::volume::{Access, RootTable, Volume, VolumeConfig};
 use crate::wal::segments::{self, SegmentIdentity};
@@ -35,6 +37,7 @@ pub(crate) use cut::{
     FoundLog, LogDamage, cut_log, look_at_log, make_keep_dir, rewrite_root_copies,
     rewrite_superblock,
 };
+use data_file::UnreadMap;
 pub(crate) use data_file::{DATA_FILE, DataFile, LoadedTablet, tree_root};
 use replay::first_needed_link;
 pub(crate) use replay::{LogEnd, ReplaySink, RootMarks, replay};
@@ -116,7 +119,8 @@ async fn find(
     let superblock_file = open_file(shard, &dir.join(SUPERBLOCK_FILE), access).await?;
     let picked = read_superblock(shard, dir, &superblock_file).await?;
     let config = data_file::config(dir, &picked.superblock, options, access);
-    let mut data = data_file::load(shard, &picked.superblock, config.clone()).await?;
+    let load = data_file::load(shard, &picked.superblock, config.clone(), UnreadMap::Refuses);
+    let mut data = load.await?;
     let marks = data.as_ref().map_or(RootMarks::NONE, |data| data.marks);
     sink.begin(picked.superblock.page_size_bytes, data.as_mut());
     let files = SegmentFiles::look(shard, &dir.join(WAL_DIR), &picked.superblock, access).await?;
@@ -233,7 +237,7 @@ pub(crate) async fn look_at_data(
     options: &Options,
 ) -> Result<Option<DataFile>, OpenError> {
     let config = data_file::config(dir, superblock, options, Access::ReadOnly);
-    data_file::load(shard, superblock, config).await
+    data_file::load(shard, superblock, config, UnreadMap::IsDamage).await
 }
 
 /// Opens the data file of a closed store and believes nothing in it; `None` without one.
@@ -286,7 +290,7 @@ pub(crate) async fn take_lock(
         if source.kind() == io::ErrorKind::WouldBlock {
             OpenError::Locked { path: path.clone() }
         } else {
-            OpenError::Io { path: path.clone(), operation: "take the lock", source }
+            OpenError::from_io(path.clone(), "take the lock", source)
         }
     })
 }
@@ -305,7 +309,7 @@ pub(crate) fn io_error(
     operation: &'static str,
 ) -> impl FnOnce(std::io::Error) -> OpenError {
     let path: PathBuf = path.to_owned();
-    move |source| OpenError::Io { path, operation, source }
+    move |source| OpenError::from_io(path, operation, source)
 }
 
 /// Reads both copies and takes the newest valid one.
@@ -315,25 +319,30 @@ pub(crate) async fn read_superblock(
     file: &DmaFile,
 ) -> Result<PickedSuperblock, OpenError> {
     let path = dir.join(SUPERBLOCK_FILE);
-    let mut copies = Vec::with_capacity(2);
-    for copy in [SuperblockCopy::A, SuperblockCopy::B] {
-        copies.push(read_copy(shard, &path, file, copy).await?);
-    }
-    pick(&copies[0], &copies[1]).map_err(|source| OpenError::Superblock { path, source })
+    let a = read_copy(shard, &path, file, SuperblockCopy::A).await?;
+    let b = read_copy(shard, &path, file, SuperblockCopy::B).await?;
+    pick_decoded(a, b).map_err(|source| OpenError::Superblock { path, source })
 }
 
+/// Reads one copy; one that the device does not deliver is a damaged one, and where nothing is
+/// missing but what the copy does not use it is whole.
 pub(crate) async fn read_copy(
     shard: &Shard,
     path: &Path,
     file: &DmaFile,
     copy: SuperblockCopy,
-) -> Result<Vec<u8>, OpenError> {
-    let buffer = shard.alloc_buffer(SUPERBLOCK_COPY_BYTES);
-    let (buffer, read_bytes) = shard
-        .read_at(file, IoClass::Read, copy.offset(), buffer)
-        .await
-        .map_err(io_error(path, "read the superblock"))?;
-    Ok(buffer[..read_bytes].to_vec())
+) -> Result<Result<Superblock, SuperblockError>, OpenError> {
+    let place = (copy.offset(), SUPERBLOCK_COPY_BYTES);
+    let read = read_past_damage(shard, file, place, IoClass::Read).await;
+    let read = read.map_err(io_error(path, "read the superblock"))?;
+    let decoded = Superblock::decode(&read.buffer[..read.read_bytes]);
+    Ok(match (decoded, read.unread.first()) {
+        (Err(error), Some((block, unread))) if !error.is_intact_copy() => {
+            let offset = copy.offset() + (block * BLOCK_SIZE_BYTES) as u64;
+            Err(SuperblockError::Unread { offset, reason: unread.to_string() })
+        }
+        (decoded, _) => decoded,
+    })
 }
 
 /// Writes a new generation into both copies, one after the other, each durable before the next.

@@ -1,12 +1,11 @@
 //! Replay: every incarnation from its start to its link's end, the last one to the first invalid
 //! block. What lies behind that block decides between "torn write" and "damaged".
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sombra_runtime::Shard;
 
-use super::io_error;
-use super::segment_files::SegmentFile;
+use super::segment_files::{HeaderError, SegmentFile};
 use super::{DataFile, SegmentFiles};
 use crate::error::OpenError;
 use crate::format::log_block::{BlockPlace, LogBlock, verify_block, verify_block_of_store};
@@ -15,7 +14,7 @@ use crate::format::segment::{locate, segment_start};
 use crate::format::superblock::Superblock;
 use crate::format::{BLOCK_PAYLOAD_BYTES, BLOCK_SIZE_BYTES, IncarnationLink};
 use crate::ids::Lsn;
-use crate::wal::scan::SegmentScan;
+use crate::wal::scan::{ScanChunk, SegmentScan};
 
 /// Takes what is replayed, in LSN order.
 pub(crate) trait ReplaySink {
@@ -157,10 +156,13 @@ struct LogReader<'a> {
 }
 
 /// Where and why reading stopped inside an incarnation.
+#[derive(Clone)]
 struct Stop {
     at: Lsn,
     path: PathBuf,
     why: String,
+    /// The device does not deliver what lies there.
+    is_unread: bool,
 }
 
 impl LogReader<'_> {
@@ -209,6 +211,10 @@ impl LogReader<'_> {
             return Err(self.damaged(&stop, "a record crosses the end of its opening", expected));
         }
         let Some(stop) = stop else { return Ok(()) };
+        if stop.is_unread {
+            let expected = "a block that can be read".to_owned();
+            return Err(self.damaged(&stop, "a block of the log is out of reach", expected));
+        }
         self.log.stopped_by = stop.why.clone();
         match limit {
             Some(limit) => Err(self.damaged(
@@ -227,7 +233,8 @@ impl LogReader<'_> {
     fn stop_at(&self, at: Lsn) -> Stop {
         let number = locate(at, self.superblock.segment_bytes).segment_number;
         let path = self.files.path(number);
-        Stop { at, path, why: format!("a record that ends at LSN {at}") }
+        let why = format!("a record that ends at LSN {at}");
+        Stop { at, path, why, is_unread: false }
     }
 
     fn segment_after(&self, lsn: Lsn) -> Lsn {
@@ -252,11 +259,18 @@ impl LogReader<'_> {
         let Some(segment) = self.files.get(number) else {
             let path = self.files.path(number);
             let why = format!("segment {number} does not exist");
-            return Ok(Some(Stop { at: start, path, why }));
+            return Ok(Some(Stop { at: start, path, why, is_unread: false }));
         };
-        let stop = |at, why| Some(Stop { at, path: segment.path.clone(), why });
+        let stop = |at, why| {
+            let path = segment.path.clone();
+            Some(Stop { at, path, why, is_unread: false })
+        };
         match &segment.header {
-            Err(error) => return Ok(stop(start, error.to_string())),
+            Err(error) => {
+                let is_unread = matches!(error, HeaderError::Unread(_));
+                let stop = stop(start, error.to_string());
+                return Ok(stop.map(|stop| Stop { is_unread, ..stop }));
+            }
             Ok(header) if header.incarnation != link.incarnation => {
                 let found = header.incarnation;
                 let why = format!("segment {number} is of incarnation {found}");
@@ -270,12 +284,16 @@ impl LogReader<'_> {
         let mut scan = SegmentScan::new(self.shard, file, blocks);
         let mut first_lsn = Lsn::new(start.as_u64() - place.offset_in_payload);
         loop {
-            let chunk = scan.next().await.map_err(io_error(&segment.path, "read"))?;
-            let Some(chunk) = chunk else { break };
-            for (_, block) in chunk.blocks() {
+            let Some(chunk) = self.next_chunk(&mut scan, &segment.path).await? else { break };
+            for (index, block) in chunk.blocks() {
                 let (store_id, incarnation) = (self.superblock.store_id, link.incarnation);
                 let place = BlockPlace { store_id, incarnation, first_lsn };
                 self.log.read_bytes += BLOCK_SIZE_BYTES as u64;
+                if chunk.is_unread(index) {
+                    sink.settle().await?;
+                    let stop = stop(first_lsn, UNDELIVERED.to_owned());
+                    return Ok(stop.map(|stop| Stop { is_unread: true, ..stop }));
+                }
                 let valid = match verify_block(block, &place) {
                     Ok(valid) => valid,
                     Err(error) => {
@@ -304,7 +322,7 @@ impl LogReader<'_> {
         block: &LogBlock<'_>,
         skip: usize,
         (assembler, sink): (&mut Assembler, &mut impl ReplaySink),
-        path: &std::path::Path,
+        path: &Path,
     ) -> Result<(), OpenError> {
         self.log.newest_stamp = self.log.newest_stamp.max(block.header.durable);
         let records = &mut self.log.records;
@@ -338,15 +356,30 @@ impl LogReader<'_> {
             let file = segment.open(self.shard).await?;
             let mut scan =
                 SegmentScan::new(self.shard, file, from_block..self.blocks_per_segment());
-            while let Some(chunk) = scan.next().await.map_err(io_error(&segment.path, "read"))? {
-                for (_, block) in chunk.blocks() {
+            while let Some(chunk) = self.next_chunk(&mut scan, &segment.path).await? {
+                for (index, block) in chunk.blocks() {
                     self.log.read_bytes += BLOCK_SIZE_BYTES as u64;
+                    if chunk.is_unread(index) {
+                        return Err(unread_behind(&segment.path, index));
+                    }
                     let is_own = self.refuse_evidence(block, link, stop)?;
                     self.log.dropped_blocks += u64::from(is_own);
                 }
             }
         }
         Ok(())
+    }
+
+    async fn next_chunk(
+        &self,
+        scan: &mut SegmentScan,
+        path: &Path,
+    ) -> Result<Option<ScanChunk>, OpenError> {
+        let next = match self.files.reads_past_damage {
+            true => scan.next_past_damage().await,
+            false => scan.next().await,
+        };
+        next.map_err(|source| OpenError::from_read(path.to_owned(), scan.next_place(), source))
     }
 
     /// A tree holds only what was durable in the log, so a log that ends in or before the block
@@ -437,9 +470,17 @@ impl LogReader<'_> {
     }
 }
 
-impl Clone for Stop {
-    fn clone(&self) -> Stop {
-        Stop { at: self.at, path: self.path.clone(), why: self.why.clone() }
+/// What is found where nothing can be read.
+const UNDELIVERED: &str = "nothing: the device does not deliver it";
+
+/// Nobody knows what such a block holds, and an opening would have to.
+fn unread_behind(path: &Path, block: u64) -> OpenError {
+    OpenError::Damaged {
+        path: path.to_owned(),
+        offset: block * BLOCK_SIZE_BYTES as u64,
+        reason: "a block behind the end of the log is out of reach",
+        expected: "a block that can be read".to_owned(),
+        found: UNDELIVERED.to_owned(),
     }
 }
 

@@ -105,6 +105,14 @@ pub async fn salvage(
     let salvaged = on_shard(runtime, async move |shard: &Shard| {
         let _lock = recovery::take_lock(shard, &dir, Access::ReadWrite).await?;
         let picked = recovery::look_at_superblock(shard, &dir).await?;
+        let data =
+            recovery::look_at_data(shard, &dir, &picked.superblock, &Options::default()).await;
+        // Where the log is needed from is not known without the root table: then all of it is.
+        let marks = match data {
+            Err(error @ OpenError::Newer { .. }) => return Err(error),
+            Err(_) => None,
+            Ok(data) => Some(data.map_or(RootMarks::NONE, |data| data.marks)),
+        };
         let source = Source::look(shard, &dir, &picked.superblock).await;
         let options = Options {
             page_size_bytes: picked.superblock.page_size_bytes,
@@ -125,7 +133,7 @@ pub async fn salvage(
             log_writes_unplaced: 0,
         };
         let counts = BTreeMap::new();
-        let mut salvage = Salvage { shard, target, source, report, counts, failure: None };
+        let mut salvage = Salvage { shard, target, source, marks, report, counts, failure: None };
         let outcome = salvage.run(&dir, &picked.superblock, progress).await;
         let closed = salvage.target.close().await;
         Ok(outcome.and(closed).map(|()| salvage.report))
@@ -137,6 +145,8 @@ struct Salvage<'s> {
     shard: &'s Shard,
     target: Target,
     source: Source,
+    /// `None`: the root table is lost, in whole or in part.
+    marks: Option<RootMarks>,
     report: SalvageReport,
     counts: BTreeMap<KeyspaceId, SalvagedKeyspace>,
     failure: Option<SalvageError>,
@@ -180,12 +190,20 @@ impl Salvage<'_> {
         superblock: &Superblock,
         lost: Vec<CheckProblem>,
     ) -> Result<(), SalvageError> {
-        let data = recovery::look_at_data(self.shard, dir, superblock, &Options::default()).await;
-        // Where the log is needed from is not known without the root table: then all of it is.
-        let marks = data.ok().map(|data| data.map_or(RootMarks::NONE, |data| data.marks));
-        let shard = self.shard;
-        let seen = (superblock, marks.unwrap_or(RootMarks::NONE));
-        let found = recovery::look_at_log(shard, dir, seen, &mut Nowhere).await;
+        let (shard, marks) = (self.shard, self.marks);
+        let mut seen = (superblock, marks.unwrap_or(RootMarks::NONE));
+        let mut found = recovery::look_at_log(shard, dir, seen, &mut Nowhere).await;
+        if !lost.is_empty() && seen.1.floor < seen.1.start {
+            // The log may be whole from further down, where it is kept for the older roots: then
+            // it knows the newest values of lost rows that were written there.
+            let deeper = (superblock, RootMarks { start: seen.1.floor, ..seen.1 });
+            let looked = recovery::look_at_log(shard, dir, deeper, &mut Nowhere).await;
+            if let Ok(whole) = looked
+                && whole.damage.is_none()
+            {
+                (seen, found) = (deeper, Ok(whole));
+            }
+        }
         let mut rows = LogRows {
             source: &mut self.source,
             target: &mut self.target,

@@ -103,9 +103,7 @@ fn refuse(error: &OpenError) -> Refusal {
     let text = format!("open: {error}");
     match error {
         OpenError::MemoryTooSmall { .. } => Refusal::Bound(text),
-        OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-            Refusal::Bound(text)
-        }
+        OpenError::DiskFull { .. } => Refusal::Bound(text),
         _ => Refusal::Wrong(text),
     }
 }
