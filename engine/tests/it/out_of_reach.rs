@@ -104,12 +104,12 @@ fn with_older_root() -> SimDisk {
 fn block_of(disk: &SimDisk, key: &str) -> (String, u64) {
     let files = disk.files();
     let segments = files.iter().filter(|path| path.contains("wal/"));
-    let found = segments.filter_map(|path| {
+    let mut found = segments.filter_map(|path| {
         let bytes = disk.read_file(path).unwrap();
         let at = bytes.windows(key.len()).position(|window| window == key.as_bytes())?;
         Some((path.clone(), (at / BLOCK_SIZE_BYTES * BLOCK_SIZE_BYTES) as u64))
     });
-    found.last().expect("it was logged")
+    found.next_back().expect("it was logged")
 }
 
 /// The keys that an opening shows, and its report.
