@@ -154,6 +154,11 @@ async fn begin(
         Some(data) => data,
         None => data_file::create(shard, config, options.device.as_deref()).await?,
     };
+    if !data.damaged_roots.is_empty() {
+        // A copy that the device delivers again later must not be believed then: merges take the
+        // pages that only it names.
+        data.table.advance_twins(shard, &data.volume).await?;
+    }
     superblock.required_features |= FEATURE_DATA_FILE;
     let link = next_link(&superblock, &files, &replayed);
     let identity = identity(dir, &superblock, link);

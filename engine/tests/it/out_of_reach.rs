@@ -300,6 +300,22 @@ fn root_copy_out_of_reach_opens_with_the_other_and_both_are_refused_and_salvaged
     assert_eq!(opened(&disk, options(), SALVAGED).unwrap().0, all_keys(), "the log has them");
 }
 
+/// Else a copy that is delivered again after a crash would name pages that merges have taken.
+#[test]
+fn root_copy_out_of_reach_is_written_anew_before_the_store_is_open() {
+    for (seed, copy) in (25..).zip(RootCopy::BOTH) {
+        let disk = logged(seed);
+        let offset = root_offset(0, copy);
+        disk.break_sectors(PAGES, offset + 512, 512);
+        simulated(&disk, |runtime| async move {
+            let db = Db::open(&runtime, SIMULATED, options()).await.unwrap();
+            assert_eq!(db.open_report().notes.len(), 1);
+        });
+        // The process was killed as soon as it was open.
+        assert_eq!(checked(&disk).notes, Vec::<String>::new());
+    }
+}
+
 #[test]
 fn rotten_page_of_the_root_table_that_was_never_written_is_repaired_once() {
     for (seed, copy) in (30..).zip(RootCopy::BOTH) {
