@@ -20,7 +20,7 @@ use crate::format::superblock::Superblock;
 use crate::ids::{KeyspaceId, Lsn, StoreId};
 use crate::inspect::on_shard;
 use crate::options::Options;
-use crate::recovery::{self, ReplaySink, RootMarks};
+use crate::recovery::{self, FoundLog, ReplaySink, RootMarks};
 use crate::volume::{Access, Volume};
 
 /// Why nothing, or not all of it, was salvaged.
@@ -184,6 +184,28 @@ impl Salvage<'_> {
         Ok(())
     }
 
+    /// The log, and the marks from which it is read. Where rows of trees are lost it may be whole
+    /// from further down, where it is kept for the older roots: then it knows the newest values of
+    /// those that were written there.
+    async fn look_at_log(
+        &self,
+        dir: &Path,
+        superblock: &Superblock,
+        has_lost_rows: bool,
+    ) -> (RootMarks, Result<FoundLog, OpenError>) {
+        let marks = self.marks.unwrap_or(RootMarks::NONE);
+        if has_lost_rows && marks.floor < marks.start {
+            let deeper = RootMarks { start: marks.floor, ..marks };
+            let seen = (superblock, deeper);
+            let found = recovery::look_at_log(self.shard, dir, seen, &mut Nowhere).await;
+            if found.as_ref().is_ok_and(|found| found.damage.is_none()) {
+                return (deeper, found);
+            }
+        }
+        let seen = (superblock, marks);
+        (marks, recovery::look_at_log(self.shard, dir, seen, &mut Nowhere).await)
+    }
+
     async fn replay(
         &mut self,
         dir: &Path,
@@ -191,19 +213,8 @@ impl Salvage<'_> {
         lost: Vec<CheckProblem>,
     ) -> Result<(), SalvageError> {
         let (shard, marks) = (self.shard, self.marks);
-        let mut seen = (superblock, marks.unwrap_or(RootMarks::NONE));
-        let mut found = recovery::look_at_log(shard, dir, seen, &mut Nowhere).await;
-        if !lost.is_empty() && seen.1.floor < seen.1.start {
-            // The log may be whole from further down, where it is kept for the older roots: then
-            // it knows the newest values of lost rows that were written there.
-            let deeper = (superblock, RootMarks { start: seen.1.floor, ..seen.1 });
-            let looked = recovery::look_at_log(shard, dir, deeper, &mut Nowhere).await;
-            if let Ok(whole) = looked
-                && whole.damage.is_none()
-            {
-                (seen, found) = (deeper, Ok(whole));
-            }
-        }
+        let (from, found) = self.look_at_log(dir, superblock, !lost.is_empty()).await;
+        let seen = (superblock, from);
         let mut rows = LogRows {
             source: &mut self.source,
             target: &mut self.target,
