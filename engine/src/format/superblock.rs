@@ -128,8 +128,11 @@ pub struct Superblock {
 pub enum SuperblockError {
     #[error("not a superblock: it begins with {found:02x?}, expected \"SOMBRASB\"")]
     NotASuperblock { found: [u8; 8] },
-    #[error("the device does not deliver it from byte {offset} of the file on: {reason}")]
-    Unread { offset: u64, reason: String },
+    #[error(
+        "the device does not deliver it from byte {offset} of the file on: {error}",
+        error = std::io::Error::from_raw_os_error(*errno)
+    )]
+    Unread { offset: u64, errno: i32 },
     #[error("{found} bytes are there, {expected} are needed")]
     Truncated { expected: usize, found: usize },
     #[error("claims to use {found} bytes, possible are {min} to {max}", min = HEAD_BYTES,

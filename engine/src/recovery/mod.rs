@@ -23,7 +23,7 @@ use crate::error::OpenError;
 use crate::format::segment::{payload_bytes_per_segment, segment_start};
 use crate::format::superblock::{
     FEATURE_DATA_FILE, PickedSuperblock, SUPERBLOCK_COPY_BYTES, Superblock, SuperblockCopy,
-    SuperblockError, pick_decoded,
+    SuperblockError, SuperblockPickError, pick_decoded,
 };
 use crate::format::{BLOCK_SIZE_BYTES, IncarnationLink};
 use crate::ids::{Incarnation, Lsn};
@@ -326,7 +326,17 @@ pub(crate) async fn read_superblock(
     let path = dir.join(SUPERBLOCK_FILE);
     let a = read_copy(shard, &path, file, SuperblockCopy::A).await?;
     let b = read_copy(shard, &path, file, SuperblockCopy::B).await?;
-    pick_decoded(a, b).map_err(|source| OpenError::Superblock { path, source })
+    let unread = [&a, &b].into_iter().find_map(|copy| match copy {
+        Err(SuperblockError::Unread { offset, errno }) => Some((*offset, *errno)),
+        _ => None,
+    });
+    match (pick_decoded(a, b), unread) {
+        (Err(SuperblockPickError::BothDamaged { .. }), Some((offset, errno))) => {
+            let place = (offset, BLOCK_SIZE_BYTES as u64);
+            Err(OpenError::from_read(path, place, io::Error::from_raw_os_error(errno)))
+        }
+        (picked, _) => picked.map_err(|source| OpenError::Superblock { path, source }),
+    }
 }
 
 /// Reads one copy; one that the device does not deliver is a damaged one, and where nothing is
@@ -344,7 +354,10 @@ pub(crate) async fn read_copy(
     Ok(match (decoded, read.unread.first()) {
         (Err(error), Some((block, unread))) if !error.is_intact_copy() => {
             let offset = copy.offset() + (block * BLOCK_SIZE_BYTES) as u64;
-            Err(SuperblockError::Unread { offset, reason: unread.to_string() })
+            Err(match unread.raw_os_error() {
+                Some(errno) => SuperblockError::Unread { offset, errno },
+                None => error,
+            })
         }
         (decoded, _) => decoded,
     })
