@@ -43,6 +43,18 @@ pub enum OpenError {
     /// Caller: open it with the build that wrote it.
     #[error("{path}: {source}")]
     Segment { path: PathBuf, source: SegmentError },
+    /// A whole page of the root table that this build does not read. Caller: open it with the
+    /// build that wrote it.
+    #[error("{reason}")]
+    Newer { reason: String },
+    /// The device does not deliver a part of a file, now. Caller: try again and look at the device;
+    /// if it stays so, restore from a copy, or save what can be read.
+    #[error(
+        "{path} at byte {offset}: the device does not deliver all of the {len_bytes} bytes there: \
+         {source}. It may when it is asked again; `sombra check` says what that costs, and \
+         `sombra repair` what can be saved without them"
+    )]
+    Unreadable { path: PathBuf, offset: u64, len_bytes: u64, source: io::Error },
     /// Acknowledged data is damaged. Caller: restore from a copy.
     #[error(
         "{path} at byte {offset}: acknowledged data is damaged: {reason} (expected {expected}, \
@@ -50,8 +62,8 @@ pub enum OpenError {
          what that costs, before it changes anything; a copy that is whole loses less"
     )]
     Damaged { path: PathBuf, offset: u64, reason: &'static str, expected: String, found: String },
-    /// The data file is not what the store needs. Caller: restore it from a copy, or save what
-    /// can be read.
+    /// The data file is damaged, or not what the store needs. Caller: restore it from a copy, or
+    /// save what can be read.
     #[error("{reason}")]
     DataFile { reason: String },
     /// A valid block with a record that makes no sense: corruption, never the end of the log.
@@ -66,9 +78,53 @@ pub enum OpenError {
     /// The runtime was shut down, or a task of it panicked while opening.
     #[error("the runtime stopped while the store was opening: {reason}")]
     RuntimeStopped { reason: String },
-    /// Caller: permission, space, file system. The path and the operation are named.
+    /// Caller: free space, then open it again.
+    #[error("{path}: {operation}: no room is left: {source}")]
+    DiskFull { path: PathBuf, operation: &'static str, source: io::Error },
+    /// Caller: permission, file system, device. The path and the operation are named.
     #[error("{path}: {operation}: {source}")]
     Io { path: PathBuf, operation: &'static str, source: io::Error },
+}
+
+impl OpenError {
+    /// What a failed operation on a file means to a caller.
+    pub(crate) fn from_io(path: PathBuf, operation: &'static str, source: io::Error) -> OpenError {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                OpenError::DiskFull { path, operation, source }
+            }
+            _ => OpenError::Io { path, operation, source },
+        }
+    }
+
+    /// As [`OpenError::from_io`], of a read of so many bytes at an offset.
+    pub(crate) fn from_read(
+        path: PathBuf,
+        (offset, len_bytes): (u64, u64),
+        source: io::Error,
+    ) -> OpenError {
+        match is_undelivered(&source) {
+            true => OpenError::Unreadable { path, offset, len_bytes, source },
+            false => OpenError::Io { path, operation: "read", source },
+        }
+    }
+}
+
+/// By which a device or a file system says that it cannot deliver these bytes: EIO, EUCLEAN,
+/// EBADMSG, EREMOTEIO, and ENODATA, which is what Linux makes of a disk's medium error. Others
+/// say nothing of the bytes.
+const UNDELIVERED_ERRNOS: [i32; 5] = [5, 117, 74, 121, 61];
+
+pub(crate) fn is_undelivered(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|errno| UNDELIVERED_ERRNOS.contains(&errno))
+}
+
+/// The same error for a second one who is told of it.
+pub(crate) fn same_error(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::new(error.kind(), error.to_string()),
+    }
 }
 
 /// Why a transaction or snapshot did not begin.

@@ -83,9 +83,9 @@ pub async fn superblock(runtime: &Runtime, dir: &Path) -> Result<SuperblockRepor
         let _lock = recovery::take_lock(shard, &dir, Access::ReadOnly).await?;
         let path = dir.join(recovery::SUPERBLOCK_FILE);
         let file = recovery::open_file(shard, &path, Access::ReadOnly).await?;
-        let a = recovery::read_copy(shard, &path, &file, SuperblockCopy::A).await?;
-        let b = recovery::read_copy(shard, &path, &file, SuperblockCopy::B).await?;
-        Ok(SuperblockReport { copy_a: Superblock::decode(&a), copy_b: Superblock::decode(&b) })
+        let copy_a = recovery::read_copy(shard, &path, &file, SuperblockCopy::A).await?;
+        let copy_b = recovery::read_copy(shard, &path, &file, SuperblockCopy::B).await?;
+        Ok(SuperblockReport { copy_a, copy_b })
     })
     .await
 }

@@ -36,7 +36,7 @@
 //! |------:|---------|------|
 //! | 0 | limits ids options poison memory | words and numbers; every bound by name |
 //! | 1 | format error | bytes to structs and back, pure; one error enum per operation |
-//! | 2 | volume | data file, extents, page I/O, space maps, root table |
+//! | 2 | media volume | reading past damage; data file, extents, page I/O, space maps, root table |
 //! | 3 | wal | positions, group commit, segments, scan |
 //! | 4 | cache | resident pages, fetch, eviction |
 //! | 5 | btree | tree of one tablet: pure steps |
@@ -65,6 +65,7 @@ pub mod inspect;
 mod keyspace;
 pub mod limits;
 mod lock;
+mod media;
 mod memory;
 mod merge;
 mod metrics;

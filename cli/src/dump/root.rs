@@ -35,6 +35,9 @@ fn write_report(out: &mut impl Write, report: &RootReport, notation: Notation) -
                 RootCopyState::Damaged { reason } => {
                     writeln!(out, "slot {slot} copy {copy:?}: damaged: {reason}")?;
                 }
+                RootCopyState::Unread { reason } => {
+                    writeln!(out, "slot {slot} copy {copy:?}: not delivered: {reason}")?;
+                }
                 RootCopyState::Valid(page) => {
                     let generation = page.generation;
                     writeln!(out, "slot {slot} copy {copy:?}: generation {generation}{mark}")?;

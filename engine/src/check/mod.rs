@@ -20,11 +20,10 @@ use crate::options::{Options, Routing};
 use crate::recovery::{self, DataFile, LoadedTablet, LogEnd, ReplaySink};
 use crate::volume::{PageRun, Volume};
 
+use problem::BELOW_OLDER_ROOT;
 pub(crate) use problem::hash_prefix_len_bytes;
 pub use problem::{CheckProblem, KeyBounds, KeySpan, ProblemPlace, ProblemTablet};
 pub(crate) use tree::{TreeWalk, WalkPart, WalkedTablet};
-
-const BELOW_OLDER_ROOT: &str = "below the older root page";
 
 /// One tablet as the checker found it.
 #[derive(Clone, Debug)]
@@ -132,11 +131,14 @@ pub(crate) async fn check(
 /// The file, and the offset if there is one, that an error of the log names.
 pub(crate) fn log_place(dir: &Path, error: &OpenError) -> ProblemPlace {
     match error {
-        OpenError::Damaged { path, offset, .. } => ProblemPlace::at(path, *offset),
+        OpenError::Damaged { path, offset, .. } | OpenError::Unreadable { path, offset, .. } => {
+            ProblemPlace::at(path, *offset)
+        }
         OpenError::ForeignLog { path, .. }
         | OpenError::StrayFile { path }
         | OpenError::Segment { path, .. }
         | OpenError::Record { path, .. }
+        | OpenError::DiskFull { path, .. }
         | OpenError::Io { path, .. } => ProblemPlace::file(path),
         _ => ProblemPlace::file(&dir.join(recovery::WAL_DIR)),
     }

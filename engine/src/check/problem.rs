@@ -9,6 +9,9 @@ use crate::ids::{PageAddr, TabletId};
 use crate::keyspace::tree_key;
 use crate::options::Routing;
 
+/// The detail of a place that the root in force does not reach.
+pub(super) const BELOW_OLDER_ROOT: &str = "below the older root page";
+
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckProblem {
@@ -61,6 +64,11 @@ pub enum KeyBounds {
 }
 
 impl CheckProblem {
+    /// Whether only the older copy of a root reaches what it is about.
+    pub(crate) fn is_below_older_root(&self) -> bool {
+        self.place.detail == Some(BELOW_OLDER_ROOT)
+    }
+
     /// Puts the tablet to it.
     pub(crate) fn of(self, tablet: &ProblemTablet) -> CheckProblem {
         CheckProblem { tablet: Some(tablet.clone()), ..self }

@@ -12,6 +12,7 @@ use crate::ids::{Incarnation, Lsn, StoreId};
 use crate::limits::{LINKS_MAX, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 use crate::options::DurabilityMethod;
 
+pub(crate) use pick::pick_decoded;
 pub use pick::{PickedSuperblock, SuperblockCopy, SuperblockPickError, SuperblockTwin, pick};
 
 /// First bytes of a superblock copy.
@@ -127,6 +128,11 @@ pub struct Superblock {
 pub enum SuperblockError {
     #[error("not a superblock: it begins with {found:02x?}, expected \"SOMBRASB\"")]
     NotASuperblock { found: [u8; 8] },
+    #[error(
+        "the device does not deliver it from byte {offset} of the file on: {error}",
+        error = std::io::Error::from_raw_os_error(*errno)
+    )]
+    Unread { offset: u64, errno: i32 },
     #[error("{found} bytes are there, {expected} are needed")]
     Truncated { expected: usize, found: usize },
     #[error("claims to use {found} bytes, possible are {min} to {max}", min = HEAD_BYTES,

@@ -166,7 +166,7 @@ struct Look<'s> {
 impl Look<'_> {
     async fn read(&self, addr: PageAddr, pages: u32) -> Result<DmaBuf, OpenError> {
         let read = self.volume.read_run(self.shard, addr, pages, IoClass::Maintenance).await;
-        read.map_err(|error| OpenError::DataFile { reason: error.to_string() })
+        read.map_err(OpenError::from)
     }
 
     async fn report(&self, addr: PageAddr, usage: PageUsage) -> Result<PageReport, OpenError> {

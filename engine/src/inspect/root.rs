@@ -1,5 +1,6 @@
 //! The root table as it lies there: both copies of every slot that was ever written.
 
+use std::io;
 use std::path::Path;
 
 use sombra_runtime::{Runtime, Shard};
@@ -10,6 +11,7 @@ use crate::error::OpenError;
 use crate::format::root_table::{ROOT_PAGE_BYTES, RootCopy, RootPage, RootPlace};
 use crate::ids::StoreId;
 use crate::limits::ROOT_SLOTS;
+use crate::media::PastDamage;
 use crate::recovery;
 use crate::volume::{Access, RootTable, Volume};
 
@@ -43,6 +45,10 @@ pub enum RootCopyState {
     Damaged {
         reason: String,
     },
+    /// The device does not deliver it.
+    Unread {
+        reason: String,
+    },
 }
 
 impl RootSlot {
@@ -51,7 +57,9 @@ impl RootSlot {
     pub fn in_force(&self) -> Option<RootCopy> {
         let generation = |state: &RootCopyState| match state {
             RootCopyState::Valid(page) => Some(page.generation),
-            RootCopyState::Blank | RootCopyState::Damaged { .. } => None,
+            RootCopyState::Blank | RootCopyState::Damaged { .. } | RootCopyState::Unread { .. } => {
+                None
+            }
         };
         match (generation(&self.copy_a), generation(&self.copy_b)) {
             (None, None) => None,
@@ -100,12 +108,16 @@ pub(crate) async fn read_slots(shard: &Shard, volume: &Volume) -> Result<Vec<Roo
         let read = volume.read_root_copy(shard, copy).await;
         let path = volume.path().to_owned();
         let operation = "read the root table";
-        let (bytes, found) = read.map_err(|source| OpenError::Io { path, operation, source })?;
-        copies.push((copy, bytes[..found].to_vec()));
+        let read = read.map_err(|source| OpenError::from_io(path, operation, source))?;
+        copies.push((copy, read));
     }
-    let state = |slot: u32, (copy, bytes): &(RootCopy, Vec<u8>)| {
+    let state = |slot: u32, (copy, read): &(RootCopy, PastDamage)| {
+        let is_own = |(unread, _): &&(usize, io::Error)| *unread == slot as usize;
+        if let Some((_, error)) = read.unread.iter().find(is_own) {
+            return RootCopyState::Unread { reason: error.to_string() };
+        }
         let at = slot as usize * ROOT_PAGE_BYTES;
-        let page = bytes.get(at..at + ROOT_PAGE_BYTES).unwrap_or(&[]);
+        let page = read.buffer[..read.read_bytes].get(at..at + ROOT_PAGE_BYTES).unwrap_or(&[]);
         match RootPage::decode(page, volume.store_id(), RootPlace { slot, copy: *copy }) {
             Ok(None) => RootCopyState::Blank,
             Ok(Some(page)) => RootCopyState::Valid(page),

@@ -22,6 +22,7 @@ use crate::format::segment::{locate, segment_start};
 use crate::format::superblock::Superblock;
 use crate::ids::{Incarnation, Lsn};
 use crate::limits::{REPAIR_COPY_BYTES, REPAIR_SEGMENTS_SKIPPED};
+use crate::media::{PastDamage, read_past_damage};
 use crate::options::Options;
 use crate::volume::{Access, RootTable, Volume};
 use crate::wal::segments;
@@ -45,7 +46,7 @@ pub(crate) struct LogDamage {
 }
 
 /// Reads the log as an opening would, past files that are not the store's, and hands what comes
-/// before damage to `sink`. Writes nothing.
+/// before damage to `sink`. What the device does not deliver is damage. Writes nothing.
 ///
 /// # Errors
 /// I/O, or a version that this build does not read.
@@ -61,7 +62,11 @@ pub(crate) async fn look_at_log(
     let seen = (&files, marks);
     let (log, outcome) = replay_until(shard, superblock, seen, sink).await;
     let damage = match outcome {
-        Ok(()) => None,
+        // An opening reads all headers.
+        Ok(()) => {
+            let unread = files.unread_header();
+            unread.map(|error| LogDamage { error, end: log.end, link: log.link })
+        }
         Err(error @ (OpenError::Damaged { .. } | OpenError::Record { .. })) => {
             Some(LogDamage { error, end: log.end, link: log.link })
         }
@@ -202,7 +207,8 @@ pub(crate) async fn rewrite_superblock(shard: &Shard, dir: &Path) -> Result<(), 
     write_superblock(shard, dir, &file, &picked, picked.superblock.clone()).await
 }
 
-/// Writes the root rows in force over each copy that is not what it should be.
+/// Writes the root rows in force over each copy that is not what it should be, and nothing over
+/// what is damaged in slots without any.
 ///
 /// # Errors
 /// I/O; one copy of each slot is whole at every moment.
@@ -214,9 +220,8 @@ pub(crate) async fn rewrite_root_copies(
     let config = data_file::config(dir, superblock, &Options::default(), Access::ReadWrite);
     let volume = Volume::open(shard, config).await?;
     let loaded = RootTable::load(shard, &volume).await?;
-    let advanced = loaded.table.advance_twins(shard, &volume).await;
-    advanced.map_err(|error| OpenError::DataFile { reason: error.to_string() })?;
-    Ok(())
+    loaded.table.advance_twins(shard, &volume).await?;
+    Ok(loaded.table.blank_unused(shard, &volume, &loaded.damaged).await?)
 }
 
 /// Makes the directory `repair-N` of the lowest free number, for what a repair takes away.
@@ -235,7 +240,8 @@ pub(crate) async fn make_keep_dir(shard: &Shard, dir: &Path) -> Result<PathBuf, 
     }
 }
 
-/// Copies a segment whole; it has its name in `keep` when the copy is durable.
+/// Copies a segment whole, with zeroes for what the device does not deliver; it has its name in
+/// `keep` when the copy is durable.
 async fn copy_aside(shard: &Shard, segment: &SegmentFile, keep: &Path) -> Result<(), OpenError> {
     let to = keep.join(segment.path.file_name().unwrap_or_default());
     let preparing = to.with_extension("preparing");
@@ -254,9 +260,9 @@ async fn copy_bytes(
 ) -> Result<(), OpenError> {
     let mut offset = 0;
     loop {
-        let buffer = shard.alloc_buffer(REPAIR_COPY_BYTES);
-        let read = shard.read_at(from, IoClass::Maintenance, offset, buffer).await;
-        let (buffer, read_bytes) = read.map_err(io_error(from_path, "read"))?;
+        let place = (offset, REPAIR_COPY_BYTES);
+        let read = read_past_damage(shard, from, place, IoClass::Maintenance).await;
+        let PastDamage { buffer, read_bytes, .. } = read.map_err(io_error(from_path, "read"))?;
         if read_bytes == 0 {
             return Ok(());
         }

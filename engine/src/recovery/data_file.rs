@@ -12,7 +12,7 @@ use sombra_runtime::{OpenHow, Shard};
 use super::io_error;
 use super::replay::RootMarks;
 use crate::btree::TreeRoot;
-use crate::error::OpenError;
+use crate::error::{OpenError, is_undelivered};
 use crate::format::node::ChildRef;
 use crate::format::page::PageOwner;
 use crate::format::root_table::{KeyspaceRow, RootRow, RowRouting, TabletRow, TabletSpace};
@@ -54,6 +54,15 @@ pub(crate) struct DataFile {
     pub(crate) notes: Vec<String>,
 }
 
+/// What a space map in force means that the device does not deliver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum UnreadMap {
+    /// An opening ends: it may succeed when it is tried again.
+    Refuses,
+    /// Those who look go on without it.
+    IsDamage,
+}
+
 /// How the data file of a store is opened or made.
 pub(super) fn config(
     dir: &Path,
@@ -80,13 +89,14 @@ pub(super) async fn load(
     shard: &Shard,
     superblock: &Superblock,
     config: VolumeConfig,
+    unread_map: UnreadMap,
 ) -> Result<Option<DataFile>, OpenError> {
     if superblock.required_features & FEATURE_DATA_FILE == 0 {
         return Ok(None);
     }
     let volume = Volume::open(shard, config).await?;
     let loaded = RootTable::load(shard, &volume).await?;
-    let loader = Loader { shard, volume: Arc::new(volume), notes: Vec::new() };
+    let loader = Loader { shard, volume: Arc::new(volume), unread_map, notes: Vec::new() };
     loader.load(loaded).await.map(Some)
 }
 
@@ -110,7 +120,8 @@ pub(super) async fn create(
     Volume::create(shard, &config).await?;
     let volume = Volume::open(shard, config).await?;
     let loaded = RootTable::load(shard, &volume).await?;
-    let loader = Loader { shard, volume: Arc::new(volume), notes: Vec::new() };
+    let unread_map = UnreadMap::Refuses;
+    let loader = Loader { shard, volume: Arc::new(volume), unread_map, notes: Vec::new() };
     loader.load(loaded).await
 }
 
@@ -130,6 +141,7 @@ async fn device_len(shard: &Shard, device: &Path) -> Result<u64, OpenError> {
 struct Loader<'s> {
     shard: &'s Shard,
     volume: Arc<Volume>,
+    unread_map: UnreadMap,
     notes: Vec<String>,
 }
 
@@ -257,16 +269,36 @@ impl Loader<'_> {
         Ok(LoadedTablet { parts, twin_pages: Vec::new(), damage })
     }
 
-    /// Reads a space map. A device that does not deliver it ends the opening, which may succeed
-    /// when it is tried again; damage is for the caller, because it stays.
+    /// Reads a space map in force. Damage is for the caller, because it stays.
     async fn space_map(
         &self,
         tablet: TabletId,
         space: &TabletSpace,
     ) -> Result<Result<SpaceMap, ReadMapError>, OpenError> {
+        match self.older_space_map(tablet, space).await? {
+            Err(ReadMapError::Read(unread @ ReadPageError::Device { .. }))
+                if self.unread_map == UnreadMap::Refuses =>
+            {
+                Err(unread.into())
+            }
+            read => Ok(read),
+        }
+    }
+
+    /// Reads a space map that only a second failure would need.
+    ///
+    /// # Errors
+    /// What says nothing of the map.
+    async fn older_space_map(
+        &self,
+        tablet: TabletId,
+        space: &TabletSpace,
+    ) -> Result<Result<SpaceMap, ReadMapError>, OpenError> {
         match self.volume.read_space_map(self.shard, self.owner(tablet), space).await {
-            Err(ReadMapError::Read(ReadPageError::Device { path, source, .. })) => {
-                Err(OpenError::Io { path, operation: "read a space map", source })
+            Err(ReadMapError::Read(ReadPageError::Device { path, source, .. }))
+                if !is_undelivered(&source) =>
+            {
+                Err(OpenError::from_io(path, "read a space map", source))
             }
             read => Ok(read),
         }
@@ -288,7 +320,7 @@ impl Loader<'_> {
         if tablet.parts.space == Some(space) || tablet.damage.is_some() {
             return Ok(());
         }
-        match self.space_map(row.id, &space).await? {
+        match self.older_space_map(row.id, &space).await? {
             Ok(map) => {
                 let pages = tablet.parts.allocator.pin_map(&map);
                 tablet.twin_pages.push((pages, until));
@@ -304,7 +336,7 @@ impl Loader<'_> {
     /// back when no copy names it any more.
     async fn set_aside(&mut self, row: &TabletRow) -> Result<(), OpenError> {
         let Some(space) = row.space else { return Ok(()) };
-        match self.space_map(row.id, &space).await? {
+        match self.older_space_map(row.id, &space).await? {
             Ok(map) => self.volume.set_aside(map.entries.iter().map(|entry| entry.extent)),
             // Only a second failure would need it.
             Err(error) => self.notes.push(format!("space map of dropped {:?}: {error}", row.id)),
@@ -362,7 +394,8 @@ mod tests {
     async fn load(shard: &Shard) -> DataFile {
         let volume = Arc::new(Volume::open(shard, config()).await.unwrap());
         let loaded = RootTable::load(shard, &volume).await.unwrap();
-        Loader { shard, volume, notes: Vec::new() }.load(loaded).await.unwrap()
+        let unread_map = UnreadMap::Refuses;
+        Loader { shard, volume, unread_map, notes: Vec::new() }.load(loaded).await.unwrap()
     }
 
     /// The row has no keyspace in force: its extents are nobody's, and not free.

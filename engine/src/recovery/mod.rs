@@ -24,11 +24,13 @@ use sombra_runtime::{DmaFile, FileLock, FlushVia, IoClass, Shard, WriteCache, Wr
 use crate::error::OpenError;
 use crate::format::segment::{payload_bytes_per_segment, segment_start};
 use crate::format::superblock::{
-    FEATURE_DATA_FILE, PickedSuperblock, SUPERBLOCK_COPY_BYTES, Superblock, SuperblockCopy, pick,
+    FEATURE_DATA_FILE, PickedSuperblock, SUPERBLOCK_COPY_BYTES, Superblock, SuperblockCopy,
+    SuperblockError, SuperblockPickError, pick_decoded,
 };
 use crate::format::{BLOCK_SIZE_BYTES, IncarnationLink};
 use crate::ids::{Incarnation, Lsn};
 use crate::limits;
+use crate::media::read_past_damage;
 use crate::options::{DurabilityMethod, OpenMode, Options};
 use crate::volume::{Access, RootTable, Volume, VolumeConfig};
 use crate::wal::segments::{self, SegmentIdentity};
@@ -37,6 +39,7 @@ pub(crate) use cut::{
     FoundLog, LogDamage, cut_log, look_at_log, make_keep_dir, rewrite_root_copies,
     rewrite_superblock,
 };
+use data_file::UnreadMap;
 pub(crate) use data_file::{DATA_FILE, DataFile, LoadedTablet, tree_root};
 use replay::first_needed_link;
 pub(crate) use replay::{LogEnd, ReplaySink, RootMarks, replay};
@@ -119,7 +122,8 @@ async fn find(
     let picked = read_superblock(shard, dir, &superblock_file).await?;
     options.validate_data_bytes(picked.superblock.page_size_bytes)?;
     let config = data_file::config(dir, &picked.superblock, options, access);
-    let mut data = data_file::load(shard, &picked.superblock, config.clone()).await?;
+    let load = data_file::load(shard, &picked.superblock, config.clone(), UnreadMap::Refuses);
+    let mut data = load.await?;
     let marks = data.as_ref().map_or(RootMarks::NONE, |data| data.marks);
     sink.begin(picked.superblock.page_size_bytes, data.as_mut());
     let files = SegmentFiles::look(shard, &dir.join(WAL_DIR), &picked.superblock, access).await?;
@@ -153,6 +157,11 @@ async fn begin(
         Some(data) => data,
         None => data_file::create(shard, config, options.device.as_deref()).await?,
     };
+    if !data.damaged_roots.is_empty() {
+        // A copy that the device delivers again later must not be believed then: merges take the
+        // pages that only it names.
+        data.table.advance_twins(shard, &data.volume).await?;
+    }
     superblock.required_features |= FEATURE_DATA_FILE;
     let link = next_link(&superblock, &files, &replayed);
     let identity = identity(dir, &superblock, link);
@@ -236,7 +245,7 @@ pub(crate) async fn look_at_data(
     options: &Options,
 ) -> Result<Option<DataFile>, OpenError> {
     let config = data_file::config(dir, superblock, options, Access::ReadOnly);
-    data_file::load(shard, superblock, config).await
+    data_file::load(shard, superblock, config, UnreadMap::IsDamage).await
 }
 
 /// Opens the data file of a closed store and believes nothing in it; `None` without one.
@@ -289,7 +298,7 @@ pub(crate) async fn take_lock(
         if source.kind() == io::ErrorKind::WouldBlock {
             OpenError::Locked { path: path.clone() }
         } else {
-            OpenError::Io { path: path.clone(), operation: "take the lock", source }
+            OpenError::from_io(path.clone(), "take the lock", source)
         }
     })
 }
@@ -308,7 +317,7 @@ pub(crate) fn io_error(
     operation: &'static str,
 ) -> impl FnOnce(std::io::Error) -> OpenError {
     let path: PathBuf = path.to_owned();
-    move |source| OpenError::Io { path, operation, source }
+    move |source| OpenError::from_io(path, operation, source)
 }
 
 /// Reads both copies and takes the newest valid one.
@@ -318,25 +327,43 @@ pub(crate) async fn read_superblock(
     file: &DmaFile,
 ) -> Result<PickedSuperblock, OpenError> {
     let path = dir.join(SUPERBLOCK_FILE);
-    let mut copies = Vec::with_capacity(2);
-    for copy in [SuperblockCopy::A, SuperblockCopy::B] {
-        copies.push(read_copy(shard, &path, file, copy).await?);
+    let a = read_copy(shard, &path, file, SuperblockCopy::A).await?;
+    let b = read_copy(shard, &path, file, SuperblockCopy::B).await?;
+    let unread = [&a, &b].into_iter().find_map(|copy| match copy {
+        Err(SuperblockError::Unread { offset, errno }) => Some((*offset, *errno)),
+        _ => None,
+    });
+    match (pick_decoded(a, b), unread) {
+        (Err(SuperblockPickError::BothDamaged { .. }), Some((offset, errno))) => {
+            let place = (offset, BLOCK_SIZE_BYTES as u64);
+            Err(OpenError::from_read(path, place, io::Error::from_raw_os_error(errno)))
+        }
+        (picked, _) => picked.map_err(|source| OpenError::Superblock { path, source }),
     }
-    pick(&copies[0], &copies[1]).map_err(|source| OpenError::Superblock { path, source })
 }
 
+/// Reads one copy; one that the device does not deliver is a damaged one, and where nothing is
+/// missing but what the copy does not use it is whole.
 pub(crate) async fn read_copy(
     shard: &Shard,
     path: &Path,
     file: &DmaFile,
     copy: SuperblockCopy,
-) -> Result<Vec<u8>, OpenError> {
-    let buffer = shard.alloc_buffer(SUPERBLOCK_COPY_BYTES);
-    let (buffer, read_bytes) = shard
-        .read_at(file, IoClass::Read, copy.offset(), buffer)
-        .await
-        .map_err(io_error(path, "read the superblock"))?;
-    Ok(buffer[..read_bytes].to_vec())
+) -> Result<Result<Superblock, SuperblockError>, OpenError> {
+    let place = (copy.offset(), SUPERBLOCK_COPY_BYTES);
+    let read = read_past_damage(shard, file, place, IoClass::Read).await;
+    let read = read.map_err(io_error(path, "read the superblock"))?;
+    let decoded = Superblock::decode(&read.buffer[..read.read_bytes]);
+    Ok(match (decoded, read.unread.first()) {
+        (Err(error), Some((block, unread))) if !error.is_intact_copy() => {
+            let offset = copy.offset() + (block * BLOCK_SIZE_BYTES) as u64;
+            Err(match unread.raw_os_error() {
+                Some(errno) => SuperblockError::Unread { offset, errno },
+                None => error,
+            })
+        }
+        (decoded, _) => decoded,
+    })
 }
 
 /// Writes a new generation into both copies, one after the other, each durable before the next.

@@ -1,21 +1,24 @@
 //! Replay: every incarnation from its start to its link's end, the last one to the first invalid
 //! block. What lies behind that block decides between "torn write" and "damaged".
 
-use std::path::PathBuf;
+mod assembler;
+mod evidence;
+
+use std::path::{Path, PathBuf};
 
 use sombra_runtime::Shard;
 
-use super::io_error;
-use super::segment_files::SegmentFile;
+use super::segment_files::HeaderError;
 use super::{DataFile, SegmentFiles};
 use crate::error::OpenError;
-use crate::format::log_block::{BlockPlace, LogBlock, verify_block, verify_block_of_store};
-use crate::format::log_record::{self, RECORD_HEADER_BYTES, Record, RecordError, RecordKind};
+use crate::format::log_block::{BlockPlace, LogBlock, verify_block};
+use crate::format::log_record::{self, Record};
 use crate::format::segment::{locate, segment_start};
 use crate::format::superblock::Superblock;
 use crate::format::{BLOCK_PAYLOAD_BYTES, BLOCK_SIZE_BYTES, IncarnationLink};
 use crate::ids::Lsn;
-use crate::wal::scan::SegmentScan;
+use crate::wal::scan::{ScanChunk, SegmentScan};
+pub(super) use assembler::Assembler;
 
 /// Takes what is replayed, in LSN order.
 pub(crate) trait ReplaySink {
@@ -155,10 +158,13 @@ struct LogReader<'a> {
 }
 
 /// Where and why reading stopped inside an incarnation.
+#[derive(Clone)]
 struct Stop {
     at: Lsn,
     path: PathBuf,
     why: String,
+    /// The device does not deliver what lies there.
+    is_unread: bool,
 }
 
 impl LogReader<'_> {
@@ -207,6 +213,10 @@ impl LogReader<'_> {
             return Err(self.damaged(&stop, "a record crosses the end of its opening", expected));
         }
         let Some(stop) = stop else { return Ok(()) };
+        if stop.is_unread {
+            let expected = "a block that can be read".to_owned();
+            return Err(self.damaged(&stop, "a block of the log is out of reach", expected));
+        }
         self.log.stopped_by = stop.why.clone();
         match limit {
             Some(limit) => Err(self.damaged(
@@ -225,7 +235,8 @@ impl LogReader<'_> {
     fn stop_at(&self, at: Lsn) -> Stop {
         let number = locate(at, self.superblock.segment_bytes).segment_number;
         let path = self.files.path(number);
-        Stop { at, path, why: format!("a record that ends at LSN {at}") }
+        let why = format!("a record that ends at LSN {at}");
+        Stop { at, path, why, is_unread: false }
     }
 
     fn segment_after(&self, lsn: Lsn) -> Lsn {
@@ -250,11 +261,18 @@ impl LogReader<'_> {
         let Some(segment) = self.files.get(number) else {
             let path = self.files.path(number);
             let why = format!("segment {number} does not exist");
-            return Ok(Some(Stop { at: start, path, why }));
+            return Ok(Some(Stop { at: start, path, why, is_unread: false }));
         };
-        let stop = |at, why| Some(Stop { at, path: segment.path.clone(), why });
+        let stop = |at, why| {
+            let path = segment.path.clone();
+            Some(Stop { at, path, why, is_unread: false })
+        };
         match &segment.header {
-            Err(error) => return Ok(stop(start, error.to_string())),
+            Err(error) => {
+                let is_unread = matches!(error, HeaderError::Unread(_));
+                let stop = stop(start, error.to_string());
+                return Ok(stop.map(|stop| Stop { is_unread, ..stop }));
+            }
             Ok(header) if header.incarnation != link.incarnation => {
                 let found = header.incarnation;
                 let why = format!("segment {number} is of incarnation {found}");
@@ -268,12 +286,16 @@ impl LogReader<'_> {
         let mut scan = SegmentScan::new(self.shard, file, blocks);
         let mut first_lsn = Lsn::new(start.as_u64() - place.offset_in_payload);
         loop {
-            let chunk = scan.next().await.map_err(io_error(&segment.path, "read"))?;
-            let Some(chunk) = chunk else { break };
-            for (_, block) in chunk.blocks() {
+            let Some(chunk) = self.next_chunk(&mut scan, &segment.path).await? else { break };
+            for (index, block) in chunk.blocks() {
                 let (store_id, incarnation) = (self.superblock.store_id, link.incarnation);
                 let place = BlockPlace { store_id, incarnation, first_lsn };
                 self.log.read_bytes += BLOCK_SIZE_BYTES as u64;
+                if chunk.is_unread(index) {
+                    sink.settle().await?;
+                    let stop = stop(first_lsn, UNDELIVERED.to_owned());
+                    return Ok(stop.map(|stop| Stop { is_unread: true, ..stop }));
+                }
                 let valid = match verify_block(block, &place) {
                     Ok(valid) => valid,
                     Err(error) => {
@@ -302,7 +324,7 @@ impl LogReader<'_> {
         block: &LogBlock<'_>,
         skip: usize,
         (assembler, sink): (&mut Assembler, &mut impl ReplaySink),
-        path: &std::path::Path,
+        path: &Path,
     ) -> Result<(), OpenError> {
         self.log.newest_stamp = self.log.newest_stamp.max(block.header.durable);
         let records = &mut self.log.records;
@@ -321,105 +343,16 @@ impl LogReader<'_> {
         Ok(())
     }
 
-    /// Decides what the first invalid block of the newest incarnation is: a torn write that was
-    /// never acknowledged, or damage. Source: design-level rule that a valid block which carries
-    /// a `durable` beyond the invalid block's start proves that the block was durable once.
-    async fn look_behind(&mut self, link: &IncarnationLink, stop: &Stop) -> Result<(), OpenError> {
-        let place = locate(stop.at, self.superblock.segment_bytes);
-        self.refuse_short_file(place.segment_number, link, stop)?;
-        // The invalid block itself may be whole, only of another opening or place.
-        let behind = (place.segment_number, place.block_in_segment);
-        let later = self.files.above(place.segment_number).map(|(number, _)| (number, 1));
-        let later: Vec<(u64, u64)> = std::iter::once(behind).chain(later).collect();
-        for (number, from_block) in later {
-            let Some(segment) = self.files.get(number) else { continue };
-            let file = segment.open(self.shard).await?;
-            let mut scan =
-                SegmentScan::new(self.shard, file, from_block..self.blocks_per_segment());
-            while let Some(chunk) = scan.next().await.map_err(io_error(&segment.path, "read"))? {
-                for (_, block) in chunk.blocks() {
-                    self.log.read_bytes += BLOCK_SIZE_BYTES as u64;
-                    let is_own = self.refuse_evidence(block, link, stop)?;
-                    self.log.dropped_blocks += u64::from(is_own);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// A tree holds only what was durable in the log, so a log that ends before a tree's newest
-    /// commit has lost acknowledged commits of others.
-    fn refuse_lost_commits(&self, stop: &Stop) -> Result<(), OpenError> {
-        let place = locate(stop.at, self.superblock.segment_bytes);
-        let block_start = stop.at.as_u64() - place.offset_in_payload;
-        let newest = self.marks.newest;
-        if newest.as_u64() <= block_start || self.log.end >= newest {
-            return Ok(());
-        }
-        let expected = format!("valid blocks up to LSN {newest}, which a tree holds");
-        Err(self.damaged(stop, "the log ends before what is merged into the trees", expected))
-    }
-
-    /// A segment has its name and its header before the link to it is written, or the last block
-    /// of the one before it (INV-11). Where the log stops for want of one, something was lost,
-    /// unless an opening crashed while it took the still empty segment under a new number: then a
-    /// higher file tells of it.
-    fn refuse_lost_segment(&self, link: &IncarnationLink, stop: &Stop) -> Result<(), OpenError> {
-        let number = locate(stop.at, self.superblock.segment_bytes).segment_number;
-        let is_own = |segment: &SegmentFile| {
-            segment.header.as_ref().is_ok_and(|header| header.incarnation == link.incarnation)
-        };
-        let is_lost = match self.files.get(number) {
-            Some(segment) => !is_own(segment),
-            None => self.files.above(number).all(|(_, segment)| is_own(segment)),
-        };
-        if !is_lost {
-            return Ok(());
-        }
-        let expected = format!("segment {number} of opening {}", link.incarnation);
-        Err(self.damaged(stop, "a segment of the newest opening's log is lost", expected))
-    }
-
-    /// A segment that has its name is whole, and only older openings' segments are ever cut.
-    fn refuse_short_file(
+    async fn next_chunk(
         &self,
-        number: u64,
-        link: &IncarnationLink,
-        stop: &Stop,
-    ) -> Result<(), OpenError> {
-        let expected = self.superblock.segment_bytes;
-        match self.files.get(number) {
-            Some(segment) if segment.len_bytes < expected => {
-                let expected = format!("{expected} bytes in a segment of {:?}", link.incarnation);
-                let found = Stop { why: format!("{} bytes", segment.len_bytes), ..stop.clone() };
-                Err(self.damaged(&found, "the segment file was cut", expected))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the block is one of this opening's that nothing was acknowledged by.
-    fn refuse_evidence(
-        &self,
-        block: &[u8],
-        link: &IncarnationLink,
-        stop: &Stop,
-    ) -> Result<bool, OpenError> {
-        let Ok(valid) = verify_block_of_store(block, self.superblock.store_id) else {
-            return Ok(false);
+        scan: &mut SegmentScan,
+        path: &Path,
+    ) -> Result<Option<ScanChunk>, OpenError> {
+        let next = match self.files.reads_past_damage {
+            true => scan.next_past_damage().await,
+            false => scan.next().await,
         };
-        let header = valid.header;
-        let was_durable = header.incarnation == link.incarnation && header.durable > stop.at;
-        if was_durable {
-            let expected =
-                format!("a valid block: a later one says durable up to {}", header.durable);
-            return Err(self.damaged(stop, "a block that was durable is invalid", expected));
-        }
-        if header.incarnation > link.incarnation {
-            let expected = format!("no block newer than incarnation {}", link.incarnation);
-            return Err(self.damaged(stop, "blocks of an opening that no link names", expected));
-        }
-        Ok(header.incarnation == link.incarnation)
+        next.map_err(|source| OpenError::from_read(path.to_owned(), scan.next_place(), source))
     }
 
     fn damaged(&self, stop: &Stop, reason: &'static str, expected: String) -> OpenError {
@@ -434,100 +367,5 @@ impl LogReader<'_> {
     }
 }
 
-impl Clone for Stop {
-    fn clone(&self) -> Stop {
-        Stop { at: self.at, path: self.path.clone(), why: self.why.clone() }
-    }
-}
-
-/// Puts records together that span blocks.
-pub(super) struct Assembler {
-    /// Start of the next record.
-    next: Lsn,
-    /// End of the last whole record, and where that record begins.
-    end: Lsn,
-    last_begin: Lsn,
-    /// Replay ends exactly here, whatever lies there.
-    limit: Option<Lsn>,
-    partial: Vec<u8>,
-    partial_len: usize,
-    refused: Option<(Lsn, RecordError)>,
-}
-
-impl Assembler {
-    pub(super) fn new(start: Lsn, limit: Option<Lsn>) -> Assembler {
-        // An incarnation that the next link ends before its own start wrote nothing.
-        Assembler {
-            next: start,
-            end: start,
-            last_begin: start,
-            limit,
-            partial: Vec::new(),
-            partial_len: 0,
-            refused: None,
-        }
-    }
-
-    /// End of the last whole record.
-    pub(super) fn end(&self) -> Lsn {
-        self.end
-    }
-
-    /// Whether a record's header made no sense: what follows it cannot be found.
-    pub(super) fn is_refused(&self) -> bool {
-        self.refused.is_some()
-    }
-
-    pub(super) fn is_complete(&self) -> bool {
-        self.limit.is_some_and(|limit| self.end >= limit)
-    }
-
-    /// Hands every record that this block completes to `visit`, with its end as its LSN. Pads
-    /// are passed over: a pad is not a commit, but the position after it is an end.
-    pub(super) fn take(
-        &mut self,
-        mut payload: &[u8],
-        mut visit: impl FnMut(Lsn, &[u8]) -> Result<(), OpenError>,
-    ) -> Result<(), OpenError> {
-        while !payload.is_empty() && !self.is_complete() {
-            if self.partial_len == 0 {
-                match log_record::peek(payload) {
-                    Ok((_, len)) => self.partial_len = len as usize,
-                    Err(error) => {
-                        self.refused = Some((self.next, error));
-                        return Ok(());
-                    }
-                }
-            }
-            let missing = self.partial_len - self.partial.len();
-            let (part, rest) = payload.split_at(missing.min(payload.len()));
-            payload = rest;
-            if part.len() < missing {
-                self.partial.extend_from_slice(part);
-                return Ok(());
-            }
-            let lsn = Lsn::new(self.next.as_u64() + self.partial_len as u64);
-            if self.partial.is_empty() {
-                visit_record(lsn, part, &mut visit)?;
-            } else {
-                self.partial.extend_from_slice(part);
-                let record = std::mem::take(&mut self.partial);
-                visit_record(lsn, &record, &mut visit)?;
-            }
-            self.partial_len = 0;
-            self.last_begin = self.next;
-            (self.next, self.end) = (lsn, lsn);
-        }
-        Ok(())
-    }
-}
-
-fn visit_record(
-    lsn: Lsn,
-    bytes: &[u8],
-    visit: &mut impl FnMut(Lsn, &[u8]) -> Result<(), OpenError>,
-) -> Result<(), OpenError> {
-    let is_pad = bytes.len() >= RECORD_HEADER_BYTES
-        && log_record::peek(bytes).is_ok_and(|(kind, _)| kind == RecordKind::Pad);
-    if is_pad { Ok(()) } else { visit(lsn, bytes) }
-}
+/// What is found where nothing can be read.
+const UNDELIVERED: &str = "nothing: the device does not deliver it";

@@ -1,13 +1,14 @@
 //! The segment files that lie in `wal/` at open: which are needed, which are spare.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sombra_runtime::{DmaFile, FlushVia, IoClass, OpenHow, Shard};
 
 use super::io_error;
 use super::replay::LogEnd;
-use crate::error::OpenError;
+use crate::error::{OpenError, is_undelivered, same_error};
 use crate::format::segment::{
     SegmentError, SegmentHeader, locate, parse_segment_file_name, segment_file_name, segment_start,
 };
@@ -19,11 +20,20 @@ use crate::volume::Access;
 /// Ending of a segment that is being prepared.
 const PREPARING: &str = ".preparing";
 
+/// Why a segment's block 0 says nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HeaderError {
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    #[error("the device does not deliver the segment's header: {0}")]
+    Unread(io::Error),
+}
+
 /// One file and what its block 0 says.
 pub(crate) struct SegmentFile {
     pub(crate) path: PathBuf,
     pub(crate) len_bytes: u64,
-    pub(crate) header: Result<SegmentHeader, SegmentError>,
+    pub(crate) header: Result<SegmentHeader, HeaderError>,
     access: Access,
 }
 
@@ -45,6 +55,8 @@ pub(crate) struct SegmentFiles {
     by_number: BTreeMap<u64, SegmentFile>,
     /// Segments that never got their name.
     preparing: Vec<PathBuf>,
+    /// Whether what the device does not deliver is taken for damage; else it is an error.
+    pub(super) reads_past_damage: bool,
 }
 
 impl SegmentFiles {
@@ -58,12 +70,15 @@ impl SegmentFiles {
         superblock: &Superblock,
         access: Access,
     ) -> Result<SegmentFiles, OpenError> {
-        let (files, strangers) =
+        let (mut files, strangers) =
             SegmentFiles::look_past(shard, wal_dir, superblock, access).await?;
-        strangers.into_iter().next().map_or(Ok(files), |stranger| Err(stranger.error))
+        files.reads_past_damage = false;
+        let error = strangers.into_iter().next().map(|stranger| stranger.error);
+        error.or_else(|| files.unread_header()).map_or(Ok(files), Err)
     }
 
-    /// As [`SegmentFiles::look`], but what belongs to somebody else is set apart.
+    /// As [`SegmentFiles::look`], but what belongs to somebody else is set apart, and what the
+    /// device does not deliver is damage, here and when the files are read.
     ///
     /// # Errors
     /// I/O; a segment of a version that this build does not read.
@@ -97,8 +112,20 @@ impl SegmentFiles {
             let len_bytes = entry.len_bytes;
             by_number.insert(number, SegmentFile { path, len_bytes, header, access });
         }
-        let files = SegmentFiles { wal_dir: wal_dir.to_owned(), by_number, preparing };
+        let wal_dir = wal_dir.to_owned();
+        let files = SegmentFiles { wal_dir, by_number, preparing, reads_past_damage: true };
         Ok((files, strangers))
+    }
+
+    /// The first header that the device does not deliver.
+    pub(super) fn unread_header(&self) -> Option<OpenError> {
+        self.by_number.values().find_map(|file| match &file.header {
+            Err(HeaderError::Unread(error)) => {
+                let place = (0, BLOCK_SIZE_BYTES as u64);
+                Some(OpenError::from_read(file.path.clone(), place, same_error(error)))
+            }
+            _ => None,
+        })
     }
 
     /// Where the file of a segment lies, or would lie.
@@ -232,17 +259,21 @@ async fn read_header(
     path: &Path,
     number: u64,
     superblock: &Superblock,
-) -> Result<Result<SegmentHeader, SegmentError>, OpenError> {
+) -> Result<Result<SegmentHeader, HeaderError>, OpenError> {
     let file = shard.open(path, OpenHow::direct_read()).await.map_err(io_error(path, "open"))?;
     let buffer = shard.alloc_buffer(BLOCK_SIZE_BYTES);
     let read = shard.read_at(&file, IoClass::Read, 0, buffer).await;
-    let (buffer, read_bytes) = read.map_err(io_error(path, "read"))?;
+    let (buffer, read_bytes) = match read {
+        Ok(read) => read,
+        Err(error) if is_undelivered(&error) => return Ok(Err(HeaderError::Unread(error))),
+        Err(error) => return Err(io_error(path, "read")(error)),
+    };
     let header = match SegmentHeader::decode(&buffer[..read_bytes]) {
         Ok(header) => header,
         Err(source @ SegmentError::UnknownVersion { .. }) => {
             return Err(OpenError::Segment { path: path.to_owned(), source });
         }
-        Err(error) => return Ok(Err(error)),
+        Err(error) => return Ok(Err(error.into())),
     };
     let (expected, segment_bytes) = (superblock.store_id, superblock.segment_bytes);
     match header.check_place(expected, number, segment_bytes) {
@@ -250,6 +281,6 @@ async fn read_header(
         Err(SegmentError::Store { found, .. }) => {
             Err(OpenError::ForeignLog { path: path.to_owned(), expected, found })
         }
-        Err(error) => Ok(Err(error)),
+        Err(error) => Ok(Err(error.into())),
     }
 }

@@ -44,7 +44,7 @@ pub(crate) struct Surveyed {
 /// without it, those of the oldest segment and what follows.
 ///
 /// # Errors
-/// Only what the sink says: a segment that cannot be read is a gap.
+/// Only what the sink says: a block that cannot be read is a gap, and so is a segment.
 pub(crate) async fn survey(
     shard: &Shard,
     (superblock, files): (&Superblock, &SegmentFiles),
@@ -59,7 +59,7 @@ pub(crate) async fn survey(
         let Ok(file) = segment.open(shard).await else { continue };
         let mut scan = SegmentScan::new(shard, file, 1..blocks_per_segment);
         let start = segment_start(number, superblock.segment_bytes).as_u64();
-        while let Ok(Some(chunk)) = scan.next().await {
+        while let Ok(Some(chunk)) = scan.next_past_damage().await {
             for (index, block) in chunk.blocks() {
                 let first_lsn = Lsn::new(start + (index - 1) * BLOCK_PAYLOAD_BYTES as u64);
                 survey.take(first_lsn, block, sink)?;

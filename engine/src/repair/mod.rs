@@ -35,8 +35,8 @@ pub use salvage::{LostKeys, SalvageError, SalvageReport, SalvagedKeyspace, salva
 /// cost. Writes nothing but the lock. `progress` is told how many tablets of how many are done.
 ///
 /// # Errors
-/// The store is held by somebody, its superblock is damaged in both copies, or a device or file
-/// system fails to read what may be whole.
+/// The store is held by somebody, its superblock is damaged in both copies, another build wrote
+/// it, or the file system does not let it be read. What a device does not deliver is damage.
 pub async fn plan(
     runtime: &Runtime,
     dir: &Path,
@@ -93,7 +93,7 @@ async fn look(
     let data = recovery::look_at_data(shard, dir, &picked.superblock, &Options::default()).await;
     let data = match data {
         Ok(data) => data,
-        Err(error @ OpenError::Io { .. }) => return Err(error),
+        Err(error @ (OpenError::Io { .. } | OpenError::Newer { .. })) => return Err(error),
         Err(error) => {
             let place = ProblemPlace::file(&dir.join(recovery::DATA_FILE));
             report.find(problem(place, "a data file", error), Remedy::Salvage);
@@ -110,7 +110,12 @@ async fn look(
         check::check_data(shard, data, &mut checked, &mut progress).await;
     }
     for problem in checked.problems {
-        report.find(problem, Remedy::Salvage);
+        // The rows in force, written over the older root, leave nothing that reaches it.
+        let remedy = match problem.is_below_older_root() {
+            true => Remedy::RewriteCopy,
+            false => Remedy::Salvage,
+        };
+        report.find(problem, remedy);
     }
     let marks = data.as_ref().map_or(RootMarks::NONE, |data| data.marks);
     let mut lost = LostRecords::new(data.as_ref());

@@ -32,7 +32,8 @@ pub struct Finding {
 /// What helps against damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// The damaged copy is written anew from the whole one. An opening does that by itself.
+    /// The damaged copy is written anew from the whole one; an opening does that by itself. Also
+    /// an older root that reaches damage, and a page of the root table that was never used.
     RewriteCopy,
     /// The file is moved out of the log's directory.
     MoveAside,

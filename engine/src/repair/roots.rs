@@ -217,15 +217,16 @@ fn in_force(slot: &RootSlot) -> Result<&[RootRow], String> {
     };
     match (copy, &slot.copy_a, &slot.copy_b) {
         (RootCopyState::Valid(page), _, _) => Ok(&page.rows),
-        // A first write that a power cut tore: no row was in force.
-        (_, RootCopyState::Damaged { .. }, RootCopyState::Blank) => Ok(&[]),
+        // No row is in force before both copies were written.
+        (_, RootCopyState::Damaged { .. } | RootCopyState::Unread { .. }, RootCopyState::Blank)
+        | (_, RootCopyState::Blank, RootCopyState::Unread { .. }) => Ok(&[]),
         (_, a, b) => Err(format!("copy A: {}; copy B: {}", told(a), told(b))),
     }
 }
 
 fn told(copy: &RootCopyState) -> &str {
     match copy {
-        RootCopyState::Damaged { reason } => reason,
+        RootCopyState::Damaged { reason } | RootCopyState::Unread { reason } => reason,
         RootCopyState::Blank | RootCopyState::Valid(_) => "blank, though it was written",
     }
 }

@@ -20,7 +20,7 @@ use crate::format::superblock::Superblock;
 use crate::ids::{KeyspaceId, Lsn, StoreId};
 use crate::inspect::on_shard;
 use crate::options::Options;
-use crate::recovery::{self, ReplaySink, RootMarks};
+use crate::recovery::{self, FoundLog, ReplaySink, RootMarks};
 use crate::volume::{Access, Volume};
 
 /// Why nothing, or not all of it, was salvaged.
@@ -105,6 +105,14 @@ pub async fn salvage(
     let salvaged = on_shard(runtime, async move |shard: &Shard| {
         let _lock = recovery::take_lock(shard, &dir, Access::ReadWrite).await?;
         let picked = recovery::look_at_superblock(shard, &dir).await?;
+        let data =
+            recovery::look_at_data(shard, &dir, &picked.superblock, &Options::default()).await;
+        // Where the log is needed from is not known without the root table: then all of it is.
+        let marks = match data {
+            Err(error @ OpenError::Newer { .. }) => return Err(error),
+            Err(_) => None,
+            Ok(data) => Some(data.map_or(RootMarks::NONE, |data| data.marks)),
+        };
         let source = Source::look(shard, &dir, &picked.superblock).await;
         let options = Options {
             page_size_bytes: picked.superblock.page_size_bytes,
@@ -125,7 +133,7 @@ pub async fn salvage(
             log_writes_unplaced: 0,
         };
         let counts = BTreeMap::new();
-        let mut salvage = Salvage { shard, target, source, report, counts, failure: None };
+        let mut salvage = Salvage { shard, target, source, marks, report, counts, failure: None };
         let outcome = salvage.run(&dir, &picked.superblock, progress).await;
         let closed = salvage.target.close().await;
         Ok(outcome.and(closed).map(|()| salvage.report))
@@ -137,6 +145,8 @@ struct Salvage<'s> {
     shard: &'s Shard,
     target: Target,
     source: Source,
+    /// `None`: the root table is lost, in whole or in part.
+    marks: Option<RootMarks>,
     report: SalvageReport,
     counts: BTreeMap<KeyspaceId, SalvagedKeyspace>,
     failure: Option<SalvageError>,
@@ -174,18 +184,37 @@ impl Salvage<'_> {
         Ok(())
     }
 
+    /// The log, and the marks from which it is read. Where rows of trees are lost it may be whole
+    /// from further down, where it is kept for the older roots: then it knows the newest values of
+    /// those that were written there.
+    async fn look_at_log(
+        &self,
+        dir: &Path,
+        superblock: &Superblock,
+        has_lost_rows: bool,
+    ) -> (RootMarks, Result<FoundLog, OpenError>) {
+        let marks = self.marks.unwrap_or(RootMarks::NONE);
+        if has_lost_rows && marks.floor < marks.start {
+            let deeper = RootMarks { start: marks.floor, ..marks };
+            let seen = (superblock, deeper);
+            let found = recovery::look_at_log(self.shard, dir, seen, &mut Nowhere).await;
+            if found.as_ref().is_ok_and(|found| found.damage.is_none()) {
+                return (deeper, found);
+            }
+        }
+        let seen = (superblock, marks);
+        (marks, recovery::look_at_log(self.shard, dir, seen, &mut Nowhere).await)
+    }
+
     async fn replay(
         &mut self,
         dir: &Path,
         superblock: &Superblock,
         lost: Vec<CheckProblem>,
     ) -> Result<(), SalvageError> {
-        let data = recovery::look_at_data(self.shard, dir, superblock, &Options::default()).await;
-        // Where the log is needed from is not known without the root table: then all of it is.
-        let marks = data.ok().map(|data| data.map_or(RootMarks::NONE, |data| data.marks));
-        let shard = self.shard;
-        let seen = (superblock, marks.unwrap_or(RootMarks::NONE));
-        let found = recovery::look_at_log(shard, dir, seen, &mut Nowhere).await;
+        let (shard, marks) = (self.shard, self.marks);
+        let (from, found) = self.look_at_log(dir, superblock, !lost.is_empty()).await;
+        let seen = (superblock, from);
         let mut rows = LogRows {
             source: &mut self.source,
             target: &mut self.target,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::error::{OpenError, ReadError};
 use crate::format::page::PageError;
-use crate::format::root_table::{RootCopy, RootPageError};
+use crate::format::root_table::{ROOT_PAGE_BYTES, RootCopy, RootPageError};
 use crate::format::space_map::SpaceMapError;
 use crate::ids::{PageAddr, TabletId};
 
@@ -28,7 +28,7 @@ pub(crate) enum OpenVolumeError {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadPageError {
     #[error("{path} at byte {offset} (page {page}): {source}")]
-    Device { path: PathBuf, offset: u64, page: PageAddr, source: io::Error },
+    Device { path: PathBuf, offset: u64, len_bytes: u64, page: PageAddr, source: io::Error },
     #[error("{path} at byte {offset} (page {page}): {source}")]
     Damaged { path: PathBuf, offset: u64, page: PageAddr, source: PageError },
     /// A whole page whose content contradicts itself.
@@ -48,7 +48,7 @@ impl ReadPageError {
             format!("{} at byte {offset} (page {page})", path.display())
         };
         match self {
-            ReadPageError::Device { path, offset, page, source } => {
+            ReadPageError::Device { path, offset, page, source, .. } => {
                 let (place, reason) = (place(path, *offset, *page), source.to_string());
                 ReadError::Device { place, reason }
             }
@@ -117,6 +117,9 @@ pub(crate) enum RootLoadError {
     Io { path: PathBuf, offset: u64, operation: &'static str, source: io::Error },
     #[error("{path} at byte {offset}: root table: expected {expected} bytes, found {found}")]
     Short { path: PathBuf, offset: u64, expected: usize, found: usize },
+    /// No copy of the slot can be believed, and the device does not deliver this one.
+    #[error("{path} at byte {offset}: root slot {slot}: {source}; the other copy: {other}")]
+    Unread { path: PathBuf, slot: u32, offset: u64, source: io::Error, other: String },
     /// A newer build wrote it.
     #[error("{path} at byte {offset}: root slot {slot}, copy {copy:?}: {source}")]
     Newer { path: PathBuf, offset: u64, slot: u32, copy: RootCopy, source: RootPageError },
@@ -153,16 +156,51 @@ const WAY_OUT: &str = "`sombra repair --salvage` saves what can still be read";
 
 impl From<OpenVolumeError> for OpenError {
     fn from(error: OpenVolumeError) -> OpenError {
-        OpenError::DataFile { reason: format!("{error}; {WAY_OUT}") }
+        match error {
+            // A file that is gone is damage: what only its trees held is lost.
+            OpenVolumeError::Io { path, operation, source }
+                if source.kind() != io::ErrorKind::NotFound =>
+            {
+                OpenError::from_io(path, operation, source)
+            }
+            _ => OpenError::DataFile { reason: format!("{error}; {WAY_OUT}") },
+        }
     }
 }
 
 impl From<RootLoadError> for OpenError {
     fn from(error: RootLoadError) -> OpenError {
         match error {
-            // Its message says what to do.
-            RootLoadError::Newer { .. } => OpenError::DataFile { reason: error.to_string() },
-            _ => OpenError::DataFile { reason: format!("{error}; {WAY_OUT}") },
+            RootLoadError::Io { path, operation, source, .. } => {
+                OpenError::from_io(path, operation, source)
+            }
+            RootLoadError::Unread { path, offset, source, .. } => {
+                OpenError::from_read(path, (offset, ROOT_PAGE_BYTES as u64), source)
+            }
+            RootLoadError::Newer { .. } => OpenError::Newer { reason: error.to_string() },
+            RootLoadError::Short { .. }
+            | RootLoadError::BothDamaged { .. }
+            | RootLoadError::RowTwice { .. } => {
+                OpenError::DataFile { reason: format!("{error}; {WAY_OUT}") }
+            }
         }
+    }
+}
+
+/// Of those who read one page of a closed store.
+impl From<ReadPageError> for OpenError {
+    fn from(error: ReadPageError) -> OpenError {
+        match error {
+            ReadPageError::Device { path, offset, source, len_bytes, .. } => {
+                OpenError::from_read(path, (offset, len_bytes), source)
+            }
+            _ => OpenError::DataFile { reason: error.to_string() },
+        }
+    }
+}
+
+impl From<WritePagesError> for OpenError {
+    fn from(WritePagesError { path, operation, source, .. }: WritePagesError) -> OpenError {
+        OpenError::from_io(path, operation, source)
     }
 }

@@ -11,6 +11,7 @@ use sombra_runtime::{
 use super::errors::{OpenVolumeError, ReadMapError, ReadPageError, WritePagesError};
 use super::flushes::Flushes;
 use super::growth::Space;
+use crate::format::BLOCK_SIZE_BYTES;
 use crate::format::page::{PageError, PageOwner, is_page_size};
 use crate::format::root_table::{
     ROOT_COPY_BYTES, ROOT_EXTENTS, ROOT_PAGE_BYTES, RootCopy, RootPlace, TabletSpace,
@@ -20,6 +21,7 @@ use crate::format::space_map::{
 };
 use crate::ids::{PageAddr, StoreId};
 use crate::limits::EXTENT_BYTES;
+use crate::media::{PastDamage, read_past_damage};
 use crate::options::DurabilityMethod;
 
 /// What an opener may do with a store's files.
@@ -177,7 +179,10 @@ impl Volume {
         match shard.read_at(&self.file, class, offset, buf).await {
             Ok((buf, found)) if found == expected => Ok(buf),
             Ok((_, found)) => Err(ReadPageError::Short { path, offset, page, expected, found }),
-            Err(source) => Err(ReadPageError::Device { path, offset, page, source }),
+            Err(source) => {
+                let len_bytes = expected as u64;
+                Err(ReadPageError::Device { path, offset, len_bytes, page, source })
+            }
         }
     }
 
@@ -272,15 +277,16 @@ impl Volume {
         })
     }
 
-    /// One copy of the root table, as far as the file has it.
+    /// One copy of the root table, as far as the file has it and the device delivers it: what is
+    /// unread is numbered as the slots are.
     pub(crate) async fn read_root_copy(
         &self,
         shard: &Shard,
         copy: RootCopy,
-    ) -> io::Result<(DmaBuf, usize)> {
-        let buf = shard.alloc_buffer(ROOT_COPY_BYTES as usize);
+    ) -> io::Result<PastDamage> {
         let offset = RootPlace { slot: 0, copy }.offset_bytes();
-        shard.read_at(&self.file, IoClass::Read, offset, buf).await
+        let place = (offset, ROOT_COPY_BYTES as usize);
+        read_past_damage(shard, &self.file, place, IoClass::Read).await
     }
 
     /// Neighbouring pages of one copy of the root table, from `first` on, as far as the file has
@@ -333,6 +339,8 @@ impl Volume {
         (self.config.path.clone(), page.offset_bytes(self.page_size_bytes()))
     }
 }
+
+const _: () = assert!(ROOT_PAGE_BYTES == BLOCK_SIZE_BYTES);
 
 /// Writes an empty root table through a plain descriptor and makes it durable.
 async fn zero_roots(

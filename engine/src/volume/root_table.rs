@@ -23,7 +23,7 @@ use sombra_runtime::sync::atomic::{AtomicU64, Ordering};
 
 use super::errors::{RootLoadError, RootPublishError, WritePagesError};
 use super::file::Volume;
-use crate::format::root_table::{RootPage, RootPlace, RootRow, RowKey};
+use crate::format::root_table::{ROOT_PAGE_BYTES, RootPage, RootPlace, RootRow, RowKey};
 use crate::ids::{KeyspaceId, Lsn, TabletId};
 use crate::limits::ROOT_SLOTS;
 use slot::{Slot, free_bytes, keys};
@@ -165,7 +165,7 @@ impl RootTable {
         &self,
         shard: &Shard,
         volume: &Volume,
-    ) -> Result<Vec<SlotGeneration>, RootPublishError> {
+    ) -> Result<Vec<SlotGeneration>, WritePagesError> {
         self.begin();
         let differing: Plan = {
             let table = self.lock();
@@ -175,6 +175,29 @@ impl RootTable {
         let written = self.write(shard, volume, &differing).await?;
         self.end();
         Ok(written)
+    }
+
+    /// Writes zeroes over damaged places of slots that hold no rows in either copy, as if they had
+    /// never been written: nothing else would ever be written there.
+    ///
+    /// # Errors
+    /// Which of them are blank is unknown; none of them matters.
+    pub(crate) async fn blank_unused(
+        &self,
+        shard: &Shard,
+        volume: &Volume,
+        damaged: &[DamagedRoot],
+    ) -> Result<(), WritePagesError> {
+        let unused: Vec<RootPlace> = {
+            let table = self.lock();
+            let is_unused = |root: &&DamagedRoot| table.slots[root.slot as usize] == Slot::EMPTY;
+            let unused = damaged.iter().filter(is_unused);
+            unused.map(|root| RootPlace { slot: root.slot, copy: root.copy }).collect()
+        };
+        for &place in &unused {
+            volume.write_root_page(shard, place, &[0; ROOT_PAGE_BYTES]).await?;
+        }
+        if unused.is_empty() { Ok(()) } else { volume.barrier(shard).await }
     }
 
     /// What is durable at a place of the table; `None` while it may be being written. A reader

@@ -8,8 +8,10 @@ use std::task::{Context, Poll};
 
 use sombra_runtime::{DmaBuf, DmaFile, IoClass, Shard};
 
+use crate::error::is_undelivered;
 use crate::format::BLOCK_SIZE_BYTES;
 use crate::limits;
+use crate::media::{PastDamage, read_past_damage};
 
 type Chunk = io::Result<(DmaBuf, usize)>;
 type ChunkRead = Pin<Box<dyn Future<Output = Chunk>>>;
@@ -46,9 +48,16 @@ pub(crate) struct ScanChunk {
     pub(crate) first_block: u64,
     buffer: DmaBuf,
     read_bytes: usize,
+    /// Numbers in the segment of the blocks that the device does not deliver.
+    unread: Vec<u64>,
 }
 
 impl ScanChunk {
+    /// Whether the block is zeroes here because the device does not deliver it.
+    pub(crate) fn is_unread(&self, block: u64) -> bool {
+        self.unread.contains(&block)
+    }
+
     /// The blocks with their numbers in the segment.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let blocks = self.buffer[..self.read_bytes].chunks_exact(BLOCK_SIZE_BYTES);
@@ -97,6 +106,35 @@ impl SegmentScan {
             return Ok(None);
         };
         let (buffer, read_bytes) = chunk?;
+        Ok(self.take(PastDamage { buffer, read_bytes, unread: Vec::new() }))
+    }
+
+    /// As [`SegmentScan::next`], past blocks that the device does not deliver: those are zeroes.
+    ///
+    /// # Errors
+    /// The first read that failed for another reason.
+    pub(crate) async fn next_past_damage(&mut self) -> io::Result<Option<ScanChunk>> {
+        match self.next().await {
+            Err(error) if is_undelivered(&error) => {
+                let (offset, len_bytes) = self.next_place();
+                let place = (offset, len_bytes as usize);
+                let read = read_past_damage(&self.shard, &self.file, place, IoClass::Read);
+                let read = read.await?;
+                Ok(self.take(read))
+            }
+            chunk => chunk,
+        }
+    }
+
+    /// First byte and length of what comes next: after an error, of what could not be read.
+    pub(crate) fn next_place(&self) -> (u64, u64) {
+        let block_bytes = BLOCK_SIZE_BYTES as u64;
+        let left_bytes = (self.end_block - self.next_block) * block_bytes;
+        (self.next_block * block_bytes, left_bytes.min(limits::SCAN_READ_BYTES as u64))
+    }
+
+    fn take(&mut self, read: PastDamage) -> Option<ScanChunk> {
+        let PastDamage { buffer, read_bytes, unread } = read;
         let first_block = self.next_block;
         let read_blocks = (read_bytes / BLOCK_SIZE_BYTES) as u64;
         self.next_block += read_blocks;
@@ -104,7 +142,8 @@ impl SegmentScan {
             self.end_block = self.next_block;
             self.ahead.reads.clear();
         }
-        Ok((read_blocks > 0).then_some(ScanChunk { first_block, buffer, read_bytes }))
+        let unread = unread.into_iter().map(|(block, _)| first_block + block as u64).collect();
+        (read_blocks > 0).then_some(ScanChunk { first_block, buffer, read_bytes, unread })
     }
 }
 

@@ -368,7 +368,7 @@ fn transaction_over_its_bound_of_locks_is_told_the_number_and_goes_on() {
 fn ten_thousand_waiters_for_one_key_are_served_in_their_order_and_need_no_slots() {
     const WAITERS: usize = 10_000;
     const TOGETHER: usize = 500;
-    assert!(WAITERS > sombra::limits::SNAPSHOTS_MAX);
+    const { assert!(WAITERS > sombra::limits::SNAPSHOTS_MAX) };
     let disk = SimDisk::new(SimDiskOptions::new(1));
     let mut world = SimWorld::new(SimOptions::new(1, SHARDS, disk));
     let runtime = world.runtime();

@@ -46,7 +46,7 @@ async fn write(db: Db, keyspace: Keyspace, seed: u64) {
     }
 }
 
-fn run_until(world: &mut SimWorld, holds: impl Fn() -> bool) {
+pub(crate) fn run_until(world: &mut SimWorld, holds: impl Fn() -> bool) {
     for _ in 0..STEPS_MAX / STEPS_PER_LOOK {
         world.run(STEPS_PER_LOOK, || false);
         if holds() {

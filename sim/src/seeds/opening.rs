@@ -118,9 +118,7 @@ fn refuse(error: &OpenError) -> Refusal {
     let text = format!("open: {error}");
     match error {
         OpenError::MemoryTooSmall { .. } => Refusal::Bound(text),
-        OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-            Refusal::Bound(text)
-        }
+        OpenError::DiskFull { .. } => Refusal::Bound(text),
         // No device that fails an operation changes what was written before.
         OpenError::Damaged { .. } | OpenError::Record { .. } | OpenError::Superblock { .. } => {
             Refusal::Wrong(text)

@@ -31,7 +31,9 @@ pub(super) fn refusal(injector: &Injector, error: &OpenError) -> Option<String> 
         return Some(format!("open: {error}"));
     }
     let text = error.to_string();
-    let is_device = matches!(error, OpenError::Io { .. } | OpenError::DataFile { .. });
+    use OpenError::{DataFile, DiskFull, Io, Unreadable};
+    let is_device =
+        matches!(error, Io { .. } | DiskFull { .. } | Unreadable { .. } | DataFile { .. });
     let is_named = text.contains(STORE_DIR);
     (!is_device || !is_named).then(|| format!("open is refused without a reason: {error:?}"))
 }

@@ -88,7 +88,14 @@ pub enum SuperblockPickError {
 ///
 /// A copy of an unknown version or feature refuses the store even when its twin is readable.
 pub fn pick(a: &[u8], b: &[u8]) -> Result<PickedSuperblock, SuperblockPickError> {
-    let (a, b) = (Superblock::decode(a), Superblock::decode(b));
+    pick_decoded(Superblock::decode(a), Superblock::decode(b))
+}
+
+/// As [`pick`], of copies that were decoded.
+pub(crate) fn pick_decoded(
+    a: Result<Superblock, SuperblockError>,
+    b: Result<Superblock, SuperblockError>,
+) -> Result<PickedSuperblock, SuperblockPickError> {
     for (copy, decoded) in [(SuperblockCopy::A, &a), (SuperblockCopy::B, &b)] {
         if let Err(error) = decoded
             && error.is_intact_copy()

@@ -94,10 +94,12 @@ fn log_whose_last_block_is_gone_is_refused_for_what_was_in_it() {
     let mut log = three_openings();
     log.disk = Log::new(Vec::new()).disk;
     log.segment(1, 1, &[]).segment(2, 2, &[]);
-    let start = after(block_lsn(3, 0), 80);
-    let reason = |newest| log.replay(marks(start, newest)).damage().2;
-    assert_eq!(reason(after(start, 16)), "the log ends before what is merged into the trees");
-    assert_eq!(reason(start), "a segment of the newest opening's log is lost");
+    let reason = |start, newest| log.replay(marks(start, newest)).damage().2;
+    let (begin, within) = (block_lsn(3, 0), after(block_lsn(3, 0), 80));
+    let in_trees = "the log ends before what is merged into the trees";
+    assert_eq!(reason(within, after(within, 16)), in_trees);
+    assert_eq!(reason(within, within), in_trees, "what shared the block was durable too");
+    assert_eq!(reason(begin, begin), "a segment of the newest opening's log is lost");
 }
 
 /// The newest opening's log fills segment 3 to its last byte.

@@ -8,15 +8,18 @@
 //! that lies further behind is a write that the device lost, and is not believed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
-use sombra_runtime::{DmaBuf, Shard};
+use sombra_runtime::Shard;
 
 use super::slot::{CopyState, Slot};
 use super::{RootTable, SlotGeneration, Slots};
+use crate::error::same_error;
 use crate::format::root_table::{
     ROOT_COPY_BYTES, ROOT_PAGE_BYTES, RootCopy, RootPage, RootPlace, RootRow, RowKey,
 };
 use crate::limits::{ROOT_BLANK_BITS_MAX, ROOT_SLOTS};
+use crate::media::PastDamage;
 use crate::volume::errors::RootLoadError;
 use crate::volume::file::Volume;
 
@@ -36,8 +39,8 @@ pub(crate) struct DamagedRoot {
     /// Where it begins in the data file.
     pub(crate) offset: u64,
     pub(crate) reason: String,
-    /// False for a first write that a power cut tore: nothing is lost. Nor is anything by rot in
-    /// a page that was never written, but that is to be told.
+    /// False for a first write that a power cut tore: nothing is lost. Nor is anything by damage
+    /// of a page that was never written, but that is to be told.
     pub(crate) was_in_force: bool,
 }
 
@@ -61,6 +64,23 @@ enum Seen {
     Blank,
     Valid(RootPage),
     Damaged(String),
+    /// The device does not deliver it.
+    Unread(io::Error),
+}
+
+impl Seen {
+    /// Why it cannot be believed, if it cannot.
+    fn damage(&self) -> Option<String> {
+        match self {
+            Seen::Blank | Seen::Valid(_) => None,
+            Seen::Damaged(reason) => Some(reason.clone()),
+            Seen::Unread(error) => Some(unread(error)),
+        }
+    }
+}
+
+fn unread(error: &io::Error) -> String {
+    format!("the device does not deliver it: {error}")
 }
 
 pub(super) async fn load(shard: &Shard, volume: &Volume) -> Result<LoadedRoots, RootLoadError> {
@@ -75,13 +95,13 @@ pub(super) async fn load(shard: &Shard, volume: &Volume) -> Result<LoadedRoots, 
     for copy in RootCopy::BOTH {
         let offset = RootPlace { slot: 0, copy }.offset_bytes();
         let read = volume.read_root_copy(shard, copy).await;
-        let (buf, found) = read.map_err(io_error(offset, "read"))?;
-        let expected = ROOT_COPY_BYTES as usize;
+        let region = read.map_err(io_error(offset, "read"))?;
+        let (expected, found) = (ROOT_COPY_BYTES as usize, region.read_bytes);
         if found != expected {
             let path = volume.path().to_owned();
             return Err(RootLoadError::Short { path, offset, expected, found });
         }
-        regions.push(buf);
+        regions.push(region);
     }
     let mut loader = Loader { volume, damaged: Vec::new() };
     let slots: Result<Vec<Slot>, RootLoadError> =
@@ -134,13 +154,23 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn slot(&mut self, slot: u32, regions: &[DmaBuf]) -> Result<Slot, RootLoadError> {
+    fn slot(&mut self, slot: u32, regions: &[PastDamage]) -> Result<Slot, RootLoadError> {
         let a = self.see(RootPlace { slot, copy: RootCopy::A }, &regions[0])?;
         let b = self.see(RootPlace { slot, copy: RootCopy::B }, &regions[1])?;
         let (a, b) = match (a, b) {
             (Seen::Blank, Seen::Blank) => return Ok(Slot::EMPTY),
             (Seen::Damaged(reason), Seen::Blank) => {
                 self.report(slot, (RootCopy::A, reason), false);
+                return Ok(Slot::EMPTY);
+            }
+            // Rows are in force when both copies hold them: beside a copy that is blank there are
+            // none, whatever lies in the sectors that cannot be read.
+            (Seen::Unread(error), Seen::Blank) => {
+                self.report(slot, (RootCopy::A, unread(&error)), true);
+                return Ok(Slot::EMPTY);
+            }
+            (Seen::Blank, Seen::Unread(error)) => {
+                self.report(slot, (RootCopy::B, unread(&error)), true);
                 return Ok(Slot::EMPTY);
             }
             // Copy B is never written before copy A, nor copy A a second time before copy B.
@@ -152,22 +182,30 @@ impl Loader<'_> {
             (Seen::Valid(a), Seen::Valid(b)) => distrust_a_lost_write(a, b),
             others => others,
         };
-        if let (Seen::Damaged(copy_a), Seen::Damaged(copy_b)) = (&a, &b) {
-            return Err(RootLoadError::BothDamaged {
-                path: self.volume.path().to_owned(),
-                slot,
-                offset_a: RootPlace { slot, copy: RootCopy::A }.offset_bytes(),
-                copy_a: copy_a.clone(),
-                offset_b: RootPlace { slot, copy: RootCopy::B }.offset_bytes(),
-                copy_b: copy_b.clone(),
+        if let (Some(copy_a), Some(copy_b)) = (a.damage(), b.damage()) {
+            let offset = |copy| RootPlace { slot, copy }.offset_bytes();
+            let (offset_a, offset_b) = (offset(RootCopy::A), offset(RootCopy::B));
+            let path = self.volume.path().to_owned();
+            return Err(match (a, b) {
+                (Seen::Unread(source), _) => {
+                    RootLoadError::Unread { path, slot, offset: offset_a, source, other: copy_b }
+                }
+                (_, Seen::Unread(source)) => {
+                    RootLoadError::Unread { path, slot, offset: offset_b, source, other: copy_a }
+                }
+                _ => RootLoadError::BothDamaged { path, slot, offset_a, copy_a, offset_b, copy_b },
             });
         }
         Ok(Slot { copies: [self.state(slot, RootCopy::A, a), self.state(slot, RootCopy::B, b)] })
     }
 
-    fn see(&mut self, place: RootPlace, region: &DmaBuf) -> Result<Seen, RootLoadError> {
-        let at = place.slot as usize * ROOT_PAGE_BYTES;
-        let bytes = &region[at..at + ROOT_PAGE_BYTES];
+    fn see(&mut self, place: RootPlace, region: &PastDamage) -> Result<Seen, RootLoadError> {
+        let slot = place.slot as usize;
+        if let Some((_, error)) = region.unread.iter().find(|(unread, _)| *unread == slot) {
+            return Ok(Seen::Unread(same_error(error)));
+        }
+        let at = slot * ROOT_PAGE_BYTES;
+        let bytes = &region.buffer[at..at + ROOT_PAGE_BYTES];
         match RootPage::decode(bytes, self.volume.store_id(), place) {
             Ok(None) => Ok(Seen::Blank),
             Ok(Some(page)) => Ok(Seen::Valid(page)),
@@ -192,6 +230,10 @@ impl Loader<'_> {
             Seen::Valid(page) => CopyState::Valid(page),
             Seen::Damaged(reason) => {
                 self.report(slot, (copy, reason), true);
+                CopyState::Damaged
+            }
+            Seen::Unread(error) => {
+                self.report(slot, (copy, unread(&error)), true);
                 CopyState::Damaged
             }
         }

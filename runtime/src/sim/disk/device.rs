@@ -2,7 +2,7 @@
 //! effect and a later one at which it completes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -38,6 +38,8 @@ pub(super) struct Device {
     /// Who holds each file's lock, by number.
     pub(super) locks: BTreeMap<FileId, BTreeMap<u64, LockKind>>,
     pub(super) faults: Vec<PlannedFault>,
+    /// Sectors of files that cannot be read.
+    pub(super) broken_sectors: BTreeSet<(FileId, u64)>,
     pub(super) counters: SimDiskCounters,
     /// What was submitted since somebody asked for it.
     pub(super) record: Option<Vec<SubmittedIo>>,
@@ -68,6 +70,7 @@ impl Device {
             finished: Vec::new(),
             locks: BTreeMap::new(),
             faults: Vec::new(),
+            broken_sectors: BTreeSet::new(),
             counters: SimDiskCounters::default(),
             record: None,
             trace: Trace::new(),

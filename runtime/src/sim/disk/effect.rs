@@ -53,6 +53,7 @@ impl Device {
                 refuse(fault)?;
                 self.check_space(file, *len_bytes)?;
                 self.body(file).set_len(op, *len_bytes);
+                self.forget_broken_from(file, *len_bytes);
                 Ok(Answer::Unit)
             }
             Request::Extend { handle, len_bytes } => {
@@ -95,8 +96,9 @@ impl Device {
         }
         self.check_alignment(how, offset, len_bytes as u64)?;
         refuse(fault)?;
-        let short = self.shortened(how, len_bytes);
         let mut view = self.body(file).read(offset, len_bytes);
+        self.refuse_broken(file, offset, view.len_bytes())?;
+        let short = self.shortened(how, len_bytes);
         self.counters.short_reads += u64::from(short < view.len_bytes());
         view.shorten(short);
         let view = self.spoil(file, offset, view, fault);
@@ -173,6 +175,7 @@ impl Device {
             }
         }
         self.body(file).write(op, *offset, payload);
+        self.heal_sectors(file, *offset, payload.len_bytes());
         self.counters.writes += 1;
         self.counters.bytes_written += payload.len_bytes();
         Ok(Answer::Bytes(payload.len_bytes() as usize))

@@ -9,7 +9,8 @@
 //! `SimDiskCounters`. Planned for the n-th operation, or from it on, by `plan` and `plan_from`:
 //! errors (ENOSPC among them), lost, misdirected and stuck writes, misdirected, stale and stuck
 //! reads. By `SimDiskOptions`: slow and short operations, a full disk, sectors that a cut leaves
-//! as garbage, flushes that do nothing. By a call: damage at rest, cuts, kills, clock jumps.
+//! as garbage, flushes that do nothing. By a call: damage at rest, broken sectors, cuts, kills,
+//! clock jumps.
 
 mod chunk;
 mod content;
@@ -140,6 +141,7 @@ impl SimDisk {
         copy.names = device.names.clone();
         copy.bodies = device.bodies.clone();
         copy.faults = device.faults.clone();
+        copy.broken_sectors = device.broken_sectors.clone();
         copy.wall_clock_ns = device.wall_clock_ns;
         copy.next_number = device.next_number;
         copy.epoch = device.epoch;

@@ -349,3 +349,20 @@ fn fault_of_reads_cannot_be_planned_for_writes() {
         assert!(planned.is_err(), "{fault:?}");
     }
 }
+
+#[test]
+fn broken_sectors_fail_reads_that_touch_them_until_they_are_written_over() {
+    let (mut rig, handle) = numbered(SimDiskOptions::new(11));
+    rig.disk.break_sectors("f", (BLOCK + 3 * SECTOR) as u64 + 5, 10);
+    let read = |rig: &mut Rig, offset: usize, len_bytes: usize| {
+        let offset = offset as u64;
+        rig.call(Request::Read { handle, offset, len_bytes }).map(drop)
+    };
+    let before = rig.disk.counters().read_errors;
+    assert_eq!(read(&mut rig, 0, 3 * BLOCK), Err(libc::EIO));
+    assert_eq!(read(&mut rig, BLOCK, BLOCK), Err(libc::EIO));
+    assert_eq!((read(&mut rig, 0, BLOCK), read(&mut rig, 2 * BLOCK, BLOCK)), (Ok(()), Ok(())));
+    assert_eq!(rig.disk.counters().read_errors, before + 2);
+    rig.write(handle, BLOCK as u64, &[9; BLOCK], false);
+    assert_eq!(firsts(&mut rig, handle), [1, 9, 3]);
+}
