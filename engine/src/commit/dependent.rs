@@ -11,8 +11,8 @@ use super::single::{Hold, WaitFor, dropped};
 use super::{CommitReply, ShardPart};
 use crate::error::CommitError;
 use crate::format::log_record::{LoggedWrite, encode_commit};
-use crate::tablet::{Base, Newest, PageStore, PendingGet};
-use crate::txn::{Dependent, Present, ReadSet, Refusal, Write};
+use crate::tablet::{Base, Newest, PageStore, PendingGet, Present};
+use crate::txn::{Dependent, ReadSet, Refusal, Write};
 
 /// One such commit on its way to the owner of its key.
 pub(crate) struct DependentRequest {

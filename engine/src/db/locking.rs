@@ -40,7 +40,8 @@ impl<P: Port> Transaction<P> {
     /// it: those of transactions conflict, single writes wait.
     ///
     /// A transaction that has read nothing yet reads, from the grant on, all that was committed
-    /// before it, and has no snapshot's slot while it waits. One that has read conflicts when the key was written since its snapshot.
+    /// before it, and has no snapshot's slot while it waits. One that has read conflicts when the
+    /// key was written since its snapshot.
     ///
     /// Dropping the future gives the request up.
     ///

@@ -27,7 +27,7 @@ use crate::window::{KeyIndex, PruneView, Window};
 
 pub(crate) use pages::{PageReadError, PageStore, TabletPages};
 pub(crate) use range::RangeRequest;
-pub(crate) use reader::{Base, Found, Newest, PendingGet, PointRead, Reader};
+pub(crate) use reader::{Base, Found, Newest, PendingGet, PointRead, Present, Reader};
 pub(crate) use tree::{ReplacedPages, RootHandle, TreeParts, TreeState};
 
 /// A window that several readers may hold, whose memory is given back with the last of them.

@@ -11,7 +11,6 @@ use super::pages::{PageReadError, PageStore, Resident, TabletPages};
 use super::{RootHandle, SharedWindow, Tablet};
 use crate::btree::{self, Step};
 use crate::ids::Lsn;
-use crate::txn::Present;
 use crate::window::Lookup;
 
 /// What a read looks at. While it lives, nothing that it needs is dropped or written over: the
@@ -46,6 +45,16 @@ pub(crate) enum Found {
     TooOld,
     /// A page has to be fetched first.
     Pending(PendingGet),
+}
+
+/// What a key holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Present {
+    pub(crate) value: Option<Bytes>,
+    /// Of the newest version. `None`: it is in the tree, at or below `floor`.
+    pub(crate) lsn: Option<Lsn>,
+    /// The tree holds nothing newer.
+    pub(crate) floor: Lsn,
 }
 
 /// What a key holds now, visible or not.

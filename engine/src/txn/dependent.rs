@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::error::WriteError;
 use crate::ids::{Lsn, TabletId};
 use crate::limits;
+use crate::tablet::Present;
 
 /// Makes a key's next value of the present one and an operand: a counter's sum, a list's next
 /// entry. Called on the key's shard, in the order of the log, so it must be quick and must give
@@ -52,16 +53,6 @@ pub(crate) struct Dependent {
     /// Where the caller's key begins in `window_key`.
     pub(crate) key_offset: usize,
     pub(crate) change: Change,
-}
-
-/// What a key holds.
-#[derive(Clone, Debug)]
-pub(crate) struct Present {
-    pub(crate) value: Option<Bytes>,
-    /// Of the newest version. `None`: it is in the tree, at or below `floor`.
-    pub(crate) lsn: Option<Lsn>,
-    /// The tree holds nothing newer.
-    pub(crate) floor: Lsn,
 }
 
 /// Why there is no next value.
@@ -148,8 +139,9 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{AddI64, Change, Condition, MergeOperator, Present, Refusal};
+    use super::{AddI64, Change, Condition, MergeOperator, Refusal};
     use crate::ids::Lsn;
+    use crate::tablet::Present;
 
     fn present(value: Option<&'static [u8]>, lsn: Option<u64>) -> Present {
         let value = value.map(Bytes::from_static);

@@ -9,7 +9,7 @@ mod read_set;
 mod write_set;
 
 pub use dependent::{AddI64, Condition, MergeOperator};
-pub(crate) use dependent::{Change, Dependent, Present, Refusal, check_value};
+pub(crate) use dependent::{Change, Dependent, Refusal, check_value};
 pub use key_range::KeyRange;
 pub(crate) use key_range::successor_of_prefix;
 pub(crate) use read_set::{Progress, ReadKey, ReadRange, ReadSet};

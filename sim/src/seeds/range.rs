@@ -114,9 +114,10 @@ impl RangeReport {
         let (with_recycle, ended) = (percent(self.with_recycle), trees.snapshots_ended);
         writeln!(
             f,
-            "recycled       {:>12}  in {with_recycle:.0} % of counted seeds, snapshots ended {ended}",
+            "recycled       {:>12}  in {with_recycle:.0} % of counted seeds",
             trees.recycled
         )?;
+        writeln!(f, "snapshots ended {ended:>11}")?;
         let (publication, switch) = (trees.crashes_in_publication, trees.crashes_in_switch);
         writeln!(
             f,
