@@ -29,6 +29,7 @@ pub use error::BenchError;
 pub use history::HistoryFigures;
 pub use measure::{Aborts, Stop};
 pub use phase::churn::{ChurnFigures, ChurnPoint};
+pub use phase::counter::{CounterFigures, CounterRow, CounterSide, Raise};
 pub use phase::crossing::{CrossingFigures, CrossingRow};
 pub use phase::first_state::SnapshotFigures;
 pub use phase::idle::{IdleFigures, IdleRow};

@@ -61,6 +61,8 @@ pub enum Mode {
     Tpcc { warehouses: u32 },
     /// An open store without anything to do.
     Idle,
+    /// One number that all clients raise in three ways, in pairs.
+    Counter,
 }
 
 /// One run, fully described. Start from `Plan::default()` and change what differs.
@@ -310,9 +312,11 @@ impl Plan {
     pub fn memory_bytes(&self) -> u64 {
         let entry = self.shape.record_bytes() + sombra::limits::WINDOW_ENTRY_OVERHEAD_BYTES;
         let default = match self.mode {
-            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Idle => {
-                (self.records * entry * 2).max(sombra::limits::MEMORY_BYTES_DEFAULT)
-            }
+            Mode::Phases
+            | Mode::Transactions
+            | Mode::LongTransactions
+            | Mode::Idle
+            | Mode::Counter => (self.records * entry * 2).max(sombra::limits::MEMORY_BYTES_DEFAULT),
             Mode::LargerThanCache => limits::LARGE_MEMORY_BYTES_DEFAULT,
             Mode::Tpcc { .. } => (self.live_bytes() * 2)
                 .clamp(sombra::limits::MEMORY_BYTES_DEFAULT, limits::TPCC_MEMORY_BYTES_DEFAULT_MAX),

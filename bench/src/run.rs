@@ -7,6 +7,7 @@ use crate::limits::{COLD_DEVICE_READS_MIN, PAIR_SIDE_SECONDS_MIN, PAIRS_MIN_FOR_
 use crate::measure::Stop;
 use crate::phase::churn::measure_churn;
 use crate::phase::clients::{ClientsPhase, ClientsRun};
+use crate::phase::counter::measure_counter;
 use crate::phase::disk::Scratch;
 use crate::phase::idle::measure_idle;
 use crate::phase::larger::{LargerFigures, measure_larger};
@@ -59,6 +60,7 @@ fn measure(session: &mut Session) -> Result<Report, BenchError> {
         Mode::LongTransactions => measure_long(session, &mut report)?,
         Mode::Tpcc { warehouses } => measure_tpcc(session, warehouses, &mut report)?,
         Mode::Idle => measure_idle(session, &mut report)?,
+        Mode::Counter => measure_counter(session, &mut report)?,
     }
     report.history = session.recording.finish()?;
     // Orders and payments were looked at when the store was open again.
@@ -199,6 +201,7 @@ impl Report {
             long_transactions: None,
             tpcc: None,
             idle: None,
+            counter: None,
             history: None,
             verify: None,
             ratio: None,
@@ -221,6 +224,10 @@ impl Report {
             self.note_few_pairs(number, side_seconds);
         }
         if let Some(pairs) = &self.transactions {
+            let (number, side_seconds) = (pairs.pairs, pairs.side_seconds);
+            self.note_few_pairs(number, side_seconds);
+        }
+        if let Some(pairs) = &self.counter {
             let (number, side_seconds) = (pairs.pairs, pairs.side_seconds);
             self.note_few_pairs(number, side_seconds);
         }

@@ -68,6 +68,11 @@ pub(crate) struct BenchArgs {
         "long_transactions", "tpcc", "workload", "pairs", "rate", "distribution", "clients",
         "clients_on"])]
     idle: bool,
+    /// One number that every client raises: a transaction that reads and writes it, one that locks
+    /// it first, and `add`, in alternating pairs.
+    #[arg(long, conflicts_with_all = ["larger_than_cache", "churn", "transactions",
+        "long_transactions", "tpcc", "idle", "workload", "rate", "distribution"])]
+    counter: bool,
     /// Warehouses of --tpcc, 10 districts each [default: 8].
     #[arg(long, value_name = "N", requires = "tpcc")]
     warehouses: Option<u32>,
@@ -100,8 +105,8 @@ pub(crate) struct BenchArgs {
     /// Choose records so in every phase; by default uniform, and zipfian for YCSB.
     #[arg(long, value_name = "KIND")]
     distribution: Option<DistributionArg>,
-    /// Measured seconds of each phase, or side of a pair [default: 3, with --pairs and
-    /// --transactions 5, larger-than-cache, tpcc and idle 10, long-transactions 30].
+    /// Measured seconds of each phase, or side of a pair [default: 3, with --pairs,
+    /// --transactions and --counter 5, larger-than-cache, tpcc and idle 10, long-transactions 30].
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
     /// Seconds before each phase that do not count [default: 1, larger-than-cache 10].
@@ -206,7 +211,7 @@ impl BenchArgs {
         let mode = self.mode();
         let shape = Shape { key_len_bytes: self.key_bytes, value_len_bytes: self.value_bytes };
         let pairs = match mode {
-            Mode::Transactions => self.pairs.or(Some(limits::PAIRS_MIN_FOR_RATIO)),
+            Mode::Transactions | Mode::Counter => self.pairs.or(Some(limits::PAIRS_MIN_FOR_RATIO)),
             _ => self.pairs,
         };
         let seconds = self.seconds.unwrap_or(match (mode, pairs) {
@@ -215,12 +220,16 @@ impl BenchArgs {
             (Mode::LongTransactions, None) => limits::LONG_SECONDS_DEFAULT,
             (Mode::Tpcc { .. }, None) => limits::TPCC_SECONDS_DEFAULT,
             (Mode::Idle, None) => limits::IDLE_SECONDS_DEFAULT,
-            (Mode::Phases | Mode::Churn { .. } | Mode::Transactions, None) => SECONDS_DEFAULT,
+            (Mode::Phases | Mode::Churn { .. } | Mode::Transactions | Mode::Counter, None) => {
+                SECONDS_DEFAULT
+            }
         });
         let (warmup_default, clients_default) = match mode {
-            Mode::Phases | Mode::Transactions | Mode::LongTransactions | Mode::Idle => {
-                (WARMUP_DEFAULT, default.clients)
-            }
+            Mode::Phases
+            | Mode::Transactions
+            | Mode::LongTransactions
+            | Mode::Idle
+            | Mode::Counter => (WARMUP_DEFAULT, default.clients),
             Mode::Tpcc { .. } => (WARMUP_DEFAULT, limits::TPCC_CLIENTS_DEFAULT),
             Mode::Churn { .. } => (WARMUP_DEFAULT, limits::CHURN_CLIENTS_DEFAULT),
             Mode::LargerThanCache => {
@@ -269,6 +278,9 @@ impl BenchArgs {
         }
         if self.idle {
             return Mode::Idle;
+        }
+        if self.counter {
+            return Mode::Counter;
         }
         Mode::Phases
     }

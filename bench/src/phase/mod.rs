@@ -2,6 +2,7 @@
 
 pub(crate) mod churn;
 pub(crate) mod clients;
+pub(crate) mod counter;
 pub(crate) mod crew;
 pub(crate) mod crossing;
 pub(crate) mod disk;

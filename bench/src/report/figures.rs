@@ -6,6 +6,7 @@ use crate::history::HistoryFigures;
 use crate::measure::{Latency, Ratio};
 use crate::phase::churn::ChurnFigures;
 use crate::phase::clients::ClientsRun;
+use crate::phase::counter::CounterFigures;
 use crate::phase::disk::DiskRun;
 use crate::phase::idle::IdleFigures;
 use crate::phase::larger::LargerFigures;
@@ -42,6 +43,7 @@ pub struct Report {
     pub long_transactions: Option<LongFigures>,
     pub tpcc: Option<TpccFigures>,
     pub idle: Option<IdleFigures>,
+    pub counter: Option<CounterFigures>,
     /// What the clients did, in a file of its own.
     pub history: Option<HistoryFigures>,
     pub verify: Option<VerifyFigures>,
@@ -66,7 +68,8 @@ impl Report {
         let snapshot = self.churn.as_ref().and_then(|churn| churn.snapshot.as_ref());
         let torn = snapshot.is_some_and(|snapshot| snapshot.wrong > 0);
         let unbalanced = self.tpcc.as_ref().is_some_and(TpccFigures::found_damage);
-        lost || misread > 0 || torn || unbalanced
+        let miscounted = self.counter.as_ref().is_some_and(|counter| counter.lost != 0);
+        lost || misread > 0 || torn || unbalanced || miscounted
     }
 }
 
@@ -99,7 +102,9 @@ impl WorkloadFacts {
         let isolation = match plan.mode {
             Mode::Phases | Mode::LargerThanCache | Mode::Churn { .. } => "snapshot",
             Mode::Transactions => "snapshot and serializable",
-            Mode::LongTransactions | Mode::Tpcc { .. } | Mode::Idle => "serializable",
+            Mode::LongTransactions | Mode::Tpcc { .. } | Mode::Idle | Mode::Counter => {
+                "serializable"
+            }
         };
         WorkloadFacts {
             records,

@@ -1,6 +1,7 @@
 //! What a run reports: figures for machines (`serde`), a table for people.
 
 mod churn_table;
+mod counter_table;
 mod environment;
 mod figures;
 mod idle_table;

@@ -39,6 +39,9 @@ impl fmt::Display for Report {
         if let Some(figures) = &self.idle {
             figures.write(f)?;
         }
+        if let Some(figures) = &self.counter {
+            figures.write(f)?;
+        }
         self.write_commit_facts(f)?;
         if let Some(history) = &self.history {
             write_history(f, history)?;
@@ -61,6 +64,7 @@ impl Report {
             && self.long_transactions.is_none()
             && self.tpcc.is_none()
             && self.idle.is_none()
+            && self.counter.is_none()
     }
 
     fn write_stamp(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -277,6 +277,40 @@ fn bench_idle_measures_the_store_at_rest_three_times() {
 }
 
 #[test]
+fn bench_counter_raises_one_number_in_three_ways_and_loses_nothing() {
+    let scratch = Scratch::new();
+    let dir = scratch.join("data");
+    let options = [
+        "bench",
+        "--dir",
+        &dir,
+        "--counter",
+        "--records",
+        "2000",
+        "--seconds",
+        "1",
+        "--warmup",
+        "0",
+        "--clients",
+        "8",
+        "--pairs",
+        "2",
+    ];
+    let report: Value =
+        serde_json::from_str(&succeed(&[&options[..], &["--json"]].concat())).unwrap();
+    let found = &report["counter"];
+    assert_eq!((found["pairs"].as_u64(), found["lost"].as_i64()), (Some(2), Some(0)), "{found}");
+    for row in found["rows"].as_array().unwrap() {
+        let raised = |side: &Value| side["raised"].as_u64().unwrap();
+        assert!(raised(&row["locked"]) > 0 && raised(&row["sum"]) > 0, "{row}");
+        assert!(row["optimistic"].as_array().unwrap().iter().all(|side| raised(side) > 0));
+        assert_eq!(row["sum"]["retries_per_raise"], 0.0, "sums never conflict");
+    }
+    assert_eq!(report["verify"]["missing"], 0);
+    names(&fail(2, &[&options[..4], &["--rate", "5"]].concat()), &["--rate"]);
+}
+
+#[test]
 fn bench_tpcc_keeps_the_four_conditions_and_balances_the_books() {
     let scratch = Scratch::new();
     let dir = scratch.join("data");

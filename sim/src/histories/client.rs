@@ -10,6 +10,7 @@ use sombra::{
     ReadError,
 };
 
+use super::dependent::Witness;
 use super::plan::{Kind, Level, Plan, key_of};
 use super::record::{Abort, Pen};
 use crate::isolation::{Action, Hex, Isolation, KeyBound};
@@ -29,6 +30,7 @@ pub(super) struct ClientOptions {
     pub(super) spaces: Vec<Space>,
     pub(super) plan: Arc<Plan>,
     pub(super) pen: Pen,
+    pub(super) witness: Witness,
     pub(super) random: Random,
     pub(super) number: u32,
 }
@@ -37,16 +39,16 @@ pub(super) struct ClientOptions {
 pub(super) struct End;
 
 /// What became of one operation.
-enum Failed {
+pub(super) enum Failed {
     TooOld,
     Conflict,
     End,
 }
 
 pub(super) struct Client {
-    options: ClientOptions,
-    session: Session,
-    random: Random,
+    pub(super) options: ClientOptions,
+    pub(super) session: Session,
+    pub(super) random: Random,
     /// Whether the transaction at hand uses hot keys only.
     is_hot: bool,
 }
@@ -69,8 +71,13 @@ impl Client {
     pub(super) async fn run(mut self) {
         loop {
             self.is_hot = self.random.percent(self.options.plan.hot);
-            let blind = self.random.percent(self.options.plan.blind);
-            let outcome = if blind { self.blind().await } else { self.transaction().await };
+            let outcome = if self.random.percent(self.options.plan.blind) {
+                self.blind().await
+            } else if self.random.percent(self.options.plan.dependent) {
+                self.dependent().await
+            } else {
+                self.transaction().await
+            };
             if outcome.is_err() {
                 break;
             }
@@ -239,11 +246,14 @@ impl Client {
         Ok(())
     }
 
+    pub(super) fn draw_key(&mut self) -> Vec<u8> {
+        key_of(self.options.plan.key(&mut self.random, self.is_hot))
+    }
+
     /// A key and the number of the value it gets; none: it is deleted.
     fn draw_write(&mut self) -> (Vec<u8>, Option<u64>) {
-        let plan = &self.options.plan;
-        let key = key_of(plan.key(&mut self.random, self.is_hot));
-        let deletes = self.random.percent(plan.deletes);
+        let key = self.draw_key();
+        let deletes = self.random.percent(self.options.plan.deletes);
         (key, (!deletes).then(|| self.options.pen.next_value()))
     }
 
@@ -348,7 +358,7 @@ impl Client {
         self.answered(number, answer.map(|lsn| lsn.as_u64()), true)
     }
 
-    fn answered(
+    pub(super) fn answered(
         &self,
         number: u64,
         answer: Result<u64, CommitError>,
@@ -397,7 +407,7 @@ impl Client {
     }
 
     /// The number, and what pads it, which follows from the number.
-    fn bytes_of(&mut self, value: u64) -> Vec<u8> {
+    pub(super) fn bytes_of(&mut self, value: u64) -> Vec<u8> {
         let (low, high) = self.options.plan.value_bytes.clone().into_inner();
         let len = self.random.between(low, high) as usize;
         let mut bytes = vec![padding(value); len];
@@ -406,7 +416,7 @@ impl Client {
     }
 
     /// The number that a value names.
-    fn value_of(&self, bytes: &Bytes) -> Result<Hex, Failed> {
+    pub(super) fn value_of(&self, bytes: &Bytes) -> Result<Hex, Failed> {
         let number = bytes.first_chunk::<8>().map(|number| u64::from_be_bytes(*number));
         match number {
             Some(number) if bytes[8..].iter().all(|byte| *byte == padding(number)) => {
@@ -424,7 +434,7 @@ fn padding(value: u64) -> u8 {
     mix(value) as u8
 }
 
-fn written_action(space: &Space, key: &[u8], value: Option<u64>) -> Action {
+pub(super) fn written_action(space: &Space, key: &[u8], value: Option<u64>) -> Action {
     let value = value.map(|value| Hex::of(&value.to_be_bytes()));
     Action::Write { keyspace: space.kind.name().to_owned(), key: Hex::of(key), value }
 }
@@ -437,6 +447,6 @@ fn recorded(bound: &Bound<Vec<u8>>) -> KeyBound {
     }
 }
 
-fn merges(db: &Db) -> u64 {
+pub(super) fn merges(db: &Db) -> u64 {
     db.metrics().value("sombra_merges_total") as u64
 }

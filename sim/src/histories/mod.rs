@@ -5,6 +5,7 @@
 //! saw what cannot be. So keys are few and fought over, and transactions last.
 
 mod client;
+mod dependent;
 mod plan;
 mod range;
 mod record;

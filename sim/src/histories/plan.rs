@@ -122,6 +122,8 @@ pub(super) struct Plan {
     pub(super) relaxed: u64,
     /// Writes without a transaction around them.
     pub(super) blind: u64,
+    /// Merges and conditional writes, of what is no plain write.
+    pub(super) dependent: u64,
     /// How often a transaction that is not hot waits for others between two operations, and for
     /// how many.
     pub(super) holds: u64,
@@ -138,12 +140,15 @@ pub(super) struct Plan {
     pub(super) options: Options,
 }
 
+/// Tells this drawing from others of the same seed.
+const DEPENDENT: u64 = 0xDE;
+
 impl Plan {
     pub(super) fn draw(random: &mut Random) -> Plan {
         let mut plan = Plan::draw_any(random);
         if plan.locks > 0 && plan.holds > 0 {
             // Who holds a lock while it waits for others must not keep those waiting for it.
-            plan.blind = 0;
+            (plan.blind, plan.dependent) = (0, 0);
         }
         match random.below(10) {
             0..4 => {}
@@ -184,6 +189,7 @@ impl Plan {
             rollbacks: *random.pick(&[0, 3, 8]),
             relaxed: *random.pick(&[0, 0, 5, 30]),
             blind: *random.pick(&[0, 0, 5, 15]),
+            dependent: *random.fork(DEPENDENT).pick(&[0, 0, 10, 30]),
             holds: *random.pick(&[0, 5, 10, 20]),
             held_for_max: random.scale(2, 60),
             locks: *random.pick(&[0, 0, 10, 40, 90]),

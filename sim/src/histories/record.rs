@@ -180,6 +180,14 @@ impl Pen {
         running.transaction.operations.push(Operation { begin_ns, end_ns, action });
     }
 
+    /// As [`Pen::note`], of what came before all that was noted.
+    pub(super) fn note_first(&self, number: u64, begin_ns: u64, action: Action) {
+        let end_ns = self.now_ns();
+        let mut recording = self.book.lock();
+        let Some(running) = recording.running.get_mut(&number) else { return };
+        running.transaction.operations.insert(0, Operation { begin_ns, end_ns, action });
+    }
+
     /// From here on a crash leaves the outcome open.
     pub(super) fn committing(&self, number: u64) {
         if let Some(running) = self.book.lock().running.get_mut(&number) {

@@ -7,6 +7,7 @@ use sombra_runtime::sim::{DiskOp, SimDisk, SimOptions, SimWorld};
 use sombra_runtime::{Runtime, ShardId};
 
 use super::client::{Client, ClientOptions, Space};
+use super::dependent::{OPERATOR, Witness};
 use super::plan::{Level, Plan};
 use super::record::{Book, Counts};
 use super::{HistoryOptions, HistoryReport};
@@ -35,6 +36,7 @@ pub(super) struct Run {
     options: Options,
     disk: SimDisk,
     book: Book,
+    witness: Witness,
     report: HistoryReport,
 }
 
@@ -53,6 +55,7 @@ impl Run {
             plan: Arc::new(plan),
             disk,
             book: Book::default(),
+            witness: Witness::default(),
             report,
         }
     }
@@ -175,6 +178,7 @@ impl Run {
             spaces: opened.spaces.clone(),
             plan: Arc::clone(&self.plan),
             pen: self.book.pen(runtime),
+            witness: self.witness.clone(),
             random: Random::new(self.random.next_u64()),
             number,
         }
@@ -183,9 +187,10 @@ impl Run {
     /// Opens the store and looks at all of it. `Ok(None)`: it needs more memory, and gets it.
     fn open(&mut self, world: &mut SimWorld) -> Result<Option<Opened>, Failed> {
         let (runtime, options) = (world.runtime(), self.options.clone());
-        let plan = Arc::clone(&self.plan);
-        let opened =
-            machine::finish(world, "opening", async move { open(&runtime, options, &plan).await });
+        let (plan, witness) = (Arc::clone(&self.plan), self.witness.clone());
+        let opened = machine::finish(world, "opening", async move {
+            open(&runtime, options, &plan, &witness).await
+        });
         let opened = match opened? {
             Ok(opened) => opened,
             Err(OpenFailed::Memory) if self.options.memory_bytes < limits::MEMORY_BYTES_AMPLE => {
@@ -213,7 +218,12 @@ enum OpenFailed {
     Wrong(String),
 }
 
-async fn open(runtime: &Runtime, options: Options, plan: &Plan) -> Result<Opened, OpenFailed> {
+async fn open(
+    runtime: &Runtime,
+    options: Options,
+    plan: &Plan,
+    witness: &Witness,
+) -> Result<Opened, OpenFailed> {
     let opened = Db::open(runtime, STORE_DIR, options).await;
     let db = opened.map_err(|error| match error {
         OpenError::MemoryTooSmall { .. } => OpenFailed::Memory,
@@ -228,6 +238,8 @@ async fn open(runtime: &Runtime, options: Options, plan: &Plan) -> Result<Opened
                 made.map_err(|error| OpenFailed::Wrong(format!("create keyspace: {error}")))?
             }
         };
+        db.register_merge_operator(&keyspace, OPERATOR, witness.clone())
+            .map_err(|error| OpenFailed::Wrong(format!("register: {error}")))?;
         spaces.push(Space { kind, keyspace });
     }
     Ok(Opened { db, spaces })

@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use sombra::{
-    BeginError, CommitError, Committed, Db, Durability, Isolation, KeyRange, Keyspace, Local,
-    LocalDb, LocalTransaction, LockError, LockOptions, Lsn, Port, ReadError, Savepoint, Scan,
-    Snapshot, Transaction, WriteError,
+    BeginError, CommitError, Committed, Condition, Db, Durability, Isolation, KeyRange, Keyspace,
+    Local, LocalDb, LocalTransaction, LockError, LockOptions, Lsn, Port, ReadError, Savepoint,
+    Scan, Snapshot, Transaction, WriteError,
 };
 
 /// How a client reaches the store.
@@ -50,6 +50,35 @@ impl Session {
         match self {
             Session::Handle(db) => db.put(keyspace, key, value).await,
             Session::OnShard(db) => db.put(keyspace, key, value).await,
+        }
+    }
+
+    pub(crate) async fn merge(
+        &self,
+        keyspace: &Keyspace,
+        key: &[u8],
+        operator: &str,
+        operand: Vec<u8>,
+    ) -> Result<Lsn, CommitError> {
+        match self {
+            Session::Handle(db) => db.merge(keyspace, key, operator, operand).await,
+            Session::OnShard(db) => db.merge(keyspace, key, operator, operand).await,
+        }
+    }
+
+    /// Puts, or deletes without a value, on a condition.
+    pub(crate) async fn write_if(
+        &self,
+        keyspace: &Keyspace,
+        key: &[u8],
+        condition: Condition,
+        value: Option<Vec<u8>>,
+    ) -> Result<Lsn, CommitError> {
+        match (self, value) {
+            (Session::Handle(db), Some(value)) => db.put_if(keyspace, key, condition, value).await,
+            (Session::Handle(db), None) => db.delete_if(keyspace, key, condition).await,
+            (Session::OnShard(db), Some(value)) => db.put_if(keyspace, key, condition, value).await,
+            (Session::OnShard(db), None) => db.delete_if(keyspace, key, condition).await,
         }
     }
 
