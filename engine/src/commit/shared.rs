@@ -313,6 +313,11 @@ impl StoreCore {
     }
 
     /// Whether a shard's merges wait for room in the data file.
+    /// Whether a merge of a lower shard waits for room.
+    pub(crate) fn is_merge_stuck_below(&self, shard: ShardId) -> bool {
+        self.merge_stuck[..shard.index()].iter().any(|stuck| stuck.load(Ordering::SeqCst))
+    }
+
     pub(crate) fn is_merge_stuck(&self) -> bool {
         self.merge_stuck.iter().any(|stuck| stuck.load(Ordering::SeqCst))
     }

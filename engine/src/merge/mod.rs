@@ -100,7 +100,8 @@ impl Merger {
         let is_stuck = matches!(stop, MergeStop::NoSpace)
             && self.core.store.volume.state() != VolumeState::Fine;
         self.core.store.set_merge_stuck(self.core.shard.id(), is_stuck);
-        self.short_at.set(matches!(stop, MergeStop::NoSpace).then_some(supplies));
+        let is_short = matches!(stop, MergeStop::NoSpace);
+        self.short_at.set(is_short.then(|| self.let_go_of_spare(id, supplies)));
         match stop {
             // A dropped tablet leaves its shard a moment after its keyspace's name.
             MergeStop::NoSpace | MergeStop::Gone | MergeStop::Stopped => true,

@@ -9,6 +9,7 @@ use super::Merger;
 use crate::ids::{Lsn, TabletId};
 use crate::limits;
 use crate::mvcc::registry::SnapshotKind;
+use crate::tablet::Tablet;
 
 impl Merger {
     /// Releases pages, extents, views and key indexes that nobody needs any more.
@@ -103,14 +104,40 @@ impl Merger {
         self.give_back(extents);
     }
 
-    /// Gives back the room that a merge took for its largest step and did not need. Not after one
-    /// that found no room: it would be told of what it gave back itself, and try again for ever.
+    /// Gives back the room that a merge took for its largest step and did not need.
     pub(super) fn give_back_spare(&self, id: TabletId) {
-        let spare = self.core.with_tablet(id, |tablet| {
-            tablet.tree.allocator.borrow_mut().take_empty_extents(limits::EXTENTS_KEPT)
-        });
+        let spare = self.core.with_tablet_mut(id, spare_of);
         self.give_back(spare.unwrap_or_default());
         self.publish_gauges();
+    }
+
+    /// After a merge of `id` found no room: what the shard's other tablets have taken for merges
+    /// of theirs goes back, so that it is tried again; its own goes to the lowest shard that waits,
+    /// as several that each kept a part would wait for each other. Returns what the data file must
+    /// have been supplied with beyond for another attempt.
+    pub(super) fn let_go_of_spare(&self, id: TabletId, supplies: u64) -> u64 {
+        let mut of_others = Vec::new();
+        self.core.for_each_tablet(|tablet| {
+            if tablet.id() != id {
+                of_others.extend(spare_of(tablet));
+            }
+        });
+        if !of_others.is_empty() {
+            self.give_back(of_others);
+            self.core.store.want_merges();
+            return supplies;
+        }
+        if !self.core.store.is_merge_stuck_below(self.core.shard.id()) {
+            return supplies;
+        }
+        let own = self.core.with_tablet_mut(id, spare_of).unwrap_or_default();
+        if own.is_empty() {
+            return supplies;
+        }
+        self.give_back(own);
+        self.core.store.want_merges();
+        // Not to be woken by what it gave back itself.
+        supplies + 1
     }
 
     fn release_dropped(&self) {
@@ -174,6 +201,11 @@ impl Merger {
         counters.publish_cache(&self.pages.cache.counters(), self.pages.cache.resident_bytes());
         counters.releases.fetch_add(1, Ordering::Release);
     }
+}
+
+/// Empty extents of a tablet that is not being merged, but for the few that it keeps.
+fn spare_of(tablet: &mut Tablet) -> Vec<u32> {
+    tablet.tree.allocator.borrow_mut().take_empty_extents(limits::EXTENTS_KEPT)
 }
 
 #[derive(Default)]

@@ -36,7 +36,9 @@ impl Run {
         clients: u64,
     ) -> Result<(), Failed> {
         let mut random = self.random.fork(u64::from(self.life) << 16 | FAULTS_STOP);
-        if !random.percent(limits::FAULTS_STOP_PERCENT) {
+        // A data file at its bound refuses what adds data, faults or none.
+        let may_be_full = self.options.data_bytes_max < u64::MAX;
+        if may_be_full || !random.percent(limits::FAULTS_STOP_PERCENT) {
             return Ok(());
         }
         self.disk.clear_faults();

@@ -273,6 +273,7 @@ impl Run {
             self.options.memory_bytes < memory_bytes || self.options.log_bytes_max < log_bytes_max;
         self.options.memory_bytes = memory_bytes;
         self.options.log_bytes_max = log_bytes_max;
+        self.options.data_bytes_max = u64::MAX;
         self.disk.set_options(|options| options.capacity_bytes = u64::MAX);
         bounded || tight
     }
