@@ -146,14 +146,14 @@ const DEPENDENT: u64 = 0xDE;
 impl Plan {
     pub(super) fn draw(random: &mut Random) -> Plan {
         let mut plan = Plan::draw_any(random);
-        if plan.locks > 0 && plan.holds > 0 {
-            // Who holds a lock while it waits for others must not keep those waiting for it.
-            (plan.blind, plan.dependent) = (0, 0);
-        }
         match random.below(10) {
             0..4 => {}
             4..7 => plan.strain_races(random),
             _ => plan.strain_merges(random),
+        }
+        if plan.locks > 0 && plan.holds > 0 {
+            // Who holds a lock while it waits for others must not keep those waiting for it.
+            (plan.blind, plan.dependent) = (0, 0);
         }
         plan
     }
