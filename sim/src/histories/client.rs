@@ -343,11 +343,7 @@ impl Client {
     async fn blind(&mut self) -> Result<(), End> {
         let space = self.random.pick(&self.options.spaces).clone();
         let (key, value) = self.draw_write();
-        let (begin_ns, merges) = (self.options.pen.now_ns(), merges(&self.options.db));
-        let (client, isolation) = (self.options.number, Isolation::Serializable);
-        let number = self.options.pen.begin(client, isolation, begin_ns, merges);
-        self.options.pen.note(number, begin_ns, written_action(&space, &key, value));
-        self.options.pen.committing(number);
+        let (number, _) = self.begin_write(&space, &key, value);
         let answer = match value {
             Some(value) => {
                 let bytes = self.bytes_of(value);
@@ -356,6 +352,17 @@ impl Client {
             None => self.session.delete(&space.keyspace, &key).await,
         };
         self.answered(number, answer.map(|lsn| lsn.as_u64()), true)
+    }
+
+    /// Writes down the one write of a transaction of its own that is about to be sent. Returns its
+    /// number, and when it began.
+    pub(super) fn begin_write(&self, space: &Space, key: &[u8], value: Option<u64>) -> (u64, u64) {
+        let pen = &self.options.pen;
+        let (begin_ns, merges) = (pen.now_ns(), merges(&self.options.db));
+        let number = pen.begin(self.options.number, Isolation::Serializable, begin_ns, merges);
+        pen.note(number, begin_ns, written_action(space, key, value));
+        pen.committing(number);
+        (number, begin_ns)
     }
 
     pub(super) fn answered(
@@ -434,7 +441,7 @@ fn padding(value: u64) -> u8 {
     mix(value) as u8
 }
 
-pub(super) fn written_action(space: &Space, key: &[u8], value: Option<u64>) -> Action {
+fn written_action(space: &Space, key: &[u8], value: Option<u64>) -> Action {
     let value = value.map(|value| Hex::of(&value.to_be_bytes()));
     Action::Write { keyspace: space.kind.name().to_owned(), key: Hex::of(key), value }
 }
@@ -447,6 +454,6 @@ fn recorded(bound: &Bound<Vec<u8>>) -> KeyBound {
     }
 }
 
-pub(super) fn merges(db: &Db) -> u64 {
+fn merges(db: &Db) -> u64 {
     db.metrics().value("sombra_merges_total") as u64
 }

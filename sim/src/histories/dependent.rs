@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use sombra::{CommitError, Condition, MergeOperator};
 
-use super::client::{Client, End, Space, merges, written_action};
+use super::client::{Client, End, Space};
 use super::record::Abort;
-use crate::isolation::{Action, Hex, Isolation};
+use crate::isolation::{Action, Hex};
 
 /// The name under which [`Witness`] is registered.
 pub(super) const OPERATOR: &str = "witness";
@@ -91,15 +91,6 @@ impl Client {
                 self.answered(number, answer.map(|lsn| lsn.as_u64()), true)
             }
         }
-    }
-
-    fn begin_write(&self, space: &Space, key: &[u8], value: Option<u64>) -> (u64, u64) {
-        let pen = &self.options.pen;
-        let (begin_ns, merges) = (pen.now_ns(), merges(&self.options.db));
-        let number = pen.begin(self.options.number, Isolation::Serializable, begin_ns, merges);
-        pen.note(number, begin_ns, written_action(space, key, value));
-        pen.committing(number);
-        (number, begin_ns)
     }
 
     fn note_before(

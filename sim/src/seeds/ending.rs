@@ -88,7 +88,7 @@ impl Run {
     /// Turns the world until the store is at something that takes few moments of its life, now
     /// and then; true if it got there.
     fn aim(&mut self, world: &mut SimWorld, db: &Db) -> bool {
-        let mut random = self.random.fork(u64::from(self.life) << 16 | AIMED);
+        let mut random = self.aside(AIMED);
         if !random.percent(limits::AIMED_CRASHES_PERCENT) {
             return false;
         }

@@ -6,7 +6,7 @@ use sombra::format::segment::{locate, segment_file_name};
 use sombra::format::superblock::{Superblock, SuperblockCopy};
 use sombra::inspect::CheckReport;
 use sombra::{Db, OpenError, OpenMode, Options};
-use sombra_runtime::sim::{Corruption, DiskOp, Fault, SimWorld};
+use sombra_runtime::sim::{Corruption, DiskOp, Fault, SimDisk, SimWorld};
 
 use super::marks;
 use super::opening::STORE_DIR;
@@ -151,7 +151,7 @@ impl Run {
         let on = *self.random.pick(&[DiskOp::Write, DiskOp::Flush, DiskOp::Write]);
         let nth = self.random.scale(1, 200);
         let is_sticky = self.random.percent(30);
-        let mut random = self.random.fork(u64::from(self.life) << 16 | FAILURES);
+        let mut random = self.aside(FAILURES);
         let target = *random.pick(&[None, None, Some(LOG_FILES), Some(DATA_FILE)]);
         let nth = if target == Some(DATA_FILE) { nth.min(20) } else { nth };
         let fault = Fault::Errno(EIO);
@@ -169,11 +169,8 @@ impl Run {
 
     /// The wall clock jumps, now and then.
     pub(super) fn jump_clock(&mut self) {
-        let mut random = self.random.fork(u64::from(self.life) << 16 | CLOCK);
-        if random.percent(self.swarm.faults.clock_jump) {
-            let by_ms = random.scale(1, limits::CLOCK_JUMP_MS_MAX) as i64;
-            self.disk.jump_wall_clock(if random.percent(50) { by_ms } else { -by_ms });
-        }
+        let mut random = self.aside(CLOCK);
+        jump_clock(&self.disk, self.swarm.faults.clock_jump, &mut random);
     }
 
     /// Plans what goes wrong while clients work. True: reads may fail.
@@ -187,10 +184,7 @@ impl Run {
                 self.disk.plan(on, None, nth, Fault::Stuck { for_ns });
             }
         }
-        if self.random.percent(mix.clock_jump) {
-            let by_ms = self.random.scale(1, limits::CLOCK_JUMP_MS_MAX) as i64;
-            self.disk.jump_wall_clock(if self.random.percent(50) { by_ms } else { -by_ms });
-        }
+        jump_clock(&self.disk, mix.clock_jump, &mut self.random);
         let fails = self.random.percent(mix.read_errors);
         if fails {
             let nth = self.random.scale(1, 100);
@@ -289,5 +283,13 @@ impl Run {
             is_changed = true;
         }
         is_changed
+    }
+}
+
+/// The wall clock jumps in so many of 100 draws.
+fn jump_clock(disk: &SimDisk, percent: u64, random: &mut Random) {
+    if random.percent(percent) {
+        let by_ms = random.scale(1, limits::CLOCK_JUMP_MS_MAX) as i64;
+        disk.jump_wall_clock(if random.percent(50) { by_ms } else { -by_ms });
     }
 }

@@ -35,7 +35,7 @@ impl Run {
         tally: &Tally,
         clients: u64,
     ) -> Result<(), Failed> {
-        let mut random = self.random.fork(u64::from(self.life) << 16 | FAULTS_STOP);
+        let mut random = self.aside(FAULTS_STOP);
         // A data file at its bound refuses what adds data, faults or none.
         let may_be_full = self.options.data_bytes_max < u64::MAX;
         if may_be_full || !random.percent(limits::FAULTS_STOP_PERCENT) {

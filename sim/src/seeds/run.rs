@@ -302,7 +302,7 @@ impl Run {
                 tally: Arc::clone(tally),
                 spaces: opened.spaces.clone(),
                 mix: self.swarm.mix.clone(),
-                random: self.random.fork(u64::from(self.life) << 16 | u64::from(client)),
+                random: self.aside(u64::from(client)),
                 life: self.life,
                 may_be_damaged: self.opened_with_fault,
                 client,
@@ -326,6 +326,11 @@ impl Run {
         done: impl Fn(&crate::workload::TallyReport) -> bool,
     ) -> Result<(), Failed> {
         machine::work(world, || tally.report(), done)
+    }
+
+    /// Chance of its own for one purpose in this life, so that it moves nothing else.
+    pub(super) fn aside(&self, purpose: u64) -> Random {
+        self.random.fork(u64::from(self.life) << 16 | purpose)
     }
 
     /// Adds to what a reader of a failing seed wants to know.

@@ -62,12 +62,7 @@ fn control(test: &mut PowerCuts<'_>, fresh: &Image, random: &mut Random) -> Resu
         let unflushed = Unflushed::LostAndDenied;
         let fault = Fault { kind: Kind::Flush, after, lasts: true, unflushed };
         test.host.device.load(fresh.clone());
-        let shards = random.between(2, 4);
-        test.mounted()?;
-        let device = test.host.device.clone();
-        let ended = test.work(random, shards, || {
-            device.set_fault(Some(fault));
-        })?;
+        let (ended, shards) = work_under(test, fault, random)?;
         // The flushes of letting go are denied too, or what is left in caches would come after all.
         test.host.release()?;
         test.host.device.set_fault(None);
@@ -131,18 +126,28 @@ impl PowerCuts<'_> {
     }
 }
 
-/// The device fails under a writer.
-fn fail_the_writer(
+/// A writer at work on a device that fails; also on how many shards.
+fn work_under(
     test: &mut PowerCuts<'_>,
     fault: Fault,
     random: &mut Random,
-) -> Result<(Verdict, &'static str), Failure> {
+) -> Result<(Ended, u64), Failure> {
     let shards = random.between(2, 4);
     test.mounted()?;
     let device = test.host.device.clone();
     let ended = test.work(random, shards, || {
         device.set_fault(Some(fault));
     })?;
+    Ok((ended, shards))
+}
+
+/// The device fails under a writer.
+fn fail_the_writer(
+    test: &mut PowerCuts<'_>,
+    fault: Fault,
+    random: &mut Random,
+) -> Result<(Verdict, &'static str), Failure> {
+    let (ended, shards) = work_under(test, fault, random)?;
     let failed = test.host.device.set_fault(None);
     test.host.release()?;
     let mut verdict = Verdict::default();
