@@ -122,6 +122,15 @@ impl Window {
         Some(self.keys.records.newest_lsn(found))
     }
 
+    /// The newest version of `key`, visible or not, and its LSN.
+    #[inline]
+    #[must_use]
+    pub(crate) fn newest(&self, key: &[u8]) -> Option<(Lookup, Lsn)> {
+        let at = self.keys.find(key, Tag::of(key))?;
+        let lsn = self.keys.records.newest_lsn(at);
+        Some((self.row_at(at, lsn).map_or(Lookup::Miss, |row| row.lookup()), lsn))
+    }
+
     fn row_at(&self, at: Ref, snapshot: Lsn) -> Option<WindowRow<'_>> {
         let version = self.versions.find(self.keys.records.chain(at), snapshot)?;
         let key = self.keys.records.key(at);

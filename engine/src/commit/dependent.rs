@@ -10,7 +10,8 @@ use super::core::Core;
 use super::single::{Hold, WaitFor, dropped};
 use super::{CommitReply, ShardPart};
 use crate::error::CommitError;
-use crate::format::log_record::{LoggedWrite, encode_commit};
+use crate::format::log_record::encode_commit;
+use crate::options::Durability;
 use crate::tablet::{Base, Newest, PageStore, PendingGet, Present};
 use crate::txn::{Dependent, ReadSet, Refusal, Write};
 
@@ -93,13 +94,8 @@ impl Core {
             Ok(write) => write,
             Err(delay) => return Some((request, delay)),
         };
-        let logged = LoggedWrite {
-            keyspace: write.tablet.keyspace,
-            key: write.key(),
-            value: write.value.as_deref(),
-        };
         let mut record = Vec::new();
-        encode_commit(&mut record, request.wall_ms, [logged])
+        encode_commit(&mut record, request.wall_ms, [write.logged()])
             .expect("the log takes every key and value that the interface takes");
         let shard = self.shard.id();
         let parts = [ShardPart { shard, writes: vec![write], reads: ReadSet::default() }];
@@ -108,12 +104,8 @@ impl Core {
             Ok(charge) => charge,
             Err(hold) => return Some((request, hold.into())),
         };
-        let (start, reserved) = self.reserve(charge, &record, crate::options::Durability::Sync);
-        let [part] = parts;
-        self.apply(reserved.lsn(), part.writes);
-        self.mark_applied(start);
-        self.acknowledge_later(reserved, request.reply, begun_ns);
-        self.after_reservation();
+        let ([part], logged) = (parts, (&record[..], Durability::Sync));
+        self.settle_here((charge, None), logged, part.writes, (request.reply, begun_ns));
         None
     }
 

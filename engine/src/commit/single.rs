@@ -7,13 +7,15 @@ use sombra_runtime::sync::{Charge, ChargeError};
 use sombra_runtime::{FaultPoint, TaskClass};
 
 use super::core::{Conflict, Core};
-use super::{CommitRequest, ShardPart};
+use super::{CommitReply, CommitRequest, ShardPart};
 use crate::error::{CommitError, WriteError};
 use crate::format::BLOCK_SIZE_BYTES;
 use crate::ids::{Lsn, TabletId};
 use crate::limits;
 use crate::lock::LockOwner;
 use crate::mvcc::registry::SnapshotGuard;
+use crate::options::Durability;
+use crate::txn::Write;
 use crate::volume::VolumeState;
 use crate::wal::segments::SpaceState;
 
@@ -107,15 +109,28 @@ impl Core {
             }
             Err(Hold::Wait(wait)) => return Some((request, wait)),
         };
-        let (start, reserved) = self.reserve(charge, &request.record, request.durability);
+        let CommitRequest { snapshot, durability, mut parts, record, reply } = request;
+        let writes = parts.pop().map_or_else(Vec::new, |part| part.writes);
+        self.settle_here((charge, snapshot), (&record, durability), writes, (reply, begun_ns));
+        None
+    }
+
+    /// Takes the log position of a commit whose keys all lie here, applies it, and answers once it
+    /// is settled.
+    pub(super) fn settle_here(
+        self: &Rc<Self>,
+        (charge, snapshot): (Charge<'_>, Option<SnapshotGuard>),
+        (record, durability): (&[u8], Durability),
+        writes: Vec<Write>,
+        (reply, begun_ns): (CommitReply, u64),
+    ) {
+        let (start, reserved) = self.reserve(charge, record, durability);
         // The slot was needed until the reservation: conflicts are decided.
-        drop(request.snapshot.take());
-        let writes = request.parts.pop().map_or_else(Vec::new, |part| part.writes);
+        drop(snapshot);
         self.apply(reserved.lsn(), writes);
         self.mark_applied(start);
-        self.acknowledge_later(reserved, request.reply, begun_ns);
+        self.acknowledge_later(reserved, reply, begun_ns);
         self.after_reservation();
-        None
     }
 
     /// Gets the log written at the end of this turn, and settles what needs no write.
@@ -164,7 +179,7 @@ impl Core {
     pub(super) fn charge_memory(&self, parts: &[ShardPart]) -> Result<u64, Hold> {
         self.refuse_if_disk_full(parts).map_err(Hold::Refused)?;
         let writes = parts.iter().flat_map(|part| &part.writes);
-        let bytes = writes.map(crate::txn::Write::cost_bytes).sum();
+        let bytes = writes.map(Write::cost_bytes).sum();
         let memory = &self.store.memory;
         if self.try_charge(bytes).is_ok() {
             return Ok(bytes);

@@ -12,7 +12,7 @@ use super::scan::Scan;
 use super::slot::Slot;
 use crate::commit::{CommitReply, CommitRequest, HeldLocks, ShardPart};
 use crate::error::{CommitError, ReadError, WriteError};
-use crate::format::log_record::{LoggedWrite, encode_commit};
+use crate::format::log_record::encode_commit;
 use crate::ids::{Direction, Lsn, TabletId};
 use crate::keyspace::{Keyspace, Place};
 use crate::limits;
@@ -428,11 +428,7 @@ fn by_shard(
 }
 
 fn encode(shared: &StoreShared, parts: &[ShardPart]) -> Result<Vec<u8>, CommitError> {
-    let writes = parts.iter().flat_map(|part| &part.writes).map(|write| LoggedWrite {
-        keyspace: write.tablet.keyspace,
-        key: write.key(),
-        value: write.value.as_deref(),
-    });
+    let writes = parts.iter().flat_map(|part| &part.writes).map(Write::logged);
     let mut record = Vec::new();
     encode_commit(&mut record, shared.runtime.wall_clock_ms(), writes).map_err(|error| {
         let (expected, found) = (error.expected, error.found);

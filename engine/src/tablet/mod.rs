@@ -190,26 +190,26 @@ impl Tablet {
     /// What a read at `snapshot` looks at. `None`: what it needs was given up.
     pub(crate) fn reader(&self, snapshot: Lsn) -> Option<Reader> {
         if snapshot >= self.view_floor {
-            let mut windows = SmallVec::new();
-            windows.push(Rc::clone(&self.active));
-            windows.extend(self.frozen.iter().map(|frozen| Rc::clone(&frozen.window)));
+            let windows = self.windows().map(Rc::clone).collect();
             return Some(Reader::new(windows, Rc::clone(self.tree.current()), snapshot));
         }
         let view = self.views.iter().find(|v| (v.from..v.until).contains(&snapshot))?;
         Some(Reader::new(view.windows.clone(), Rc::clone(&view.root), snapshot))
     }
 
+    /// What is not merged yet, newest first.
+    fn windows(&self) -> impl Iterator<Item = &Rc<SharedWindow>> {
+        let frozen = self.frozen.iter().map(|frozen| &frozen.window);
+        std::iter::once(&self.active).chain(frozen)
+    }
+
     /// LSN of the newest version of `key`, visible or not, as far as a transaction at `snapshot`
     /// has to know it: what the trees alone hold is at or below every such snapshot.
     pub(crate) fn newest_lsn(&self, key: &[u8], snapshot: Lsn) -> Option<Lsn> {
-        let in_active = self.active.with(|window| window.newest_lsn(key));
-        if in_active.is_some() {
-            return in_active;
-        }
-        let frozen = self.frozen.as_ref();
-        let in_frozen = frozen.and_then(|f| f.window.with(|window| window.newest_lsn(key)));
-        if in_frozen.is_some() {
-            return in_frozen;
+        let in_window =
+            self.windows().find_map(|shared| shared.with(|window| window.newest_lsn(key)));
+        if in_window.is_some() {
+            return in_window;
         }
         let newer = self.indexes.iter().rev().take_while(|(upto, _)| *upto > snapshot);
         newer.filter_map(|(_, index)| index.newest_lsn(key)).next()

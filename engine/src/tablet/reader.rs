@@ -94,9 +94,7 @@ impl Tablet {
     pub(crate) fn get(&self, key: &[u8], snapshot: Lsn, pages: &PageStore) -> Found {
         let mut is_overwritten = false;
         let root = if snapshot >= self.view_floor {
-            let frozen = self.frozen.iter().map(|frozen| &frozen.window);
-            let windows = std::iter::once(&self.active).chain(frozen);
-            match look_in(windows, key, snapshot, &mut is_overwritten) {
+            match look_in(self.windows(), key, snapshot, &mut is_overwritten) {
                 ControlFlow::Break(value) => {
                     return Found::Value(PointRead { value, is_overwritten });
                 }
@@ -132,15 +130,8 @@ impl Tablet {
         needs_value: bool,
         pages: &PageStore,
     ) -> Newest {
-        let frozen = self.frozen.iter().map(|frozen| &frozen.window);
-        let mut windows = std::iter::once(&self.active).chain(frozen);
         let floor = self.tree.merge_lsn();
-        let in_window = windows.find_map(|shared| {
-            shared.with(|window| {
-                let lsn = window.newest_lsn(key)?;
-                Some((window.get_and_newer(key, lsn).0, lsn))
-            })
-        });
+        let in_window = self.windows().find_map(|shared| shared.with(|window| window.newest(key)));
         if let Some((lookup, lsn)) = in_window {
             let value = match lookup {
                 Lookup::Found(value) => Some(value),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::check_value;
 use crate::error::WriteError;
+use crate::format::log_record::LoggedWrite;
 use crate::ids::{KeyspaceId, TabletId};
 use crate::keyspace::{Keyspace, Place};
 use crate::limits;
@@ -25,6 +26,12 @@ pub(crate) struct Write {
 impl Write {
     pub(crate) fn key(&self) -> &[u8] {
         &self.window_key[self.key_offset..]
+    }
+
+    /// As commit records hold it.
+    pub(crate) fn logged(&self) -> LoggedWrite<'_> {
+        let (keyspace, value) = (self.tablet.keyspace, self.value.as_deref());
+        LoggedWrite { keyspace, key: self.key(), value }
     }
 
     /// What the write is charged for in a window.
