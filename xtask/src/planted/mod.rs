@@ -85,6 +85,11 @@ fn chosen(all: Vec<Bug>, only: &[String]) -> Result<Vec<Bug>, Failure> {
     Ok(all.into_iter().filter(is_chosen).collect())
 }
 
+/// Names all bugs and tells whether their patches apply.
+pub(crate) fn list_all(workspace: &Workspace) -> Result<(), Failure> {
+    list(&Replica::make(workspace)?, &manifest::load(workspace.root())?)
+}
+
 fn list(replica: &Replica, bugs: &[Bug]) -> Result<(), Failure> {
     let mut broken = Vec::new();
     for bug in bugs {
